@@ -1,0 +1,29 @@
+"""Saved dictionary -> frozen dataclass, and the checks that configs share."""
+
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mien.errors import UserError
+
+Config = TypeVar("Config")
+
+
+def restore(cls: type[Config], saved: dict[str, Any]) -> Config:
+    """Rebuild a frozen config from the dictionary a checkpoint carries.
+
+    Raises:
+        UserError: a key is unknown, missing or of the wrong type; the message names it.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(cls), saved)
+        return OmegaConf.to_object(merged)  # pyright: ignore[reportReturnType]
+    except OmegaConfBaseException as error:
+        raise UserError(f"the saved {cls.__name__} does not fit this version: {error}") from error
+
+
+def require_multiple(name: str, value: int, of_name: str, of: int) -> None:
+    """Refuse a number that another does not divide, naming both."""
+    if of <= 0 or value % of:
+        raise ValueError(f"{name} {value} is not a multiple of {of_name} {of}")

@@ -1,0 +1,5 @@
+"""The one error that a person is meant to read: entry points print it as one sentence and exit with 1."""
+
+
+class UserError(Exception):
+    """Bad input: one sentence that names the file or key, its value, and what to do."""

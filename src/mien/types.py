@@ -1,0 +1,93 @@
+"""What travels between the parts of mien, with named axes; the test suite executes these shapes.
+
+Axes: b batch, t video frames, l audio steps, s audio samples, f mel bins, c channels, z depth layers,
+h w space, m motion numbers, a appearance numbers, d model width, r regions, n history frames.
+Pictures are RGB in [-1, 1]; waveforms are mono in [-1, 1] at 16 kHz.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Who the source is: all that rendering needs from the portrait, computed once.
+
+    `volume` is the paper's F_id, `vector` its F_A; `skips` are the encoder's earlier maps from coarse
+    to fine (empty where warped skips are off), `picture` is the source itself at output size.
+    """
+
+    volume: Float[Tensor, "b c z h w"]
+    vector: Float[Tensor, "b a"]
+    skips: tuple[Float[Tensor, "b _ _ _"], ...]
+    picture: Float[Tensor, "b 3 H W"]
+
+
+@dataclass(frozen=True)
+class MotionField:
+    """Where every feature moves, and how much of that move to trust.
+
+    `displacement` is in normalised picture coordinates (2 spans the picture), x before y;
+    `mask` is the paper's d in [0, 1]; `regions` are the softmax shares, background first.
+    """
+
+    displacement: Float[Tensor, "b z h w 2"]
+    mask: Float[Tensor, "b z h w"]
+    regions: Float[Tensor, "b r z h w"]
+
+
+@dataclass(frozen=True)
+class AudioContext:
+    """What was heard: `whole` from Mamba-g (the utterance), `local` from Mamba-l (around each frame)."""
+
+    whole: Float[Tensor, "b d"]
+    local: Float[Tensor, "b t d"]
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """All that the motion denoiser is told (paper: c = (F_ag, F_al, M[i-4..i-1], F_A), and M^0 beside it).
+
+    `history_known` is False where there is no frame before (the start of an utterance) or where
+    the history was withheld.
+    """
+
+    audio: AudioContext
+    history: Float[Tensor, "b n m"]
+    history_known: Bool[Tensor, " b"]
+    appearance: Float[Tensor, "b a"]
+    source_motion: Float[Tensor, "b m"]
+
+
+@dataclass
+class FramePair:
+    """Stage 1 batch: two frames of one clip. `mouth` weighs the mouth region of `driving` in [0, 1].
+
+    `motion_view_*` are the same two frames, recoloured for the motion encoder alone.
+    """
+
+    source: Float[Tensor, "b 3 h w"]
+    driving: Float[Tensor, "b 3 h w"]
+    motion_view_source: Float[Tensor, "b 3 h w"]
+    motion_view_driving: Float[Tensor, "b 3 h w"]
+    mouth: Float[Tensor, "b 1 h w"]
+
+
+@dataclass
+class SpeechClip:
+    """Stage 2 batch: a window of motion with the sound of its whole clip.
+
+    `features` are padded on the right to the longest clip, `feature_lengths` counts the real steps;
+    `start` is the window's first video frame within the clip.
+    """
+
+    features: Float[Tensor, "b l f"]
+    feature_lengths: Int[Tensor, " b"]
+    start: Int[Tensor, " b"]
+    motion: Float[Tensor, "b t m"]
+    history: Float[Tensor, "b n m"]
+    history_known: Bool[Tensor, " b"]
+    appearance: Float[Tensor, "b a"]
+    source_motion: Float[Tensor, "b m"]
