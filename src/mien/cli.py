@@ -1,0 +1,125 @@
+"""The commands `mien` and `lightning`: fit, validate, test, predict, and infer.
+
+Training goes through LightningCLI; what a person did wrong is told in one sentence, without traceback.
+"""
+
+import re
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+from typing import NoReturn
+
+from mien.errors import UserError
+
+USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
+       mien fit --config stage1.yaml --data.root DIR   train (stage2.yaml: the second stage)
+       mien validate|test|predict --config stage1.yaml --ckpt_path last.ckpt --data.root DIR
+       mien COMMAND --help"""
+
+TRAINING = ("fit", "validate", "test", "predict")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        if command == "infer":
+            from mien.infer import main as infer
+
+            return infer(rest)
+        if command in TRAINING:
+            return train([command, *with_joined_configs(rest)])
+        if command in ("-h", "--help"):
+            print(USAGE)
+            return 0
+        raise UserError(f"no command {command}: the commands are infer, {', '.join(TRAINING)}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def with_joined_configs(arguments: list[str]) -> list[str]:
+    """Replace every --config by one text that joins them all; what else is given stands after it."""
+    names: list[str] = []
+    others: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        flag, _, value = argument.partition("=")
+        if flag in ("-c", "--config"):
+            names.append(value or next(waiting, ""))
+        else:
+            others.append(argument)
+    return [f"--config={_joined(names)}", *others] if names else others
+
+
+def _joined(names: list[str]) -> str:
+    from mien.overlays import join_configs
+
+    return join_configs(names)
+
+
+def train(arguments: list[str]) -> int:
+    """One LightningCLI command, in words that a person understands when it cannot be done."""
+    _check_checkpoint(arguments)
+    _quieten()
+    from lightning import LightningDataModule, LightningModule
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+    class Parser(LightningArgumentParser):
+        """Tells a wrong key or value as a UserError."""
+
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            raise UserError(_sentence(message)) from ex
+
+    LightningCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        parser_class=Parser,
+        save_config_kwargs={"overwrite": True},
+        auto_configure_optimizers=False,
+        args=arguments,
+    )
+    return 0
+
+
+def _check_checkpoint(arguments: list[str]) -> None:
+    """A wrong --ckpt_path is told before anything starts."""
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, inline = flag.partition("=")
+        path = Path(inline or value)
+        if name != "--ckpt_path" or str(path) in ("last", "best"):
+            continue
+        if not path.is_file():
+            raise UserError(f"no checkpoint {path}: check --ckpt_path")
+        if not zipfile.is_zipfile(path):
+            raise UserError(
+                f"{path} is not a training checkpoint, or it is damaged: check --ckpt_path"
+            )
+
+
+def _sentence(message: str) -> str:
+    """The parser's message on one line, without its advice for programmers."""
+    first = re.split(r"\n\s*\n|\bParent parser\b", message.strip())[0]
+    return " ".join(first.split())
+
+
+def _quieten() -> None:
+    """Drop the warnings that are true of every run here and ask nothing of the user."""
+    for message in (
+        "LightningCLI's args parameter is intended",
+        "Using ModelCheckpoint with manual optimization",
+        ".*does not have many workers",
+        "You're using the WeightAveraging callback",
+        "Checkpoint directory .* exists and is not empty",
+        ".*LeafSpec.* is deprecated",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

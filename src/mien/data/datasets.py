@@ -1,0 +1,158 @@
+"""What training reads: two far frames of one clip (stage 1), windows of motion with their sound (stage 2).
+
+A training sample is a pure function of (seed, sample number), whoever reads it and whenever: that is
+what makes a resumed run equal an uninterrupted one. People are drawn before clips, because one speaker
+may hold most of the minutes.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from mien.data.augment import AugmentConfig, augment_pair
+from mien.data.manifest import ClipRecord
+from mien.media import read_video
+from mien.types import FramePair
+
+Batch = TypeVar("Batch")
+
+FAR_SECONDS = 0.4  # nearer frames are nearly equal and teach nothing (paper.md 5.1)
+
+
+def sample_generator(seed: int, index: int) -> torch.Generator:
+    """The random numbers of one training sample; near seeds and near indices give unrelated ones."""
+    state = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) % 2**63)
+
+
+def draw(count: int, generator: torch.Generator) -> int:
+    """One of `count` things, all equally likely."""
+    return int(torch.randint(count, (), generator=generator))
+
+
+def by_identity(records: Sequence[ClipRecord]) -> list[list[ClipRecord]]:
+    """The records of each person, people in alphabetical order."""
+    people: dict[str, list[ClipRecord]] = {}
+    for record in records:
+        people.setdefault(record.identity, []).append(record)
+    return [people[name] for name in sorted(people)]
+
+
+def collate_pairs(pairs: Sequence[FramePair]) -> FramePair:
+    """Join pairs along the batch axis."""
+    return FramePair(
+        **{f.name: torch.cat([getattr(pair, f.name) for pair in pairs]) for f in fields(FramePair)}
+    )
+
+
+def to_picture(frames: UInt8[Tensor, "t h w 3"]) -> Float[Tensor, "t 3 h w"]:
+    """Stored bytes to RGB in [-1, 1]."""
+    return rearrange(frames, "t h w c -> t c h w").float() / 127.5 - 1
+
+
+class ClipCache:
+    """Decoded clips at one size as bytes, the `capacity` most recently used in memory."""
+
+    def __init__(self, root: Path, image_size: int, capacity: int) -> None:
+        self.root, self.image_size, self.capacity = root, image_size, capacity
+        self._clips: OrderedDict[str, UInt8[Tensor, "t h w 3"]] = OrderedDict()
+
+    def frames(self, record: ClipRecord) -> UInt8[Tensor, "t h w 3"]:
+        """All frames of the clip, scaled to image_size."""
+        if record.path not in self._clips:
+            self._clips[record.path] = self._read(record)
+            if len(self._clips) > self.capacity:
+                self._clips.popitem(last=False)
+        self._clips.move_to_end(record.path)
+        return self._clips[record.path]
+
+    def _read(self, record: ClipRecord) -> UInt8[Tensor, "t h w 3"]:
+        frames = torch.from_numpy(read_video(self.root / record.path))
+        if frames.shape[1:3] == (self.image_size, self.image_size):
+            return frames
+        small = F.interpolate(
+            rearrange(frames, "t h w c -> t c h w").float(),
+            (self.image_size, self.image_size),
+            mode="bilinear",
+            antialias=True,
+        )
+        return rearrange(small.round().clamp(0, 255).byte(), "t c h w -> t h w c").contiguous()
+
+
+def mouth_map(record: ClipRecord, size: int) -> Float[Tensor, "1 h w"]:
+    """1 inside the record's mouth box, falling smoothly to 0 around it; all 0 when the box is unknown."""
+    if record.mouth is None:
+        return torch.zeros(1, size, size)
+    left, top, right, bottom = record.mouth
+    centres = (torch.arange(size) + 0.5) / size
+    softness = 0.02  # of the picture, about 5 pixels at 256
+
+    def inside(low: float, high: float) -> Tensor:
+        return torch.sigmoid((centres - low) / softness) * torch.sigmoid(
+            (high - centres) / softness
+        )
+
+    return (inside(top, bottom)[:, None] * inside(left, right)[None, :])[None]
+
+
+class FramePairs(Dataset[FramePair]):
+    """Training pairs without end: sample `index` is a person, a clip of theirs and two far frames of it."""
+
+    def __init__(
+        self,
+        records: Sequence[ClipRecord],
+        clips: ClipCache,
+        augmentation: AugmentConfig,
+        seed: int,
+    ) -> None:
+        self.people = by_identity(records)
+        self.clips, self.augmentation, self.seed = clips, augmentation, seed
+
+    def __getitem__(self, index: int) -> FramePair:
+        generator = sample_generator(self.seed, index)
+        person = self.people[draw(len(self.people), generator)]
+        record = person[draw(len(person), generator)]
+        frames = self.clips.frames(record)
+        chosen = far_frames(len(frames), generator)
+
+        source, driving = to_picture(frames[chosen])
+        mouth = mouth_map(record, self.clips.image_size)
+        return augment_pair(source, driving, mouth, self.augmentation, generator)
+
+
+def far_frames(count: int, generator: torch.Generator, fps: int = 25) -> list[int]:
+    """Two frame numbers at least FAR_SECONDS apart (or half the clip, if it is shorter than that)."""
+    gap = min(int(FAR_SECONDS * fps), count // 2)
+    source = draw(count, generator)
+    allowed = [i for i in range(count) if abs(i - source) >= gap]
+    return [source, allowed[draw(len(allowed), generator)]]
+
+
+class FixedPairs(Dataset[FramePair]):
+    """Validation pairs: source = a clip's first frame, driving = later frames evenly spread; no augmentation."""
+
+    def __init__(
+        self, records: Sequence[ClipRecord], clips: ClipCache, pairs_per_clip: int
+    ) -> None:
+        self.records, self.clips, self.pairs_per_clip = records, clips, pairs_per_clip
+
+    def __len__(self) -> int:
+        return len(self.records) * self.pairs_per_clip
+
+    def __getitem__(self, index: int) -> FramePair:
+        record = self.records[index // self.pairs_per_clip]
+        frames = self.clips.frames(record)
+        part = (index % self.pairs_per_clip + 1) / self.pairs_per_clip
+        source, driving = to_picture(frames[[0, round(part * (len(frames) - 1))]])[:, None]
+        mouth = mouth_map(record, self.clips.image_size)[None]
+        return FramePair(source, driving, source, driving, mouth)

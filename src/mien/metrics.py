@@ -1,0 +1,113 @@
+"""Scores that need no trained net: how near the frames are, how still a seam is, whether lips follow a voice.
+
+Every score stands beside its trivial rival: a drawn frame beside the source copied, lips beside the
+same sound reversed. Axes: b batch, t video frames, h w space. Pictures are RGB in [-1, 1].
+Definitions: paper.md's section 1.7 in the words of its sources, named at each function.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def psnr(drawn: Float[Tensor, "b 3 h w"], wanted: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+    """Peak signal-to-noise ratio of each picture in dB; equal pictures score 100.
+
+    Per picture and in float: pooling errors over pictures first, or subtracting bytes, gives other numbers.
+    """
+    error = (drawn.clamp(-1, 1) - wanted).square().mean(dim=(1, 2, 3)) / 4  # peak to peak is 2
+    return -10 * torch.log10(error.clamp_min(1e-10))
+
+
+def ssim(drawn: Float[Tensor, "b 3 h w"], wanted: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+    """Structural similarity of each picture (Wang 2004: Gaussian window of 11, sigma 1.5, .01, .03)."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    similarity = structural_similarity_index_measure(
+        drawn.clamp(-1, 1), wanted, sigma=1.5, reduction="none", data_range=2.0
+    )
+    assert isinstance(similarity, Tensor)
+    return similarity
+
+
+def l1(drawn: Float[Tensor, "b 3 h w"], wanted: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+    """Mean absolute difference of each picture, on a scale where black to white is 1 (FOMM)."""
+    return (drawn.clamp(-1, 1) - wanted).abs().mean(dim=(1, 2, 3)) / 2
+
+
+def weighted_l1(
+    drawn: Float[Tensor, "b 3 h w"],
+    wanted: Float[Tensor, "b 3 h w"],
+    weight: Float[Tensor, "b 1 h w"],
+) -> Float[Tensor, " b"]:
+    """Mean absolute error of each picture where `weight` says; 0 where it says nothing."""
+    error = ((drawn - wanted).abs() * weight).mean(dim=(1, 2, 3))
+    return error / weight.mean(dim=(1, 2, 3)).clamp_min(1e-8)
+
+
+def jerk(motion: Float[Tensor, "b t m"]) -> Float[Tensor, " b"]:
+    """Root mean square of the third difference over frames: how rough a motion is."""
+    return motion.diff(n=3, dim=1).square().mean(dim=(1, 2)).sqrt()
+
+
+def seam_ratio(motion: Float[Tensor, "1 t m"], seams: list[int]) -> float:
+    """Mean speed where windows join, over the mean speed elsewhere; 1 is invisible.
+
+    `seams` are the first frames of all windows but the first.
+    """
+    speed = motion[0].diff(dim=0).norm(dim=-1)
+    at = torch.zeros_like(speed, dtype=torch.bool)
+    at[[seam - 1 for seam in seams]] = True
+    return float(speed[at].mean() / speed[~at].mean().clamp_min(1e-12))
+
+
+@dataclass(frozen=True)
+class SyncScore:
+    """Does mouth opening follow the sound: correlation, and the same with the sound reversed.
+
+    `lag` is the shift in frames, within half a second, at which it follows best (positive: the mouth
+    comes late), and `at_lag` the correlation there.
+    """
+
+    correlation: float
+    reversed: float
+    lag: int
+    at_lag: float
+
+
+def lip_sync(opening: Float[Tensor, " t"], loudness: Float[Tensor, " t"]) -> SyncScore:
+    """Correlate mouth opening with loudness, both a number a video frame.
+
+    Sound is turned to decibels down to 40 under its loud frames, because mouths open with loudness
+    as it is heard, and both are smoothed over three frames. The reversed sound keeps every
+    property of the sound but its timing: it is the control that a real score must beat.
+    """
+    opening = _smooth(opening)
+    level = 20 * loudness.clamp_min(1e-6).log10()
+    level = _smooth(level.clamp_min(float(level.quantile(0.95)) - 40))
+    reach = min(12, len(level) - 2)
+    at_lags = {lag: _correlation_at(opening, level, lag) for lag in range(-reach, reach + 1)}
+    best = max(at_lags, key=lambda lag: at_lags[lag])
+    backwards = correlation(opening, level.flip(0))
+    return SyncScore(at_lags[0], backwards, best, at_lags[best])
+
+
+def correlation(x: Float[Tensor, " t"], y: Float[Tensor, " t"]) -> float:
+    """Pearson's correlation; 0 where either does not change."""
+    x, y = x.double() - x.double().mean(), y.double() - y.double().mean()
+    size = float(x.norm() * y.norm())
+    return float(x @ y) / size if size > 1e-9 else 0.0
+
+
+def _correlation_at(opening: Tensor, level: Tensor, lag: int) -> float:
+    if lag >= 0:
+        return correlation(opening[lag:], level[: len(level) - lag])
+    return correlation(opening[:lag], level[-lag:])
+
+
+def _smooth(values: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
+    padded = F.pad(values[None, None], (1, 1), mode="replicate")
+    return F.avg_pool1d(padded, 3, stride=1)[0, 0]

@@ -1,0 +1,75 @@
+"""Where config files are found, and how overlays join them.
+
+`--config stage1.yaml --config tiny.yaml` lays the second file over the first. An overlay that is meant
+for both stages holds what they share at the top and, below `stage1:` and `stage2:`, what is for one of
+them; the section of the other stage is dropped. Which stage is at hand is told by `model.class_path`.
+"""
+
+from pathlib import Path
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from mien.errors import UserError
+
+FOLDER = (
+    Path(__file__).parents[2] / "configs"
+)  # of the checkout that this package was installed from
+
+SECTIONS = {
+    "mien.training.stage1.ReconstructionStage": "stage1",
+    "mien.training.stage2.DiffusionStage": "stage2",
+}
+
+
+def find_config(name: str) -> Path:
+    """The file of that name; a bare name that is not in the working directory is looked up in configs/.
+
+    Raises:
+        UserError: it is in neither place.
+    """
+    given = Path(name)
+    if given.is_file():
+        return given
+    if given.parent == Path() and (FOLDER / given).is_file():
+        return FOLDER / given
+    raise UserError(f"no config {name} in the working directory, and none of that name in {FOLDER}")
+
+
+def read_config(path: Path) -> DictConfig:
+    """One file as it stands.
+
+    Raises:
+        UserError: it is not a YAML mapping.
+    """
+    try:
+        config = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, DictConfig):
+        raise UserError(f"{path} is not a config: it has no keys")
+    return config
+
+
+def join_configs(names: list[str]) -> str:
+    """All files of a command line as one YAML text, later files over earlier ones.
+
+    Raises:
+        UserError: a file is missing or broken, or sections are used but no file says which stage it is.
+    """
+    configs = [read_config(find_config(name)) for name in names]
+    joined = cast(DictConfig, OmegaConf.merge(*configs))
+    stage = SECTIONS.get(str(OmegaConf.select(joined, "model.class_path")))
+
+    chosen: list[DictConfig] = []
+    for name, config in zip(names, configs, strict=True):
+        sections = {section: config.pop(section, None) for section in SECTIONS.values()}
+        if any(sections.values()) and stage is None:
+            raise UserError(
+                f"{name} is an overlay: put --config stage1.yaml or stage2.yaml before it"
+            )
+        chosen.append(config)
+        if stage is not None and sections[stage] is not None:
+            chosen.append(sections[stage])
+    return OmegaConf.to_yaml(OmegaConf.merge(*chosen))

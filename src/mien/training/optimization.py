@@ -1,0 +1,56 @@
+"""What both stages do with gradients: a learning rate that only the step decides, and clipped steps."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam and its learning rate: linear up over `warmup_steps`, then along a cosine down to `final`.
+
+    `decay_steps` counts from the start of the run; with 0 the rate stays where the warm-up leads.
+    """
+
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 0.0
+    warmup_steps: int = 200
+    decay_steps: int = 0
+    final: float = 0.05  # share of the learning rate that is left at the end
+    clip: float = 1.0  # norm that gradients are scaled down to
+
+
+def rate_at(step: int, config: OptimizerConfig) -> float:
+    """The learning rate of a step: a function of the step alone, so nothing of it needs saving."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if not config.decay_steps:
+        return config.learning_rate * warm
+    done = min(1.0, step / config.decay_steps)
+    cosine = config.final + (1 - config.final) * (1 + math.cos(math.pi * done)) / 2
+    return config.learning_rate * warm * cosine
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Use this learning rate from now on."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def tame_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Float[Tensor, ""]:
+    """Clip gradients to a norm and return the norm they had.
+
+    A norm that is not finite takes all gradients away: the optimiser's step then changes nothing,
+    not even its own state, while the step still counts (paper.md 5.3: such steps do come).
+    """
+    parameters = list(parameters)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+    if not torch.isfinite(norm):
+        for parameter in parameters:
+            parameter.grad = None
+    return norm

@@ -1,0 +1,79 @@
+"""A run that can be stopped at any time and goes on as if it had not been."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+
+class ResumePoint(Checkpoint):
+    """Keeps `last.ckpt` in the run folder: now and then, before a validation, at the end and on a stop.
+
+    Always saved between two steps, never inside one nor while the averaged weights stand in for the
+    trained ones, so that going on from it is exact. Ctrl-C and SIGTERM let the step finish first.
+
+    Args:
+        every: steps between two saves.
+    """
+
+    def __init__(self, every: int = 500) -> None:
+        self.every = every
+        self._asked_to_stop = False
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen for Ctrl-C and SIGTERM."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._ask_to_stop)
+
+    def _ask_to_stop(self, number: int, frame: Any) -> None:
+        if self._asked_to_stop:  # asked twice: do not wait for the step
+            raise KeyboardInterrupt
+        self._asked_to_stop = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time (Lightning runs checkpoint callbacks last, behind the averaging)."""
+        step = trainer.global_step
+        due = step % self.every == 0 or step == trainer.max_steps
+        before_validation = isinstance(trainer.val_check_batch, int) and (
+            step % trainer.val_check_batch == 0
+        )
+        if due or before_validation or self._asked_to_stop:
+            trainer.save_checkpoint(self.path(trainer))
+        self._stop_if_asked(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """A validation is not finished first; what came before it is saved already."""
+        self._stop_if_asked(trainer)
+
+    def _stop_if_asked(self, trainer: Trainer) -> None:
+        if self._asked_to_stop:
+            rank_zero_info(
+                f"stopped after step {trainer.global_step}; go on with --ckpt_path {self.path(trainer)}"
+            )
+            raise KeyboardInterrupt
+
+    def path(self, trainer: Trainer) -> Path:
+        """Where the resume point of this run lies."""
+        return Path(trainer.default_root_dir) / "last.ckpt"
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the signals as they were."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
