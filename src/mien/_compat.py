@@ -12,7 +12,6 @@ Nothing is imported here: a finder waits for the first import of either package 
 import importlib.util
 import re
 import sys
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -70,7 +69,7 @@ class _RepairOnImport:
         }
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self, name: str, path: Any = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Repair the named package once if its build and torch's differ; never answer the search."""
         repair = self.waiting.pop(name, None)

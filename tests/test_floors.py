@@ -1,0 +1,144 @@
+"""The house rules that a reader can't see in one file: who may import whom, and where heavy things enter."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "mien"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Imports point strictly down; portrait and motion are siblings and never meet.
+FLOORS = {
+    -1: ("types", "errors", "_compat"),
+    0: ("config",),
+    1: ("ops",),
+    2: ("nn", "diffusion", "media", "face", "report"),
+    3: ("audio",),
+    4: ("portrait", "motion"),
+    5: ("data", "checkpoint", "metrics", "overlays"),
+    6: ("training", "pipeline"),
+    7: ("infer", "demo"),
+    8: ("cli",),
+    9: ("__main__",),
+}
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
+
+# Third parties that are heavy, optional or replaceable, and the only places where they may enter.
+DOORS = {
+    "lightning": ("data/datamodule", "training/", "cli"),
+    "torchvision": ("training/perceptual",),
+    "timm": ("portrait/motion_encoder",),
+    "lpips": ("training/perceptual", "metrics"),
+    "torchaudio": ("audio/pretrained",),
+    "h5py": ("training/perceptual",),
+    "av": ("media",),
+    "PIL": ("media",),
+    "soundfile": ("media",),
+    "soxr": ("media",),
+    "librosa": ("audio/features", "media"),
+    "ai_edge_litert": ("face",),
+    "skimage": ("demo", "face"),
+    "mamba_ssm": ("ops/",),
+    "causal_conv1d": ("ops/",),
+    "triton": ("ops/",),
+    "numba": ("ops/",),
+    "wandb": (),
+    "torchmetrics": ("metrics", "training/"),
+    "omegaconf": ("config", "overlays"),
+    "jsonargparse": ("cli", "training/"),
+    "tqdm": ("infer", "demo", "data/"),
+}
+# These are optional: never at the top of a file, so that importing mien does not need them.
+LATE = ("timm", "lpips", "torchaudio", "h5py", "torchvision", "mamba_ssm", "causal_conv1d", "triton")
+
+
+def imports_of(file: Path, nodes: list[ast.stmt] | None = None) -> set[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in nodes if nodes is not None else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            names.add(str(node.module))
+            if node.module == "mien":
+                names.update(f"mien.{alias.name}" for alias in node.names)
+    return names
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+def part_of(name: str) -> str:
+    return name.split("/")[0]
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_imports_point_strictly_down(file: Path):
+    here = part_of(name_of(file))
+    if here == "__init__":  # the public names, each loaded on first use
+        return
+    for imported in imports_of(file):
+        top, _, rest = imported.partition(".")
+        there = rest.split(".")[0]
+        if top != "mien" or not there or there == here:
+            continue
+        assert FLOOR_OF[there] < FLOOR_OF[here], (
+            f"{here} (floor {FLOOR_OF[here]}) imports {there} (floor {FLOOR_OF[there]})"
+        )
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_third_parties_enter_by_their_doors(file: Path):
+    here = name_of(file)
+    for imported in imports_of(file):
+        package = imported.split(".")[0]
+        if package in DOORS:
+            doors = DOORS[package]
+            assert any(here == door or door.endswith("/") and here.startswith(door) for door in doors), (
+                f"{here} imports {package}; its doors are {doors or 'none'}"
+            )
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_optional_third_parties_are_imported_late(file: Path):
+    top_level = ast.parse(file.read_text(encoding="utf-8")).body
+    early = {name.split(".")[0] for name in imports_of(file, top_level)} & set(LATE)
+    assert not early, f"{name_of(file)} imports {early} at its top"
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_files_and_functions_stay_small(file: Path):
+    text = file.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300, "find the second idea in this file"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, f"{node.name} is too long"
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_files_say_what_they_are_and_keep_the_style(file: Path):
+    text = file.read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text)), "a file opens with what it is"
+    assert "from __future__" not in text, "postponed annotations hide shapes from the checks"
+    assert "TODO" not in text and "FIXME" not in text
+
+
+def test_no_drawer_files():
+    drawers = {"utils", "util", "common", "helpers", "core", "misc", "tools"}
+    assert not drawers & {part for file in FILES for part in file.with_suffix("").parts[-2:]}
+
+
+def test_repository_names_no_machine():
+    suffixes = {".py", ".md", ".yaml", ".toml", ".txt", ".jsonl"}
+    files = [ROOT / "Makefile", *ROOT.glob("*.*"), *ROOT.glob(".ci/*")]
+    for folder in ("src", "tools", "configs", "tests", "data_manifests"):
+        files += (ROOT / folder).rglob("*")
+    words = ("/work" + "/", "/opt/" + "pypi", "/root" + "/", "/home" + "/")
+    for file in files:
+        if file.is_file() and (file.suffix in suffixes or file.name in ("Makefile", "run")):
+            text = file.read_text(encoding="utf-8")
+            assert not [word for word in words if word in text], f"{file} names a machine's path"
