@@ -1,0 +1,145 @@
+"""The paper's two ears: Mamba-g hears the whole utterance, Mamba-l the sound around each frame.
+
+Axes: b batch, l audio steps (four a frame), t video frames, f numbers a step, d width. Utterances
+are padded on the right; what stands in the padding influences nothing.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from mien.audio.features import STEPS_PER_FRAME, exact_ratio
+from mien.nn.mamba import BidirectionalMamba, MambaBlock
+
+
+@dataclass(frozen=True)
+class GlobalEncoderConfig:
+    """Mamba-g: `layers` bidirectional blocks with `state` numbers of memory a channel."""
+
+    layers: int = 2
+    state: int = 16
+
+
+@dataclass(frozen=True)
+class LocalEncoderConfig:
+    """Mamba-l; `causal` hears nothing later than the frame itself, for streaming."""
+
+    layers: int = 2
+    state: int = 16
+    causal: bool = False
+
+
+class GlobalAudioEncoder(nn.Module):
+    """Mamba-g: one vector for the utterance, its style over all segments (paper section III-C)."""
+
+    def __init__(self, features: int, width: int, config: GlobalEncoderConfig):
+        super().__init__()
+        self.stem = FrameStem(features, width, causal=False)
+        self.layers = nn.ModuleList(
+            BidirectionalLayer(width, config.state) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self, features: Float[Tensor, "b l f"], lengths: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b d"]:
+        """Mean over the real frames of what the layers heard; `lengths` counts steps."""
+        frames = frame_lengths(lengths)
+        heard = self.stem(features, lengths)
+        for layer in self.layers:
+            heard = layer(heard, frames)
+        real = within(frames, heard.shape[1])[..., None]
+        return (self.norm(heard) * real).sum(1) / frames[:, None]
+
+
+class LocalAudioEncoder(nn.Module):
+    """Mamba-l: one vector a frame, the change of the voice inside a segment."""
+
+    def __init__(self, features: int, width: int, config: LocalEncoderConfig):
+        super().__init__()
+        self.stem = FrameStem(features, width, causal=config.causal)
+        layer = CausalLayer if config.causal else BidirectionalLayer
+        self.layers = nn.ModuleList(layer(width, config.state) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self, features: Float[Tensor, "b l f"], lengths: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b t d"]:
+        """Hear every frame; `lengths` counts steps, and frames beyond them come out as zeros."""
+        frames = frame_lengths(lengths)
+        heard = self.stem(features, lengths)
+        for layer in self.layers:
+            heard = layer(heard, frames)
+        return self.norm(heard) * within(frames, heard.shape[1])[..., None]
+
+
+class FrameStem(nn.Module):
+    """Fold the four steps of each frame, with as many around them, into one vector a frame."""
+
+    def __init__(self, features: int, width: int, causal: bool):
+        super().__init__()
+        self.inwards = nn.Linear(features, width)
+        self.fold = nn.Conv1d(width, width, 2 * STEPS_PER_FRAME, stride=STEPS_PER_FRAME)
+        before = STEPS_PER_FRAME if causal else STEPS_PER_FRAME // 2
+        self.margins = (before, STEPS_PER_FRAME - before)
+
+    def forward(
+        self, features: Float[Tensor, "b l f"], lengths: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b t d"]:
+        """Frame t hears steps 4t-2 .. 4t+5 (causal: 4t-4 .. 4t+3); zeros around the sound."""
+        exact_ratio(features.shape[1], STEPS_PER_FRAME)
+        real = within(lengths, features.shape[1])[..., None]
+        steps = F.gelu(self.inwards(features)) * real
+        return self.fold(F.pad(rearrange(steps, "b l d -> b d l"), self.margins)).transpose(1, 2)
+
+
+class BidirectionalLayer(nn.Module):
+    """A bidirectional Mamba on normalised input, added to what came in."""
+
+    def __init__(self, width: int, state: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.mamba = BidirectionalMamba(width, state)
+
+    def forward(
+        self, heard: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b t d"]:
+        """Listen in both directions within `lengths` frames."""
+        return heard + self.mamba(self.norm(heard), lengths)
+
+
+class CausalLayer(nn.Module):
+    """A Mamba on normalised input, added to what came in; it hears only the past."""
+
+    def __init__(self, width: int, state: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.mamba = MambaBlock(width, state)
+
+    def forward(
+        self, heard: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b t d"]:
+        """Listen onwards; padding on the right lies in the future, so `lengths` needs no care."""
+        return heard + self.mamba(self.norm(heard))
+
+
+def frame_lengths(lengths: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
+    """Steps to frames.
+
+    Raises:
+        ValueError: an utterance is not a whole number of frames, or empty.
+    """
+    if bool(((lengths % STEPS_PER_FRAME != 0) | (lengths <= 0)).any()):
+        raise ValueError(
+            f"audio steps must be positive multiples of {STEPS_PER_FRAME}, not {lengths.tolist()}"
+        )
+    return lengths // STEPS_PER_FRAME
+
+
+def within(lengths: Int[Tensor, " b"], size: int) -> Bool[Tensor, "b n"]:
+    """True where a place is nearer than its sequence's length."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]

@@ -1,0 +1,83 @@
+"""Sound to log-mel steps that line up with video frames exactly.
+
+Axes: b batch, s samples, l audio steps, f mel bins. 16 kHz, a step each 10 ms seen through a 25 ms
+window, four steps a video frame at 25 fps. Step i is centred on the middle of its own hop, and the
+steps of frame t are 4t .. 4t+3, so the sound of a frame stands at the frame.
+"""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def exact_ratio(whole: int, part: int) -> int:
+    """How many `part` make a `whole`; a remainder is an error, because it would become drift."""
+    if part <= 0 or whole % part:
+        raise ValueError(f"{whole} is not a whole number of {part}")
+    return whole // part
+
+
+SAMPLE_RATE = 16_000
+FPS = 25
+HOP = 160
+WINDOW = 400
+FFT = 512
+MEL_BINS = 80
+SAMPLES_PER_FRAME = exact_ratio(SAMPLE_RATE, FPS)
+STEPS_PER_FRAME = exact_ratio(SAMPLES_PER_FRAME, HOP)
+
+# A full-scale sine reads 0 dB in its bin. Fixed constants, never the utterance's own statistics:
+# speech lands within about [-1.5, 1.5] and all that is quieter than -90 dB lands on the floor.
+_FLOOR_DB = -90.0
+_CENTRE_DB = -50.0
+_DB_PER_UNIT = 20.0
+SILENCE = (_FLOOR_DB - _CENTRE_DB) / _DB_PER_UNIT
+
+
+def frame_count(samples: int) -> int:
+    """Video frames that `samples` of sound need; a trailing part of a frame counts as a frame.
+
+    Raises:
+        ValueError: there is no sound at all.
+    """
+    if samples <= 0:
+        raise ValueError(f"sound needs at least one sample, not {samples}")
+    return -(-samples // SAMPLES_PER_FRAME)
+
+
+def log_mel(waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
+    """Log-mel steps, exactly `4 * frame_count(s)` of them; the last frame is filled with silence.
+
+    `waveform` is mono at 16 kHz in [-1, 1]. Digital silence gives `SILENCE` in every bin.
+    """
+    samples = waveform.shape[1]
+    filling = frame_count(samples) * SAMPLES_PER_FRAME - samples
+    margin = (FFT - HOP) // 2  # centres each analysis window on its hop, and makes l exact
+    padded = F.pad(waveform.float(), (margin, margin + filling))
+    window = torch.hann_window(WINDOW, device=waveform.device)
+    spectrum = torch.stft(padded, FFT, HOP, WINDOW, window, center=False, return_complex=True)
+    power = spectrum.abs().square() / (window.sum() / 2).square()
+    mel = torch.einsum("fn,bnl->blf", _mel_filters().to(power), power)
+    decibels = 10 * torch.log10(mel.clamp(min=10 ** (_FLOOR_DB / 10)))
+    return (decibels - _CENTRE_DB) / _DB_PER_UNIT
+
+
+def shift_level(
+    features: Float[Tensor, "b l f"], decibels: Float[Tensor, " b"]
+) -> Float[Tensor, "b l f"]:
+    """What `log_mel` would give for the same sound louder by `decibels`; silence stays silence.
+
+    Training draws these shifts, which makes the encoders indifferent to the level of a recording.
+    """
+    shifted = (features + (decibels / _DB_PER_UNIT)[:, None, None]).clamp(min=SILENCE)
+    return torch.where(features <= SILENCE, features, shifted)
+
+
+@functools.cache
+def _mel_filters() -> Float[Tensor, "f n"]:
+    from librosa.filters import mel  # imported late: librosa takes a second to load
+
+    return torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=FFT, n_mels=MEL_BINS, norm=None))

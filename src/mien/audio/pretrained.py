@@ -1,0 +1,99 @@
+"""Another audio front end: speech encoders that torchaudio ships, in place of log-mel.
+
+Axes: b batch, s samples, j the encoder's own steps (50 a second), l audio steps, f numbers a step.
+The one door to torchaudio, opened only when a config names a bundle.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mien.audio.features import (
+    HOP,
+    MEL_BINS,
+    SAMPLES_PER_FRAME,
+    STEPS_PER_FRAME,
+    frame_count,
+    log_mel,
+)
+from mien.errors import UserError
+
+_ENCODER_HOP, _ENCODER_FIELD = 320, 400  # samples: wav2vec 2.0, HuBERT and WavLM alike
+
+FrontEnd = Callable[[Float[Tensor, "b s"]], Float[Tensor, "b l f"]]
+
+
+@dataclass(frozen=True)
+class FrontEndConfig:
+    """What the audio encoders are fed, `dims` numbers a step.
+
+    `bundle` is null for log-mel, else a name in torchaudio.pipelines, like WAV2VEC2_BASE (768
+    dims); `layer` is the transformer layer whose output is taken, counted from 1.
+    """
+
+    bundle: str | None = None
+    layer: int = 9
+    dims: int = MEL_BINS
+
+    def __post_init__(self) -> None:
+        if self.bundle is None and self.dims != MEL_BINS:
+            raise ValueError(f"log-mel has {MEL_BINS} numbers a step, but dims is {self.dims}")
+
+
+def load_front_end(config: FrontEndConfig) -> FrontEnd:
+    """The function from waveforms to features that `config` names.
+
+    Raises:
+        UserError: torchaudio or the bundle is missing, or its width is not `config.dims`.
+    """
+    if config.bundle is None:
+        return log_mel
+    try:
+        pipelines = importlib.import_module("torchaudio").pipelines
+    except (ImportError, OSError) as error:  # OSError: a torchaudio built for another torch
+        raise UserError(
+            f"the audio front end {config.bundle} needs torchaudio, which cannot be imported "
+            f"({error}); install mien[pretrained] or set the bundle to null"
+        ) from error
+    bundle = getattr(pipelines, config.bundle, None)
+    if bundle is None:
+        raise UserError(f"torchaudio.pipelines has no speech encoder named {config.bundle}")
+    front_end = PretrainedSpeech(bundle.get_model(), config.layer)
+    probe = front_end(torch.zeros(1, SAMPLES_PER_FRAME)).shape[-1]
+    if probe != config.dims:
+        raise UserError(f"{config.bundle} gives {probe} numbers a step, but dims is {config.dims}")
+    return front_end
+
+
+class PretrainedSpeech(nn.Module):
+    """A frozen torchaudio encoder (any `Wav2Vec2Model`), read at exactly 100 steps a second."""
+
+    def __init__(self, model: Any, layer: int):
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.layer = layer
+
+    @torch.no_grad()
+    def forward(self, waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
+        """Features with l = 4 * frame_count(s), like `log_mel`."""
+        frames = frame_count(waveform.shape[1])
+        # First and last window hang over the edge, so that even a single frame has its steps.
+        margin = (_ENCODER_FIELD - _ENCODER_HOP) // 2
+        filling = frames * SAMPLES_PER_FRAME - waveform.shape[1]
+        padded = F.pad(waveform, (margin, margin + filling))
+        layers, _ = self.model.extract_features(padded, num_layers=self.layer)
+        return resample_steps(layers[-1], frames * STEPS_PER_FRAME)
+
+
+def resample_steps(features: Float[Tensor, "b j f"], steps: int) -> Float[Tensor, "b l f"]:
+    """Linear interpolation from hops of 320 samples to hops of 160, both centred on their hops."""
+    if features.shape[1] * _ENCODER_HOP != steps * HOP:
+        raise ValueError(f"{features.shape[1]} encoder steps cannot become {steps} steps")
+    moved = F.interpolate(features.transpose(1, 2), size=steps, mode="linear", align_corners=False)
+    return moved.transpose(1, 2)

@@ -1,0 +1,1 @@
+"""Audio to motion: the paper's second stage. It never touches pixels."""

@@ -1,0 +1,129 @@
+"""The one place where the five conditions of the denoiser are embedded, and dropped.
+
+Paper: c = (F_ag, F_al, M[i-4 .. i-1], F_A), and beside them the source's own motion M^0.
+Axes: b batch, t frames, n history frames, m motion, k space dimensions, a appearance, c condition.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mien.motion.space import MotionSpace
+from mien.types import Conditioning
+
+
+@dataclass(frozen=True)
+class ConditionDropout:
+    """How often training keeps a condition from the denoiser (shares of samples).
+
+    `audio` drops the sound alone, `everything` drops all five, `history` the frames before.
+    """
+
+    audio: float = 0.1
+    everything: float = 0.1
+    history: float = 0.5
+
+
+@dataclass(frozen=True)
+class Told:
+    """Which samples are told what; `source` stands for F_A and M^0 together."""
+
+    audio: Bool[Tensor, " b"]
+    history: Bool[Tensor, " b"]
+    source: Bool[Tensor, " b"]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Conditions as the denoiser takes them: a vector a frame, and the frames before as tokens."""
+
+    frames: Float[Tensor, "b t c"]
+    before: Float[Tensor, "b n c"]
+    history: Float[Tensor, "b n d"]
+
+
+class ConditionEmbedding(nn.Module):
+    """Embed what is told and put a learned "nothing" where it is not."""
+
+    def __init__(
+        self,
+        audio: int,
+        space: int,
+        appearance: int | None,
+        source_motion: bool,
+        condition: int,
+        width: int,
+    ):
+        super().__init__()
+        self.whole = nn.Linear(audio, condition)
+        self.local = nn.Linear(audio, condition)
+        self.no_whole = nn.Parameter(0.02 * torch.randn(condition))
+        self.no_local = nn.Parameter(0.02 * torch.randn(condition))
+        self.before = nn.Parameter(0.02 * torch.randn(condition))
+        self.history = nn.Linear(space, width)
+        self.no_history = nn.Parameter(0.02 * torch.randn(width))
+        self.appearance = None if appearance is None else _SourceEmbedding(appearance, condition)
+        self.source_motion = nn.Linear(space, condition) if source_motion else None
+        self.no_source = nn.Parameter(0.02 * torch.randn(condition))
+
+    def forward(self, conditioning: Conditioning, told: Told, space: MotionSpace) -> Embedded:
+        """Embed; a condition that is not told leaves no trace of its value."""
+        whole = _choose(told.audio, self.whole(conditioning.audio.whole), self.no_whole)
+        local = _choose(told.audio, self.local(conditioning.audio.local), self.no_local)
+        steady = whole + _choose(told.source, self._source(conditioning, space), self.no_source)
+
+        coordinates = space.encode(conditioning.history, conditioning.source_motion)
+        known = told.history & conditioning.history_known
+        history = _choose(known, self.history(coordinates), self.no_history)
+        before = (steady[:, None] + self.before).expand(-1, history.shape[1], -1)
+        return Embedded(frames=steady[:, None] + local, before=before, history=history)
+
+    def _source(self, conditioning: Conditioning, space: MotionSpace) -> Float[Tensor, "b c"]:
+        """Who speaks and how the portrait looks at rest, as far as the ablation leaves them."""
+        embedded = torch.zeros_like(self.no_source).expand(len(conditioning.appearance), -1)
+        if self.appearance is not None:
+            embedded = embedded + self.appearance(conditioning.appearance)
+        if self.source_motion is not None:
+            embedded = embedded + self.source_motion(space.place_source(conditioning.source_motion))
+        return embedded
+
+
+class _SourceEmbedding(nn.Sequential):
+    """F_A to a condition; its scale is stage 1's business, so it is normalised first."""
+
+    def __init__(self, appearance: int, condition: int):
+        super().__init__(
+            nn.LayerNorm(appearance, elementwise_affine=False), nn.Linear(appearance, condition)
+        )
+
+
+def tell_everything(conditioning: Conditioning) -> Told:
+    """Nothing is withheld (history still is where it is not known)."""
+    yes = torch.ones_like(conditioning.history_known)
+    return Told(audio=yes, history=yes, source=yes)
+
+
+def tell_no_audio(conditioning: Conditioning) -> Told:
+    """The sound alone is withheld: the other end of audio guidance."""
+    yes = torch.ones_like(conditioning.history_known)
+    return Told(audio=~yes, history=yes, source=yes)
+
+
+def draw_told(
+    like: Bool[Tensor, " b"], dropout: ConditionDropout, generator: torch.Generator
+) -> Told:
+    """Draw for each sample what it is told in training."""
+    draws = torch.rand(3, len(like), generator=generator, device=generator.device).to(like.device)
+    anything = draws[0] >= dropout.everything
+    return Told(
+        audio=anything & (draws[1] >= dropout.audio),
+        history=anything & (draws[2] >= dropout.history),
+        source=anything,
+    )
+
+
+def _choose(told: Bool[Tensor, " b"], value: Tensor, nothing: Tensor) -> Tensor:
+    """`value` where told, the learned `nothing` elsewhere; never a zero that means something."""
+    return torch.where(told.view(-1, *[1] * (value.ndim - 1)), value, nothing.to(value.dtype))

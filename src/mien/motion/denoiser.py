@@ -1,0 +1,74 @@
+"""The transformer that sees the clean motion in noisy motion.
+
+Four tokens of the frames before stand in front of the window's tokens; each frame is modulated by
+its own condition: noise level, Mamba-g, F_A, M^0 and its own Mamba-l.
+Axes: b batch, t frames, n history frames, k space dimensions, c condition, d width.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mien.motion.conditioning import Embedded
+from mien.nn.attention import SelfAttention
+from mien.nn.embedding import LevelEmbedding
+from mien.nn.modulation import Modulation, PlainNorm
+
+
+class MotionDenoiser(nn.Module):
+    """Takes any number of frames; positions are relative, the first frame of the window being 0."""
+
+    def __init__(
+        self, space: int, width: int, layers: int, heads: int, expand: int, condition: int
+    ):
+        super().__init__()
+        self.inwards = nn.Linear(space, width)
+        self.level = LevelEmbedding(condition)
+        self.blocks = nn.ModuleList(
+            DenoiserBlock(width, heads, expand, condition) for _ in range(layers)
+        )
+        self.norm = PlainNorm(width)
+        self.modulation = Modulation(condition, width, parts=2)
+        self.outwards = nn.Linear(width, space)
+        nn.init.zeros_(self.outwards.weight)
+        nn.init.zeros_(self.outwards.bias)
+
+    def forward(
+        self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], told: Embedded
+    ) -> Float[Tensor, "b t k"]:
+        """Answer for the window's frames; the frames before are context only."""
+        n, t = told.history.shape[1], mixture.shape[1]
+        tokens = torch.cat([told.history, self.inwards(mixture)], dim=1)
+        condition = torch.cat([told.before, told.frames], dim=1) + self.level(level)[:, None]
+        positions = torch.arange(-n, t, device=mixture.device)
+
+        for block in self.blocks:
+            tokens = block(tokens, condition, positions)
+        frames = tokens[:, n:]
+        shift, scale = self.modulation(condition[:, n:])
+        return self.outwards(self.norm.modulated(frames, shift, scale))
+
+
+class DenoiserBlock(nn.Module):
+    """Attention over frames, then a network on each frame; both start as nothing (AdaLN-zero)."""
+
+    def __init__(self, width: int, heads: int, expand: int, condition: int):
+        super().__init__()
+        self.modulation = Modulation(condition, width, parts=6)
+        self.norm = PlainNorm(width)
+        self.attention = SelfAttention(width, heads)
+        self.network = nn.Sequential(
+            nn.Linear(width, expand * width), nn.GELU(), nn.Linear(expand * width, width)
+        )
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "b t d"],
+        condition: Float[Tensor, "b t c"],
+        positions: Int[Tensor, " t"],
+    ) -> Float[Tensor, "b t d"]:
+        """Each token is shifted, scaled and gated by its own condition."""
+        shift, scale, gate, shift_2, scale_2, gate_2 = self.modulation(condition)
+        seen = self.attention(self.norm.modulated(tokens, shift, scale), positions)
+        tokens = tokens + gate * seen
+        return tokens + gate_2 * self.network(self.norm.modulated(tokens, shift_2, scale_2))

@@ -1,0 +1,154 @@
+"""What stage 2 learns from a clip: see the window's motion through noise, knowing its sound.
+
+Axes: b batch, l audio steps, t frames, n history frames, k space dimensions.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mien.audio.features import shift_level
+from mien.diffusion.objective import LossWeights, noised, objective
+from mien.diffusion.schedule import at_levels
+from mien.motion.conditioning import ConditionDropout, draw_told, tell_everything
+from mien.motion.speech_to_motion import SpeechToMotion
+from mien.types import AudioContext, Conditioning, SpeechClip
+
+
+@dataclass(frozen=True)
+class SpeechObjectiveConfig:
+    """Weights and draws of training.
+
+    `variance_weight`: how much a dimension's variance counts (0 whitened, 1 plain motion error).
+    `own_history`: of the histories that are told, the share replaced by the net's own prediction;
+    the rest are true frames with noise, its deviation drawn from `history_noise` (whitened units).
+    `level_shift`: recordings are made louder or softer by up to so many dB (log-mel only).
+    """
+
+    weights: LossWeights = field(default_factory=LossWeights)
+    variance_weight: float = 0.5
+    dropout: ConditionDropout = field(default_factory=ConditionDropout)
+    own_history: float = 0.375
+    history_noise: tuple[float, float] = (0.05, 0.1)
+    level_shift: float = 10.0
+
+
+def speech_objective(
+    speech: SpeechToMotion,
+    clip: SpeechClip,
+    config: SpeechObjectiveConfig,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """The loss of a batch and its parts; every draw comes from `generator`."""
+    clean = speech.space.encode(clip.motion, clip.source_motion)
+    audio = speech.listen(_other_level(speech, clip, config, generator), clip.feature_lengths)
+
+    conditioning = Conditioning(
+        audio=take_window(audio, clip.start, clean.shape[1]),
+        history=_history(speech, clip, audio, config, generator),
+        history_known=clip.history_known,
+        appearance=clip.appearance,
+        source_motion=clip.source_motion,
+    )
+    told = draw_told(clip.history_known, config.dropout, generator)
+
+    levels = at_levels(speech.config.schedule, uniform(clean.shape[:1], clean, generator))
+    noise = gaussian(clean.shape, clean, generator)
+    mixture = noised(clean, noise, levels)
+    return objective(
+        speech.answer(mixture, levels.level, speech.embed(conditioning, told)),
+        mixture,
+        clean,
+        noise,
+        levels,
+        speech.config.parameterisation,
+        config.weights,
+        speech.space.importance(config.variance_weight),
+    )
+
+
+def take_window(audio: AudioContext, start: Int[Tensor, " b"], frames: int) -> AudioContext:
+    """The sound of `frames` frames from `start` on; frames before the clip repeat its first."""
+    place = start[:, None] + torch.arange(frames, device=start.device)
+    place = place.clamp(0, audio.local.shape[1] - 1)
+    index = place[..., None].expand(-1, -1, audio.local.shape[2])
+    return AudioContext(whole=audio.whole, local=audio.local.gather(1, index))
+
+
+def _other_level(
+    speech: SpeechToMotion,
+    clip: SpeechClip,
+    config: SpeechObjectiveConfig,
+    generator: torch.Generator,
+) -> Float[Tensor, "b l f"]:
+    """The same voices, recorded louder or softer; pretrained features are left as they are."""
+    if speech.config.front_end.bundle is not None:
+        return clip.features
+    draw = uniform(clip.features.shape[:1], clip.features, generator)
+    return shift_level(clip.features, (2 * draw - 1) * config.level_shift)
+
+
+@torch.no_grad()
+def _history(
+    speech: SpeechToMotion,
+    clip: SpeechClip,
+    audio: AudioContext,
+    config: SpeechObjectiveConfig,
+    generator: torch.Generator,
+) -> Float[Tensor, "b n m"]:
+    """True frames with a little noise, or what the net itself would have made of them."""
+    true = speech.space.encode(clip.history, clip.source_motion)
+    least, most = config.history_noise
+    size = least + (most - least) * uniform(true.shape[:1], true, generator)
+    history = true + size[:, None, None] * gaussian(true.shape, true, generator)
+
+    own = uniform(true.shape[:1], true, generator) < config.own_history
+    own = own & clip.history_known
+    noise = gaussian(clip.motion.shape[:2] + true.shape[2:], true, generator)
+    level = uniform(true.shape[:1], true, generator)
+    if bool(own.any()) and true.shape[1]:
+        history[own] = _own_prediction(speech, clip, audio, own, level, noise)
+    return speech.space.decode(history, clip.source_motion)
+
+
+def _own_prediction(
+    speech: SpeechToMotion,
+    clip: SpeechClip,
+    audio: AudioContext,
+    own: Bool[Tensor, " b"],
+    level: Float[Tensor, " b"],
+    noise: Float[Tensor, "b t k"],
+) -> Float[Tensor, "own n k"]:
+    """The history as the net sees it through noise, in the window that starts with it."""
+    n, t = clip.history.shape[1], clip.motion.shape[1]
+    source = clip.source_motion[own]
+    motion = torch.cat([clip.history, clip.motion], dim=1)[own, :t]
+    mixture = noised(
+        speech.space.encode(motion, source),
+        noise[own],
+        at_levels(speech.config.schedule, level[own]),
+    )
+    heard = AudioContext(whole=audio.whole[own], local=audio.local[own])
+    conditioning = Conditioning(
+        audio=take_window(heard, clip.start[own] - n, t),
+        history=clip.history[own],
+        history_known=torch.zeros_like(clip.history_known[own]),
+        appearance=clip.appearance[own],
+        source_motion=source,
+    )
+    told = speech.embed(conditioning, tell_everything(conditioning))
+    return speech.denoise(mixture, level[own], told)[:, :n]
+
+
+def uniform(shape: torch.Size, like: Tensor, generator: torch.Generator) -> Float[Tensor, "*shape"]:
+    """Uniform numbers drawn where the generator lives, so that a seed means the same everywhere."""
+    return torch.rand(shape, generator=generator, device=generator.device).to(like)
+
+
+def gaussian(
+    shape: torch.Size, like: Tensor, generator: torch.Generator
+) -> Float[Tensor, "*shape"]:
+    """Normal numbers drawn where the generator lives."""
+    return torch.randn(shape, generator=generator, device=generator.device).to(like)

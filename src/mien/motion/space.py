@@ -1,0 +1,102 @@
+"""The space in which motion is diffused: whitened principal components of M^i - M^0.
+
+The animator draws differences from the source's own motion, so differences are what is made.
+Axes: b batch, t frames, m motion numbers, k dimensions kept, n examples.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mien.errors import UserError
+
+_SMALLEST_SHARE = 1e-4  # of the largest spread: components below it are dust, not to be magnified
+
+
+class MotionSpace(nn.Module):
+    """An affine map between motion and `dims` numbers of unit variance, kept in the state dict."""
+
+    mean: Tensor
+    basis: Tensor
+    scale: Tensor
+    rest: Tensor
+    fitted: Tensor
+
+    def __init__(self, motion_dim: int, dims: int):
+        super().__init__()
+        if dims > motion_dim:
+            raise ValueError(f"space of {dims} dimensions is larger than the motion's {motion_dim}")
+        self.register_buffer("mean", torch.zeros(motion_dim))
+        self.register_buffer("basis", torch.zeros(motion_dim, dims))
+        self.register_buffer("scale", torch.ones(dims))
+        self.register_buffer("rest", torch.zeros(motion_dim))
+        self.register_buffer("fitted", torch.tensor(False))
+
+    @torch.no_grad()
+    def fit(self, differences: Float[Tensor, "n m"], sources: Float[Tensor, "sources m"]) -> float:
+        """Learn the space from M^i - M^0 of many frames, and where sources M^0 lie on average.
+
+        Returns the share of variance that the kept dimensions hold.
+
+        Raises:
+            UserError: there are fewer frames than dimensions, or nothing moves.
+        """
+        dims = self.scale.shape[0]
+        if len(differences) <= dims:
+            raise UserError(
+                f"a motion space of {dims} dimensions needs more than {dims} frames of training "
+                f"motion, not {len(differences)}; give more clips or lower space_dims"
+            )
+        exact = differences.double()
+        mean = exact.mean(0)
+        variances, directions = torch.linalg.eigh(torch.cov(exact.T))
+        variances, directions = variances.flip(0).clamp(min=0), directions.flip(1)
+        if not bool(variances[0] > 0):
+            raise UserError("the training motion never changes, so no motion space can be fitted")
+
+        basis = directions[:, :dims]
+        # Eigenvectors have no sign of their own: fix it, so that every machine fits the same space.
+        sign = basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
+        spread = variances[:dims].sqrt()
+        self.mean.copy_(mean)
+        self.basis.copy_(basis * sign)
+        self.scale.copy_(spread.clamp(min=_SMALLEST_SHARE * float(spread[0])))
+        self.rest.copy_(sources.double().mean(0))
+        self.fitted.fill_(True)
+        return float(variances[:dims].sum() / variances.sum())
+
+    def encode(
+        self, motion: Float[Tensor, "b t m"], source_motion: Float[Tensor, "b m"]
+    ) -> Float[Tensor, "b t k"]:
+        """Absolute motion to coordinates, relative to each sample's source."""
+        self._require_fit()
+        return (motion - source_motion[:, None] - self.mean) @ self.basis / self.scale
+
+    def decode(
+        self, coordinates: Float[Tensor, "b t k"], source_motion: Float[Tensor, "b m"]
+    ) -> Float[Tensor, "b t m"]:
+        """Coordinates back to absolute motion."""
+        self._require_fit()
+        return (coordinates * self.scale) @ self.basis.T + self.mean + source_motion[:, None]
+
+    def place_source(self, source_motion: Float[Tensor, "b m"]) -> Float[Tensor, "b k"]:
+        """Where M^0 itself lies along the same directions: how the portrait looks and turns."""
+        self._require_fit()
+        return (source_motion - self.rest) @ self.basis / self.scale
+
+    def importance(self, exponent: float) -> Float[Tensor, " k"]:
+        """Loss weights of the dimensions, mean 1: their variance to the power `exponent`.
+
+        Whitening makes the faintest component as loud as the mouth. 0 leaves it so; 1 undoes it
+        (the loss is then the squared error of the motion itself); between lies the compromise.
+        """
+        self._require_fit()
+        raw = self.scale.square() ** exponent
+        return raw / raw.mean()
+
+    def _require_fit(self) -> None:
+        if not bool(self.fitted):
+            raise UserError(
+                "this speech-to-motion net has no motion space yet: fit it on training motion "
+                "(space.fit) or load a trained checkpoint"
+            )

@@ -1,0 +1,137 @@
+"""Stage 2, the paper's latent motion appearance diffusion: hear, then see motion in noise.
+
+Axes: b batch, l audio steps, f numbers a step, t frames, m motion, k space dimensions.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mien.audio.encoders import (
+    GlobalAudioEncoder,
+    GlobalEncoderConfig,
+    LocalAudioEncoder,
+    LocalEncoderConfig,
+)
+from mien.audio.features import STEPS_PER_FRAME, exact_ratio
+from mien.audio.pretrained import FrontEndConfig
+from mien.config import require_multiple
+from mien.diffusion.objective import Parameterisation, to_clean
+from mien.diffusion.schedule import Schedule, at_levels
+from mien.motion.conditioning import ConditionEmbedding, Embedded, Told
+from mien.motion.denoiser import MotionDenoiser
+from mien.motion.space import MotionSpace
+from mien.types import AudioContext, Conditioning
+
+
+@dataclass(frozen=True)
+class SpeechToMotionConfig:
+    """Every number of the net. Ablations: an encoder null, a condition false, `history` 0.
+
+    `appearance_dim` must be the animator's. `window` is in video frames, `history` too.
+    """
+
+    appearance_dim: int
+    motion_dim: int = 768
+    space_dims: int = 48
+    window: int = 80
+    history: int = 4
+
+    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
+    audio_width: int = 128
+    global_encoder: GlobalEncoderConfig | None = field(default_factory=GlobalEncoderConfig)
+    local_encoder: LocalEncoderConfig | None = field(default_factory=LocalEncoderConfig)
+    appearance: bool = True
+    source_motion: bool = True
+
+    width: int = 256
+    layers: int = 6
+    heads: int = 8
+    expand: int = 2
+    condition_width: int = 128
+
+    parameterisation: Parameterisation = "x0"
+    schedule: Schedule = "cosine"
+
+    def __post_init__(self) -> None:
+        require_multiple("width", self.width, "heads", self.heads)
+        if not 0 <= self.history < self.window:
+            raise ValueError(f"history {self.history} must be shorter than window {self.window}")
+
+
+class SpeechToMotion(nn.Module):
+    """Two ears, a motion space and a denoiser."""
+
+    def __init__(self, config: SpeechToMotionConfig):
+        super().__init__()
+        self.config = config
+        features, heard = config.front_end.dims, config.audio_width
+        self.global_encoder = (
+            None
+            if config.global_encoder is None
+            else GlobalAudioEncoder(features, heard, config.global_encoder)
+        )
+        self.local_encoder = (
+            None
+            if config.local_encoder is None
+            else LocalAudioEncoder(features, heard, config.local_encoder)
+        )
+        self.space = MotionSpace(config.motion_dim, config.space_dims)
+        self.conditions = ConditionEmbedding(
+            audio=heard,
+            space=config.space_dims,
+            appearance=config.appearance_dim if config.appearance else None,
+            source_motion=config.source_motion,
+            condition=config.condition_width,
+            width=config.width,
+        )
+        self.denoiser = MotionDenoiser(
+            space=config.space_dims,
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            expand=config.expand,
+            condition=config.condition_width,
+        )
+
+    def listen(
+        self, features: Float[Tensor, "b l f"], lengths: Int[Tensor, " b"] | None = None
+    ) -> AudioContext:
+        """Hear whole utterances, l = 4 t steps for t frames; `lengths` are real steps (None: all).
+
+        Raises:
+            ValueError: the steps are not a whole number of frames.
+        """
+        b, steps, _ = features.shape
+        frames = exact_ratio(steps, STEPS_PER_FRAME)
+        if lengths is None:
+            lengths = torch.full((b,), steps, device=features.device)
+        width = self.config.audio_width
+        return AudioContext(
+            whole=features.new_zeros(b, width)
+            if self.global_encoder is None
+            else self.global_encoder(features, lengths),
+            local=features.new_zeros(b, frames, width)
+            if self.local_encoder is None
+            else self.local_encoder(features, lengths),
+        )
+
+    def embed(self, conditioning: Conditioning, told: Told) -> Embedded:
+        """Conditions made ready once, for all the steps of a sampler."""
+        return self.conditions(conditioning, told, self.space)
+
+    def answer(
+        self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], told: Embedded
+    ) -> Float[Tensor, "b t k"]:
+        """The net's raw answer, in the form that `config.parameterisation` names, for training."""
+        return self.denoiser(mixture, level, told)
+
+    def denoise(
+        self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], told: Embedded
+    ) -> Float[Tensor, "b t k"]:
+        """The clean motion, in space coordinates, that the net sees in `mixture`."""
+        levels = at_levels(self.config.schedule, level)
+        answer = self.answer(mixture, level, told)
+        return to_clean(answer, mixture, levels, self.config.parameterisation)
