@@ -28,6 +28,8 @@ ANIMATOR = "animator"
 SPEECH_TO_MOTION = "speech_to_motion"
 WEIGHTS = Path(__file__).parent / "weights"
 
+_UNREADABLE = (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, pickle.PickleError)
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -43,7 +45,12 @@ class Weights:
     animator_fingerprint: str | None = None
 
 
-def fingerprint(state: Mapping[str, Tensor]) -> str:
+def fingerprint(net: nn.Module) -> str:
+    """The fingerprint of a net's present weights."""
+    return fingerprint_of(net.state_dict())
+
+
+def fingerprint_of(state: Mapping[str, Tensor]) -> str:
     """Sixteen letters that change with any weight by more than float16 can tell.
 
     Taken over names and values rounded to float16, so that a float16 copy keeps its fingerprint.
@@ -83,13 +90,13 @@ def save_weights(path: Path, weights: Weights) -> None:
 def save_animator(path: Path, animator: Animator) -> None:
     """Write an animator to a safetensors file."""
     state = animator.state_dict()
-    save_weights(path, Weights(ANIMATOR, asdict(animator.config), state, fingerprint(state)))
+    save_weights(path, Weights(ANIMATOR, asdict(animator.config), state, fingerprint_of(state)))
 
 
 def save_speech_to_motion(path: Path, speech: SpeechToMotion, animator_fingerprint: str) -> None:
     """Write a speech-to-motion net to a safetensors file, bound to the animator it speaks to."""
     state, config = speech.state_dict(), asdict(speech.config)
-    weights = Weights(SPEECH_TO_MOTION, config, state, fingerprint(state), animator_fingerprint)
+    weights = Weights(SPEECH_TO_MOTION, config, state, fingerprint_of(state), animator_fingerprint)
     save_weights(path, weights)
 
 
@@ -172,21 +179,14 @@ def read_weights(path: Path, kind: str) -> Weights:
         weights = _read_training(path) if is_training_checkpoint else _read_shipped(path)
     except OSError as error:
         raise UserError(f"cannot read the weights {path}: {error.strerror}") from error
-    except (
-        SafetensorError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        pickle.PickleError,
-    ) as e:
+    except _UNREADABLE as error:
         raise UserError(
-            f"{path} is not a checkpoint of mien, or it is damaged: give a .safetensors or .ckpt of mien"
-        ) from e
+            f"{path} is not a checkpoint of mien, or it is damaged: give a .safetensors or .ckpt"
+        ) from error
 
     if weights.kind != kind:
         raise UserError(f"{path} holds a {weights.kind}, but a {kind} is wanted here")
-    if fingerprint(weights.state) != weights.fingerprint:
+    if fingerprint_of(weights.state) != weights.fingerprint:
         raise UserError(f"{path} is damaged: its weights do not match its own fingerprint")
     return weights
 
@@ -218,3 +218,22 @@ def _read_training(path: Path) -> Weights:
 def part_of(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """The entries below `name.` of a larger net's state, under their own names."""
     return {key.removeprefix(f"{name}."): state[key] for key in state if key.startswith(f"{name}.")}
+
+
+def refuse_other_run(checkpoint: dict[str, Any], kind: str, config: dict[str, Any]) -> None:
+    """A training checkpoint continues only the run that it is of.
+
+    Raises:
+        UserError: it is of another stage, or a number of its net differs; the message names it.
+    """
+    if checkpoint.get("kind") != kind:
+        raise UserError(
+            f"the checkpoint holds a {checkpoint.get('kind')}, this stage trains a {kind}"
+        )
+    for key, value in config.items():
+        saved = checkpoint["config"].get(key)
+        if saved != value:
+            raise UserError(
+                f"the checkpoint has {key} {saved}, the config says {value}: use the config of its "
+                "run, or start anew with model.initial_weights"
+            )

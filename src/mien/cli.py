@@ -1,6 +1,6 @@
 """The commands `mien` and `lightning`: fit, validate, test, predict, and infer.
 
-Training goes through LightningCLI; what a person did wrong is told in one sentence, without traceback.
+Training goes through LightningCLI; a person's mistake is told in one sentence, without traceback.
 """
 
 import re
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def with_joined_configs(arguments: list[str]) -> list[str]:
-    """Replace every --config by one text that joins them all; what else is given stands after it."""
+    """Replace every --config by one text that joins them all; other arguments win over it."""
     names: list[str] = []
     others: list[str] = []
     waiting = iter(arguments)

@@ -1,8 +1,8 @@
 """Where config files are found, and how overlays join them.
 
-`--config stage1.yaml --config tiny.yaml` lays the second file over the first. An overlay that is meant
-for both stages holds what they share at the top and, below `stage1:` and `stage2:`, what is for one of
-them; the section of the other stage is dropped. Which stage is at hand is told by `model.class_path`.
+`--config stage1.yaml --config tiny.yaml` lays the second file over the first. An overlay that is
+meant for both stages holds what they share at the top and, below `stage1:` and `stage2:`, what is
+for one of them; the other section is dropped. `model.class_path` tells which stage is at hand.
 """
 
 from pathlib import Path
@@ -13,9 +13,7 @@ from yaml import YAMLError
 
 from mien.errors import UserError
 
-FOLDER = (
-    Path(__file__).parents[2] / "configs"
-)  # of the checkout that this package was installed from
+FOLDER = Path(__file__).parents[2] / "configs"  # of the checkout that the package lies in
 
 SECTIONS = {
     "mien.training.stage1.ReconstructionStage": "stage1",
@@ -24,7 +22,7 @@ SECTIONS = {
 
 
 def find_config(name: str) -> Path:
-    """The file of that name; a bare name that is not in the working directory is looked up in configs/.
+    """The file of that name; a bare name that is not in the working directory may be in configs/.
 
     Raises:
         UserError: it is in neither place.
@@ -56,7 +54,7 @@ def join_configs(names: list[str]) -> str:
     """All files of a command line as one YAML text, later files over earlier ones.
 
     Raises:
-        UserError: a file is missing or broken, or sections are used but no file says which stage it is.
+        UserError: a file is missing or broken, or an overlay stands alone.
     """
     configs = [read_config(find_config(name)) for name in names]
     joined = cast(DictConfig, OmegaConf.merge(*configs))

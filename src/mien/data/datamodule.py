@@ -1,4 +1,4 @@
-"""The data of both stages as Lightning takes them: `PortraitData` for stage 1, `SpeechData` for stage 2."""
+"""The data of both stages as Lightning takes them: `PortraitData` and `SpeechData`."""
 
 import os
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ class PortraitData(LightningDataModule):
         valid: manifest of the clips to judge on, best of other people.
         batch_size: pairs in a step.
         valid_pairs: pairs of each validation clip.
-        cached_clips: decoded clips that each worker keeps in memory (75 frames at 128 px take 4 MB).
+        cached_clips: decoded clips each worker keeps in memory (75 frames at 128 px take 4 MB).
         workers: processes that decode and augment beside the training; 0 does it in between.
         seed: of people, clips, frames and augmentation.
         augmentation: how strongly a pair is changed into a person who does not exist.
@@ -109,7 +109,7 @@ class PortraitData(LightningDataModule):
         return self.trainer.lightning_module
 
     def train_dataloader(self) -> DataLoader:
-        """Endless; goes on where the step counter stands, so a resumed run sees the same samples."""
+        """Endless, from where the step counter stands: a resumed run sees no sample twice."""
         assert self.trainer is not None
         return DataLoader(
             self.train_pairs,

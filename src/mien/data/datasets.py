@@ -1,7 +1,7 @@
-"""What training reads: two far frames of one clip (stage 1), windows of motion with their sound (stage 2).
+"""What training reads: two far frames of one clip (stage 1), or motion with its sound (stage 2).
 
-A training sample is a pure function of (seed, sample number), whoever reads it and whenever: that is
-what makes a resumed run equal an uninterrupted one. People are drawn before clips, because one speaker
+A training sample is a pure function of (seed, sample number), whoever reads it and whenever, which
+makes a resumed run equal an uninterrupted one. People are drawn before clips, because one speaker
 may hold most of the minutes.
 """
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from mien.audio.features import FPS
 from mien.data.augment import AugmentConfig, augment_pair
 from mien.data.manifest import ClipRecord
 from mien.media import read_video
@@ -30,7 +31,7 @@ FAR_SECONDS = 0.4  # nearer frames are nearly equal and teach nothing (paper.md 
 
 
 def sample_generator(seed: int, index: int) -> torch.Generator:
-    """The random numbers of one training sample; near seeds and near indices give unrelated ones."""
+    """The random numbers of one training sample; near seeds and indices give unrelated ones."""
     state = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) % 2**63)
 
@@ -90,7 +91,7 @@ class ClipCache:
 
 
 def mouth_map(record: ClipRecord, size: int) -> Float[Tensor, "1 h w"]:
-    """1 inside the record's mouth box, falling smoothly to 0 around it; all 0 when the box is unknown."""
+    """1 inside the record's mouth box, falling smoothly to 0 around it; 0 if it is unknown."""
     if record.mouth is None:
         return torch.zeros(1, size, size)
     left, top, right, bottom = record.mouth
@@ -106,7 +107,7 @@ def mouth_map(record: ClipRecord, size: int) -> Float[Tensor, "1 h w"]:
 
 
 class FramePairs(Dataset[FramePair]):
-    """Training pairs without end: sample `index` is a person, a clip of theirs and two far frames of it."""
+    """Pairs without end: sample `index` is a person, a clip of theirs and two far frames of it."""
 
     def __init__(
         self,
@@ -130,16 +131,16 @@ class FramePairs(Dataset[FramePair]):
         return augment_pair(source, driving, mouth, self.augmentation, generator)
 
 
-def far_frames(count: int, generator: torch.Generator, fps: int = 25) -> list[int]:
-    """Two frame numbers at least FAR_SECONDS apart (or half the clip, if it is shorter than that)."""
-    gap = min(int(FAR_SECONDS * fps), count // 2)
+def far_frames(count: int, generator: torch.Generator) -> list[int]:
+    """Two frame numbers at least FAR_SECONDS apart, or half the clip if that is shorter."""
+    gap = min(round(FAR_SECONDS * FPS), count // 2)
     source = draw(count, generator)
     allowed = [i for i in range(count) if abs(i - source) >= gap]
     return [source, allowed[draw(len(allowed), generator)]]
 
 
 class FixedPairs(Dataset[FramePair]):
-    """Validation pairs: source = a clip's first frame, driving = later frames evenly spread; no augmentation."""
+    """Validation pairs, as they are: a clip's first frame and later ones, evenly spread."""
 
     def __init__(
         self, records: Sequence[ClipRecord], clips: ClipCache, pairs_per_clip: int

@@ -1,7 +1,7 @@
 """Drawn people who speak: enough of a face and of a voice to train on when there is no footage.
 
-The mouth opens with the loudness of a synthetic voice, the head sways, the eyes blink; who it is shows
-in colours and proportions, and in the pitch of the voice. Everything follows from the seed.
+The mouth opens with the loudness of a synthetic voice, the head sways, the eyes blink; who it is
+shows in colours and proportions, and in the pitch of the voice. Everything follows from the seed.
 Axes: t video frames, h w space, s audio samples.
 """
 

@@ -1,4 +1,4 @@
-"""What both stages do with gradients: a learning rate that only the step decides, and clipped steps."""
+"""What both stages do with gradients: a rate that the step decides, and clipped steps."""
 
 import math
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam and its learning rate: linear up over `warmup_steps`, then along a cosine down to `final`.
+    """Adam, and its rate: linear up over `warmup_steps`, then along a cosine down to `final`.
 
     `decay_steps` counts from the start of the run; with 0 the rate stays where the warm-up leads.
     """

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 
 class ResumePoint(Checkpoint):
-    """Keeps `last.ckpt` in the run folder: now and then, before a validation, at the end and on a stop.
+    """Keeps `last.ckpt` in the run folder: now and then, before validation, at the end, on a stop.
 
     Always saved between two steps, never inside one nor while the averaged weights stand in for the
     trained ones, so that going on from it is exact. Ctrl-C and SIGTERM let the step finish first.
@@ -63,9 +63,8 @@ class ResumePoint(Checkpoint):
 
     def _stop_if_asked(self, trainer: Trainer) -> None:
         if self._asked_to_stop:
-            rank_zero_info(
-                f"stopped after step {trainer.global_step}; go on with --ckpt_path {self.path(trainer)}"
-            )
+            step, path = trainer.global_step, self.path(trainer)
+            rank_zero_info(f"stopped after step {step}; go on with --ckpt_path {path}")
             raise KeyboardInterrupt
 
     def path(self, trainer: Trainer) -> Path:

@@ -1,4 +1,7 @@
-"""Stage 1: the animator learns to redraw one frame of a clip from another (the paper's base model)."""
+"""Stage 1: the animator learns to redraw one frame of a clip from another.
+
+The paper's base model, its section 3; the numbers of the optimisation follow paper.md 2.4.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,12 +12,20 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from mien.checkpoint import ANIMATOR, fingerprint, part_of, read_weights
+from mien.checkpoint import ANIMATOR, fingerprint_of, part_of, read_weights, refuse_other_run
 from mien.errors import UserError
 from mien.metrics import psnr, weighted_l1
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
+from mien.training.discriminator import (
+    DiscriminatorConfig,
+    PatchDiscriminator,
+    adversarial_loss,
+    discriminator_loss,
+    feature_matching_loss,
+)
 from mien.training.losses import LossConfig, field_loss, pixel_loss, threshold_mask_loss
 from mien.training.optimization import OptimizerConfig, rate_at, set_rate, tame_gradients
+from mien.training.perceptual import PerceptualLoss
 from mien.types import FramePair
 
 
@@ -24,7 +35,8 @@ class ReconstructionStage(LightningModule):
     Args:
         animator: the numbers of the net.
         loss: what it is taught by.
-        optimizer: how fast.
+        optimizer: how fast; the discriminator learns alike.
+        discriminator: the numbers of the critic, which there is if loss.adversarial is above 0.
         initial_weights: an earlier run to start from, which may be of another image_size
             (128 first, then 256).
     """
@@ -34,12 +46,20 @@ class ReconstructionStage(LightningModule):
         animator: AnimatorConfig,
         loss: LossConfig,
         optimizer: OptimizerConfig,
+        discriminator: DiscriminatorConfig = DiscriminatorConfig(),  # noqa: B008 (frozen)
         initial_weights: Path | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # two optimisers, of which one steps alone at first
         self.loss_config, self.optimizer_config = loss, optimizer
         self.animator = Animator(animator)
+        self.discriminator = PatchDiscriminator(discriminator) if loss.adversarial else None
+        # In a tuple, so that the frozen trunk is neither saved with the run nor averaged.
+        self._perceptual = (
+            (PerceptualLoss(loss.perceptual_trunk, loss.perceptual_scales),)
+            if loss.perceptual
+            else ()
+        )
         if initial_weights is not None:
             self._start_from(initial_weights)
         self.skipped_steps = 0
@@ -64,24 +84,38 @@ class ReconstructionStage(LightningModule):
         motion = self.animator.encode_motion(pair.motion_view_driving)
         return self.animator.draw(appearance, source_motion, motion[:, None])
 
+    def on_fit_start(self) -> None:
+        """Bring along what Lightning does not know of."""
+        for perceptual in self._perceptual:
+            perceptual.to(self.device)
+
     def training_step(self, batch: FramePair, batch_idx: int) -> None:
-        """One step of the animator; it counts even when its gradients could not be used."""
-        # Dropout draws from torch's global numbers: with the step as seed a resumed run draws alike.
+        """One step of the animator, then one of the discriminator once it has begun."""
+        # Dropout draws from torch's global numbers: seeded by the step, a resumed run draws alike.
         torch.manual_seed(self.global_step)
+        adversary = self._adversary()
         rendering = self(batch)
-        parts = self._parts(rendering, batch)
+        parts = self._parts(rendering, batch) | self._adversarial_parts(rendering, batch, adversary)
         loss = torch.stack(list(parts.values())).sum()
         norm = self._step_animator(loss)
+        if adversary is not None:
+            parts["discriminator"] = self._step_discriminator(rendering, batch, adversary)
 
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.source))
-        self.log_dict({f"train/{name}": part for name, part in parts.items()})
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
         self.log_dict({"train/gradient_norm": norm, "train/skipped_steps": self.skipped_steps})
         self._log_field(rendering)
+
+    def _adversary(self) -> PatchDiscriminator | None:
+        begun = self.global_step >= self.loss_config.adversarial_start
+        return self.discriminator if begun else None
 
     def _parts(self, rendering: Rendering, batch: FramePair) -> dict[str, Tensor]:
         config = self.loss_config
         parts = pixel_loss(rendering.frames, batch.driving, batch.mouth, config)
         parts |= field_loss(rendering.field, config)
+        for perceptual in self._perceptual:
+            parts["perceptual"] = config.perceptual * perceptual(rendering.frames, batch.driving)
         if config.threshold and self.global_step >= config.threshold_start:
             with torch.no_grad():
                 wanted = self.animator.encode_appearance(batch.driving).volume
@@ -89,8 +123,23 @@ class ReconstructionStage(LightningModule):
             parts["threshold"] = config.threshold * distance
         return parts
 
+    def _adversarial_parts(
+        self, rendering: Rendering, batch: FramePair, adversary: PatchDiscriminator | None
+    ) -> dict[str, Tensor]:
+        if adversary is None:
+            return {}
+        weight = self.loss_config.adversarial
+        drawn, real = adversary(rendering.frames), adversary(batch.driving)
+        matching = self.loss_config.feature_matching * feature_matching_loss(real, drawn)
+        return {
+            "adversarial": weight * adversarial_loss(drawn),
+            "feature_matching": weight * matching,
+        }
+
     def _step_animator(self, loss: Tensor) -> Tensor:
+        """Returns the gradient's norm; a step whose gradients are of no use counts all the same."""
         optimizer: Any = self.optimizers()
+        optimizer = optimizer[0] if isinstance(optimizer, list) else optimizer
         set_rate(optimizer, rate_at(self.global_step, self.optimizer_config))
         optimizer.zero_grad()
         self.manual_backward(loss)
@@ -98,6 +147,21 @@ class ReconstructionStage(LightningModule):
         self.skipped_steps += int(not torch.isfinite(norm))
         optimizer.step()
         return norm
+
+    def _step_discriminator(
+        self, rendering: Rendering, batch: FramePair, adversary: PatchDiscriminator
+    ) -> Tensor:
+        # Lightning counts the steps of every wrapped optimiser: the bare one keeps the counter
+        # equal to the batches seen, and is saved and resumed like the other.
+        optimizers: Any = self.optimizers(use_pl_optimizer=False)
+        optimizer = optimizers[1]
+        set_rate(optimizer, rate_at(self.global_step, self.optimizer_config))
+        optimizer.zero_grad()  # also of what the animator's step left behind
+        loss = discriminator_loss(adversary(batch.driving), adversary(rendering.frames.detach()))
+        self.manual_backward(loss)
+        tame_gradients(adversary.parameters(), self.optimizer_config.clip)
+        optimizer.step()
+        return loss
 
     def _log_field(self, rendering: Rendering) -> None:
         """Dead regions and saturated masks show here first (paper.md 5.2)."""
@@ -134,40 +198,25 @@ class ReconstructionStage(LightningModule):
         means = {f"{prefix}/{name}": score.mean() for name, score in scores.items()}
         self.log_dict(means, batch_size=len(drawn), prog_bar=True)
 
-    def configure_optimizers(self) -> Optimizer:
-        """Adam with the paper's relatives' betas (paper.md 2.4)."""
-        c = self.optimizer_config
-        return Adam(
-            self.animator.parameters(), c.learning_rate, c.betas, weight_decay=c.weight_decay
+    def configure_optimizers(self) -> list[Optimizer]:
+        """One Adam for the animator, one for the discriminator where there is one."""
+        nets = (
+            [self.animator] if self.discriminator is None else [self.animator, self.discriminator]
         )
+        c = self.optimizer_config
+        return [
+            Adam(net.parameters(), c.learning_rate, c.betas, weight_decay=c.weight_decay)
+            for net in nets
+        ]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the checkpoint say what it is; by now its weights are the averaged ones."""
         checkpoint["kind"] = ANIMATOR
         checkpoint["config"] = asdict(self.animator.config)
-        checkpoint["fingerprint"] = fingerprint(part_of(checkpoint["state_dict"], ANIMATOR))
+        checkpoint["fingerprint"] = fingerprint_of(part_of(checkpoint["state_dict"], ANIMATOR))
         checkpoint["skipped_steps"] = self.skipped_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on with other numbers than the run was started with."""
-        refuse_other_config(checkpoint, ANIMATOR, asdict(self.animator.config))
+        refuse_other_run(checkpoint, ANIMATOR, asdict(self.animator.config))
         self.skipped_steps = checkpoint["skipped_steps"]
-
-
-def refuse_other_config(checkpoint: dict[str, Any], kind: str, config: dict[str, Any]) -> None:
-    """A checkpoint continues only the run that it is of.
-
-    Raises:
-        UserError: it is of another stage, or a number of its net differs; the message names it.
-    """
-    if checkpoint.get("kind") != kind:
-        raise UserError(
-            f"the checkpoint holds a {checkpoint.get('kind')}, this stage trains a {kind}"
-        )
-    for key, value in config.items():
-        saved = checkpoint["config"].get(key)
-        if saved != value:
-            raise UserError(
-                f"the checkpoint has {key} {saved}, the config says {value}: use the config of its "
-                "run, or start anew with model.initial_weights"
-            )
