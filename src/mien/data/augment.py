@@ -1,0 +1,124 @@
+"""People who do not exist: one random warp and recolouring per pair of frames.
+
+A dozen faces cannot teach a general identity space, so every pair is bent and recoloured, source
+and driving alike. Heads hardly move in much footage, so the head of one of the
+two is often moved on top, its surroundings kept still. The motion encoder's own views are
+recoloured once more, each on its own, so that the motion cannot carry who it is (paper.md 2.5).
+Axes: b batch, c channels, h w space.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from mien.ops.warp import identity_grid
+from mien.types import FramePair
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How strongly pairs are changed; all zero leaves them as they are."""
+
+    bend: float = 0.06  # deviation of the smooth warp's control points (2 spans the picture)
+    bend_points: int = 4  # control points a side
+    stretch: float = 0.08  # deviation of the log of width and height
+    turn: float = 4.0  # deviation of the rotation, degrees
+    shift: float = 0.04  # deviation of the translation
+    flip: float = 0.5  # chance of a mirror image
+    color: float = 0.12  # deviation of the colour matrix's entries
+    gamma: float = 0.2  # deviation of the log of the gamma
+    motion_view: float = 0.15  # colour and gamma of the motion encoder's views, each on its own
+    head_move: float = 0.5  # chance that the head of one of the two frames is moved as well
+    head_shift: float = 0.08  # deviation of that move
+    head_turn: float = 5.0  # deviation of its rotation, degrees
+    head_stretch: float = 0.05  # deviation of the log of its scale
+    head_bulge: float = 0.05  # deviation of the extra move of the face's middle (turning, nodding)
+
+
+def augment_pair(
+    source: Float[Tensor, "3 h w"],
+    driving: Float[Tensor, "3 h w"],
+    mouth: Float[Tensor, "1 h w"],
+    config: AugmentConfig,
+    generator: Generator,
+) -> FramePair:
+    """Bend and recolour a pair alike; pictures in [-1, 1], `mouth` a weight in [0, 1] on
+    `driving`.
+    """
+    bent = _bent_grid(source.shape[1], source.shape[2], config, generator)
+    grids = [bent, bent]
+    if torch.rand(1, generator=generator) < config.head_move:
+        moved = int(torch.randint(2, (1,), generator=generator))
+        grids[moved] = _head_moved(bent, config, generator)
+    pair = [_read(source, grids[0]), _read(torch.cat((driving, mouth)), grids[1])]
+    recolor = _Recoloring.draw(config.color, config.gamma, generator)
+    frames = [recolor(frame[:3])[None] for frame in pair]
+    views = [
+        _Recoloring.draw(config.motion_view, config.motion_view, generator)(frame[0])[None]
+        for frame in frames
+    ]
+    return FramePair(frames[0], frames[1], views[0], views[1], pair[1][None, 3:].clamp(0, 1))
+
+
+@dataclass(frozen=True)
+class _Recoloring:
+    """Gamma, then a colour matrix with an offset, on pictures in [-1, 1]."""
+
+    matrix: Tensor
+    offset: Tensor
+    gamma: Tensor
+
+    @classmethod
+    def draw(cls, color: float, gamma: float, generator: Generator) -> "_Recoloring":
+        matrix = torch.eye(3) + color * torch.randn(3, 3, generator=generator)
+        matrix = matrix * torch.exp(color * torch.randn(1, generator=generator))
+        offset = color * torch.randn(3, 1, 1, generator=generator)
+        return cls(matrix, offset, torch.exp(gamma * torch.randn(1, generator=generator)))
+
+    def __call__(self, frame: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
+        light = ((frame + 1) / 2).clamp(1e-4, 1) ** self.gamma * 2 - 1
+        return (torch.einsum("ij,jhw->ihw", self.matrix, light) + self.offset).clamp(-1, 1)
+
+
+def _bent_grid(
+    height: int, width: int, config: AugmentConfig, generator: Generator
+) -> Float[Tensor, "h w 2"]:
+    """Where every pixel of the changed picture is read: mirror, affine part, smooth bend."""
+    stretch = torch.exp(config.stretch * torch.randn(2, generator=generator))
+    angle = torch.deg2rad(config.turn * torch.randn(1, generator=generator))
+    shift = config.shift * torch.randn(2, generator=generator)
+    flipped = torch.rand(1, generator=generator) < config.flip
+    points = torch.randn(1, 2, config.bend_points, config.bend_points, generator=generator)
+
+    grid = identity_grid(height, width, like=stretch) * stretch
+    turn = torch.stack((torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)))
+    grid = grid @ turn.view(2, 2).T + shift
+    bend = F.interpolate(points, size=(height, width), mode="bicubic", align_corners=True)[0]
+    grid = grid + config.bend * bend.permute(1, 2, 0)
+    return torch.cat((torch.where(flipped, -grid[..., :1], grid[..., :1]), grid[..., 1:]), dim=-1)
+
+
+def _head_moved(
+    grid: Float[Tensor, "h w 2"], config: AugmentConfig, generator: Generator
+) -> Float[Tensor, "h w 2"]:
+    """The grid with a rigid move of the head and a bulge of the face's middle; far places stay."""
+    shift = config.head_shift * torch.randn(2, generator=generator)
+    angle = torch.deg2rad(config.head_turn * torch.randn(1, generator=generator))
+    stretch = torch.exp(config.head_stretch * torch.randn(1, generator=generator))
+    bulge = config.head_bulge * torch.randn(2, generator=generator)
+
+    # Clips are cropped so that the head fills the middle; its ellipse fades out towards the border.
+    radius = (grid / torch.tensor([0.75, 0.9])).square().sum(dim=-1, keepdim=True)
+    head = torch.exp(-(radius**2))
+    turn = torch.stack((torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)))
+    rigid = stretch * (grid @ turn.view(2, 2).T) + shift - grid
+    return grid + head * rigid + torch.exp(-4 * radius) * bulge
+
+
+def _read(picture: Float[Tensor, "c h w"], grid: Float[Tensor, "h w 2"]) -> Float[Tensor, "c h w"]:
+    return F.grid_sample(picture[None], grid[None], padding_mode="reflection", align_corners=False)[
+        0
+    ]

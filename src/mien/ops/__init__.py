@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: scans, convolutions and warps without state or config."""

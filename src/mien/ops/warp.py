@@ -1,0 +1,53 @@
+"""Read features at moved places (the paper's warping calculator w).
+
+Only 2-D sampling is used, a depth layer at a time: 5-D `grid_sample` does not run on Apple GPUs,
+ONNX Runtime and TensorRT. One convention everywhere: `align_corners=False`, x before y, 2 spans the
+picture.
+Axes: b batch, c channels, z depth layers, h w space.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+
+def identity_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "h w 2"]:
+    """The places of the pixel centres themselves, as `grid_sample` without aligned corners counts
+    them.
+    """
+    ys = (torch.arange(height, device=like.device, dtype=like.dtype) * 2 + 1) / height - 1
+    xs = (torch.arange(width, device=like.device, dtype=like.dtype) * 2 + 1) / width - 1
+    return torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
+
+
+def warp_map(
+    features: Float[Tensor, "b c h w"], displacement: Float[Tensor, "b h w 2"]
+) -> Float[Tensor, "b c h w"]:
+    """Read every place of `features` at its displaced place; outside the border the edge goes
+    on.
+    """
+    grid = identity_grid(features.shape[2], features.shape[3], like=displacement) + displacement
+    grid = grid.to(features.dtype)
+    return F.grid_sample(features, grid, padding_mode="border", align_corners=False)
+
+
+def warp_volume(
+    volume: Float[Tensor, "b c z h w"], displacement: Float[Tensor, "b z h w 2"]
+) -> Float[Tensor, "b c z h w"]:
+    """Warp each depth layer by its own displacement."""
+    layers = rearrange(volume, "b c z h w -> (b z) c h w")
+    moved = warp_map(layers, rearrange(displacement, "b z h w xy -> (b z) h w xy"))
+    return rearrange(moved, "(b z) c h w -> b c z h w", b=volume.shape[0])
+
+
+def resize_displacement(
+    displacement: Float[Tensor, "b h1 w1 2"], height: int, width: int
+) -> Float[Tensor, "b h2 w2 2"]:
+    """The same displacement on another grid; values stay, since they are in normalised units."""
+    if displacement.shape[1:3] == (height, width):
+        return displacement
+    planes = rearrange(displacement, "b h w xy -> b xy h w")
+    planes = F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False)
+    return rearrange(planes, "b xy h w -> b h w xy")

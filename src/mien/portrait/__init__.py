@@ -1,0 +1,1 @@
+"""Image and motion -> frame (stage 1, the animator)."""

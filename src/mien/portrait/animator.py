@@ -1,0 +1,263 @@
+"""The animator: one portrait, any motion -> frames (the paper's stage 1, its base model).
+
+Axes: b batch, t video frames, c channels, z depth layers, h w space, m motion, r regions, a
+appearance.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mien.config import require_multiple
+from mien.portrait.appearance import AppearanceEncoder, AppearanceVector, fit_to
+from mien.portrait.dense_motion import DenseMotionDecoder, DeviationDecoder, lift_levels
+from mien.portrait.depth import DepthPooling
+from mien.portrait.deviation import DeviationTransformer, repeat_frames
+from mien.portrait.frame_decoder import (
+    FrameDecoder,
+    Occlusion,
+    ResidualDecoder,
+    SpadeDecoder,
+    mask_at,
+    occlude,
+    warp_by_field,
+)
+from mien.portrait.motion_encoder import MotionEncoder
+from mien.portrait.region_attention import RegionAttention
+from mien.types import Appearance, MotionField
+
+VOLUME_STRIDE = 4  # the volume is a quarter of the encoded picture
+
+
+@dataclass(frozen=True)
+class AnimatorConfig:
+    """Every number of the animator; the defaults are the preset `small`, in the order of the data's
+    path.
+
+    Letters in comments are the paper's. Ablations of its Table II: `use_appearance`,
+    `deviation_layers: 0`, `use_attention`.
+    """
+
+    image_size: int = 256  # side of the frames that are drawn
+    upscale: int = 1  # 2: encode at half the size, draw at the whole (preset base512)
+
+    encoder_channels: tuple[int, int, int] = (8, 24, 64)  # at full, half, quarter size (C_0 last)
+    volume_channels: int = 24  # C
+    depth_layers: int = 4  # S_d
+    depth_pooling: DepthPooling = "space"  # "space_and_depth" is the paper's literal formula
+    volume_blocks: int = 1  # ResNet3D blocks behind the depth weights
+    appearance_dim: int = 256  # F_A
+    appearance_channels: tuple[int, ...] = (32, 64, 128, 192)
+
+    motion_input_size: int = 128
+    motion_channels: tuple[int, ...] = (40, 80, 160, 320)
+    motion_blocks: tuple[int, ...] = (1, 1, 2, 1)
+    motion_backbone: str | None = None  # a timm model in place of the own ConvNeXt
+
+    regions: int = 8  # lambda
+    deviation_width: int = 96
+    deviation_layers: int = 2
+    deviation_heads: int = 4
+    deviation_convolutions: int = 2  # n
+    temporal_kernel: int = 1  # frames the 3-D convolution sees; 1 streams without looking ahead
+
+    field_size: int = 32
+    lift_channels: tuple[int, ...] = (128, 96, 64)  # from 8 x 8 up to field_size
+    max_displacement: float = 0.5
+    compressed_channels: int = 2
+    attention_channels: tuple[int, ...] = (48, 64, 64)
+    attention_volume: bool = False  # convolve the attention in 3-D
+    region_dropout: float = 0.1
+
+    occlusion: Occlusion = "blend"
+    activation_slope: float = 0.2  # beta
+    decoder: Literal["residual", "spade"] = "residual"
+    decoder_channels: tuple[int, int, int] = (64, 32, 12)  # at quarter, half, full size
+    decoder_blocks: int = 2
+    warped_skips: bool = True  # mien's own addition
+
+    use_appearance: bool = True  # False: w/o F_A
+    use_attention: bool = True  # False: w/o attention map
+
+    def __post_init__(self) -> None:
+        require_multiple("image_size", self.image_size, "upscale x 4", self.upscale * VOLUME_STRIDE)
+        if self.upscale not in (1, 2):
+            raise ValueError(f"upscale {self.upscale} is neither 1 nor 2")
+        if self.field_size > self.volume_size:
+            raise ValueError(
+                f"field_size {self.field_size} is larger than the volume's {self.volume_size}"
+            )
+        if len(self.lift_channels) != lift_levels(self.field_size):
+            raise ValueError(
+                f"lift_channels {self.lift_channels} has {len(self.lift_channels)} levels; "
+                f"field_size {self.field_size} needs {lift_levels(self.field_size)}"
+            )
+        if self.temporal_kernel % 2 == 0:
+            raise ValueError(f"temporal_kernel {self.temporal_kernel} is not odd")
+        if self.warped_skips and self.decoder == "spade":
+            raise ValueError("warped_skips needs decoder 'residual', not 'spade'")
+        require_multiple(
+            "deviation_width", self.deviation_width, "deviation_heads", self.deviation_heads
+        )
+
+    @property
+    def encoded_size(self) -> int:
+        """Side of the picture that the nets see."""
+        return self.image_size // self.upscale
+
+    @property
+    def volume_size(self) -> int:
+        """Side of the feature volume."""
+        return self.encoded_size // VOLUME_STRIDE
+
+    @property
+    def temporal_context(self) -> int:
+        """Frames on each side of a frame that change how it is drawn."""
+        return self.deviation_convolutions * (self.temporal_kernel - 1) // 2
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Drawn frames (batch axis: b t) and what led to them, for losses and logs."""
+
+    frames: Float[Tensor, "bt 3 H W"]
+    field: MotionField
+    moved: Float[Tensor, "bt c z h w"]
+
+
+class Animator(nn.Module):
+    """Portrait and motion -> frames.
+
+    `render` is the paper's Figure 1, right half; driving = source gives the identity field, and
+    then the frame equals `reconstruct`.
+    """
+
+    def __init__(self, config: AnimatorConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.appearance_encoder = AppearanceEncoder(
+            c.encoder_channels, c.volume_channels, c.depth_layers, c.volume_blocks, c.depth_pooling
+        )
+        self.appearance_vector = AppearanceVector(c.appearance_channels, c.appearance_dim)
+        self.motion_encoder = MotionEncoder(
+            c.motion_input_size, c.motion_channels, c.motion_blocks, c.motion_backbone
+        )
+        self.deviation_transformer = DeviationTransformer(
+            c.regions,
+            c.deviation_width,
+            c.deviation_layers,
+            c.deviation_heads,
+            c.deviation_convolutions,
+            c.temporal_kernel,
+        )
+        self.dense_motion = DenseMotionDecoder(
+            DeviationDecoder(
+                c.regions,
+                c.depth_layers,
+                c.volume_channels,
+                c.lift_channels,
+                c.appearance_dim if c.use_appearance else None,
+            ),
+            _attention(c) if c.use_attention else None,
+            c.field_size,
+            c.max_displacement,
+        )
+        self.frame_decoder = FrameDecoder(_decoder_body(c), c.warped_skips, c.upscale)
+
+    def encode_appearance(self, source: Float[Tensor, "b 3 H W"]) -> Appearance:
+        """All that rendering needs from the portrait; call once a source."""
+        picture = fit_to(source, self.config.image_size)
+        encoded = fit_to(picture, self.config.encoded_size)
+        volume, (half, full) = self.appearance_encoder(encoded)
+        skips = (half, full) if self.config.warped_skips else ()
+        return Appearance(volume, self.appearance_vector(encoded), skips, picture)
+
+    def encode_motion(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b m"]:
+        """M_D: what the face in each picture is doing."""
+        return self.motion_encoder(image)
+
+    def draw(
+        self,
+        appearance: Appearance,
+        source_motion: Float[Tensor, "b m"],
+        motion: Float[Tensor, "b t m"],
+    ) -> Rendering:
+        """Redraw the source with every frame's motion, keeping what losses look at."""
+        deviations = self.deviation_transformer(source_motion, motion)
+        field = self.dense_motion(appearance, deviations)
+
+        appearance = _for_frames(appearance, motion.shape[1])
+        moved, mask = warp_by_field(appearance.volume, field)
+        features = occlude(
+            moved, appearance.volume, mask, self.config.occlusion, self.config.activation_slope
+        )
+        return Rendering(self.frame_decoder(features, appearance, field, mask), field, moved)
+
+    def render(
+        self,
+        appearance: Appearance,
+        source_motion: Float[Tensor, "b m"],
+        motion: Float[Tensor, "b t m"],
+    ) -> Float[Tensor, "b t 3 H W"]:
+        """Frames in [-1, 1]."""
+        frames = self.draw(appearance, source_motion, motion).frames
+        return rearrange(frames, "(b t) c h w -> b t c h w", t=motion.shape[1])
+
+    def reconstruct(self, appearance: Appearance) -> Float[Tensor, "b 3 H W"]:
+        """The source drawn again without motion: nothing is warped, and no motion is looked at."""
+        field = self.dense_motion.still(appearance)
+        mask = mask_at(field.mask, appearance.volume.shape[-1])
+        features = occlude(
+            appearance.volume,
+            appearance.volume,
+            mask,
+            self.config.occlusion,
+            self.config.activation_slope,
+        )
+        return self.frame_decoder(features, appearance, field, mask)
+
+    def forward(
+        self, source: Float[Tensor, "b 3 H W"], driving: Float[Tensor, "b t 3 H W"]
+    ) -> Float[Tensor, "b t 3 H W"]:
+        """Video-driven: the source with the motion of the driving frames."""
+        motion = self.encode_motion(driving.flatten(0, 1))
+        motion = rearrange(motion, "(b t) m -> b t m", t=driving.shape[1])
+        return self.render(self.encode_appearance(source), self.encode_motion(source), motion)
+
+
+def _attention(c: AnimatorConfig) -> RegionAttention:
+    return RegionAttention(
+        c.regions,
+        c.depth_layers,
+        c.volume_channels,
+        c.compressed_channels,
+        c.attention_channels,
+        c.attention_volume,
+        c.region_dropout,
+    )
+
+
+def _decoder_body(c: AnimatorConfig) -> SpadeDecoder | ResidualDecoder:
+    channels_in = c.volume_channels * c.depth_layers
+    if c.decoder == "spade":
+        return SpadeDecoder(channels_in, c.decoder_channels, c.decoder_blocks)
+    if not c.warped_skips:
+        return ResidualDecoder(channels_in, c.decoder_channels, c.decoder_blocks, (0, 0))
+    told = 2 + c.depth_layers  # the flow and the mask
+    skips = (c.encoder_channels[1], c.encoder_channels[0])
+    return ResidualDecoder(channels_in + told, c.decoder_channels, c.decoder_blocks, skips)
+
+
+def _for_frames(appearance: Appearance, frames: int) -> Appearance:
+    if frames == 1:
+        return appearance
+    return replace(
+        appearance,
+        volume=repeat_frames(appearance.volume, frames),
+        vector=repeat_frames(appearance.vector, frames),
+        skips=tuple(repeat_frames(skip, frames) for skip in appearance.skips),
+        picture=repeat_frames(appearance.picture, frames),
+    )

@@ -1,0 +1,140 @@
+"""Deviation maps + appearance -> motion field (the paper's Latent Motion Deviation Decoder, LMDD).
+
+D = f(Delta, F_A, F_id) - f(0, F_A, F_id): biases, norms and modulation behind Delta would otherwise
+turn no deviation into some motion. With the difference, driving = source gives exactly the identity
+field.
+Axes: b batch, t video frames, r regions, k numbers a token, c channels, z depth layers, h w space.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mien.nn.conv import group_norm
+from mien.portrait.deviation import GRID, TOKEN_DIM, repeat_frames
+from mien.portrait.region_attention import RegionAttention, equal_shares
+from mien.types import Appearance, MotionField
+
+
+class DeviationDecoder(nn.Module):
+    """f: deviations (8 x 8) -> one displacement a region and depth layer at the field's size.
+
+    Taken as the figure's Motion Appearance Decoder: F_A modulates every level (FiLM), F_id joins at
+    the last one, so that a move can settle on this face's own mouth and eyes.
+    """
+
+    def __init__(
+        self,
+        regions: int,
+        depth_layers: int,
+        volume_channels: int,
+        channels: tuple[int, ...],
+        appearance_dim: int | None,
+    ) -> None:
+        super().__init__()
+        self.regions, self.depth_layers = regions, depth_layers
+        widths = [regions * TOKEN_DIM, *channels]
+        self.lift = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.norms = nn.ModuleList(group_norm(width) for width in channels)
+        self.films = nn.ModuleList(
+            nn.Linear(appearance_dim, 2 * width) if appearance_dim else nn.Identity()
+            for width in channels
+        )
+        self.uses_appearance = appearance_dim is not None
+        self.place = nn.Conv2d(volume_channels * depth_layers, channels[-1], 1)
+        self.mix = nn.Conv2d(2 * channels[-1], channels[-1], 3, padding=1)
+        self.move = nn.Conv2d(channels[-1], regions * depth_layers * 2, 3, padding=1, bias=False)
+        # Small and random: regions that all start at zero get the same gradient for ever.
+        nn.init.normal_(self.move.weight, std=1e-2)
+
+    def forward(
+        self,
+        deviations: Float[Tensor, "b r k n n"],
+        vector: Float[Tensor, "b a"],
+        volume: Float[Tensor, "b c z h w"],
+    ) -> Float[Tensor, "b r z h w 2"]:
+        """Raw displacement, before the still state is taken off and the bound is applied."""
+        x = rearrange(deviations, "b r k y x -> b (r k) y x")
+        for i, (conv, norm, film) in enumerate(zip(self.lift, self.norms, self.films, strict=True)):
+            if i:
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = norm(conv(x))
+            if self.uses_appearance:
+                scale, shift = film(vector)[:, :, None, None].chunk(2, dim=1)
+                x = x * (1 + scale) + shift
+            x = F.silu(x)
+        place = self.place(rearrange(volume, "b c z h w -> b (c z) h w"))
+        x = F.silu(self.mix(torch.cat((x, place), dim=1)))
+        return rearrange(
+            self.move(x), "b (r z xy) h w -> b r z h w xy", r=self.regions, z=self.depth_layers
+        )
+
+
+class DenseMotionDecoder(nn.Module):
+    """Deviations -> MotionField: displacement = sum of the regions' moves by their shares.
+
+    Args:
+        field_size: side of the grid on which motion is decided; the field is interpolated from
+        there. max_displacement: bound of a region's move, in normalised units (2 spans the
+        picture). attention: None is the paper's ablation "w/o attention map".
+    """
+
+    def __init__(
+        self,
+        decoder: DeviationDecoder,
+        attention: RegionAttention | None,
+        field_size: int,
+        max_displacement: float,
+    ) -> None:
+        super().__init__()
+        self.decoder, self.attention = decoder, attention
+        self.field_size, self.max_displacement = field_size, max_displacement
+
+    def forward(
+        self, appearance: Appearance, deviations: Float[Tensor, "b t r k n n"]
+    ) -> MotionField:
+        """The field of every frame; its batch axis is (b t)."""
+        frames = deviations.shape[1]
+        volume = shrink(appearance.volume, self.field_size)
+        still = self.decoder(torch.zeros_like(deviations[:, 0]), appearance.vector, volume)
+        volume = repeat_frames(volume, frames)
+        vector = repeat_frames(appearance.vector, frames)
+        raw = self.decoder(deviations.flatten(0, 1), vector, volume) - repeat_frames(still, frames)
+        return self._share_out(volume, self.max_displacement * torch.tanh(raw))
+
+    def still(self, appearance: Appearance) -> MotionField:
+        """The field of no motion: identity, with the mask that goes with it."""
+        volume = shrink(appearance.volume, self.field_size)
+        b, _, z, h, w = volume.shape
+        return self._share_out(volume, volume.new_zeros(b, self.decoder.regions, z, h, w, 2))
+
+    def _share_out(self, volume: Tensor, moves: Tensor) -> MotionField:
+        look = self.attention or (lambda _, moves: equal_shares(moves))
+        shares, mask = look(volume, moves)
+        displacement = (shares[:, 1:, ..., None] * moves).sum(dim=1)
+        return MotionField(displacement, mask, shares)
+
+
+def shrink(volume: Float[Tensor, "b c z h1 w1"], size: int) -> Float[Tensor, "b c z h2 w2"]:
+    """The volume averaged down to the field's size (never enlarged)."""
+    if volume.shape[-1] <= size:
+        return volume
+    return F.adaptive_avg_pool3d(volume, (volume.shape[2], size, size))
+
+
+def lift_levels(field_size: int) -> int:
+    """How many levels lead from the 8 x 8 tokens to the field's size.
+
+    Raises:
+        ValueError: the field's size is not 8 times a power of two.
+    """
+    levels = math.log2(field_size / GRID) if field_size >= GRID else -1.0
+    if levels < 0 or not levels.is_integer():
+        raise ValueError(f"field_size {field_size} is not {GRID} times a power of two")
+    return int(levels) + 1

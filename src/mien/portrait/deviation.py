@@ -1,0 +1,133 @@
+"""Source and driving motion -> one deviation map per region (the paper's Deviation Image
+Transformer).
+
+Delta = (V_i - V_0) / sqrt(delta^2 + eps) * k_sc + k_sh, where V is the motion as 8 x 8 tokens of
+12. delta comes from running statistics over training, not from the pair: dividing a pair's
+difference by its own deviation would remove the amplitude of the motion and blow up noise where
+nothing moves. k_sh is gated by the size of the difference, so that no difference gives exactly no
+deviation.
+Axes: b batch, t video frames, m motion, r regions, k numbers a token, n tokens a side, d width.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mien.portrait.motion_encoder import MOTION_DIM, motion_tokens
+
+GRID = 8  # the paper: M_D is reshaped to 8 x 8 x 12
+TOKEN_DIM = MOTION_DIM // GRID**2
+EPS = 1e-5  # the paper's
+
+
+class DeviationTransformer(nn.Module):
+    """Tokens, transformer over driving and source, 3-D convolution over frames, scale and shift.
+
+    Args:
+        regions: lambda, the number of regions that move on their own.
+        width: width of the transformer and of the convolutions.
+        layers: transformer layers; 0 is the paper's ablation "w/o Transformer in DIT".
+        heads: attention heads.
+        convolutions: n, the layers of 3-D convolution.
+        temporal_kernel: frames the convolution sees at once (odd); 1 looks at each frame alone.
+    """
+
+    running_square: Tensor
+    batches_seen: Tensor
+
+    def __init__(
+        self,
+        regions: int,
+        width: int,
+        layers: int,
+        heads: int,
+        convolutions: int,
+        temporal_kernel: int,
+    ) -> None:
+        super().__init__()
+        self.regions = regions
+        self.embed = nn.Linear(TOKEN_DIM, width)
+        self.position = nn.Parameter(torch.randn(GRID**2, width) * 0.02)
+        self.role = nn.Parameter(torch.randn(2, width) * 0.02)
+        self.transformer = nn.ModuleList(_transformer_layer(width, heads) for _ in range(layers))
+        channels = [width] * convolutions + [2 * regions * TOKEN_DIM]
+        self.temporal_padding = (temporal_kernel - 1) // 2
+        self.convolutions = nn.ModuleList(
+            nn.Conv3d(a, b, (temporal_kernel, 3, 3))
+            for a, b in zip(channels[:-1], channels[1:], strict=True)
+        )
+        last = self.convolutions[-1]
+        assert isinstance(last, nn.Conv3d) and last.bias is not None
+        nn.init.normal_(last.weight, std=1e-3)  # k_sc starts near 1, k_sh near 0
+        nn.init.zeros_(last.bias)
+        self.register_buffer("running_square", torch.ones(TOKEN_DIM))
+        self.register_buffer("batches_seen", torch.zeros(()))
+
+    def forward(
+        self, source: Float[Tensor, "b m"], driving: Float[Tensor, "b t m"]
+    ) -> Float[Tensor, "b t r k n n"]:
+        """How every region departs from the source, frame by frame."""
+        v_source = motion_tokens(standardise(source), GRID)[:, None]
+        v_driving = motion_tokens(standardise(driving), GRID)
+        difference = self._normalise(v_driving - v_source)
+
+        tokens = self._attend(v_driving, v_source.expand_as(v_driving))
+        scale, shift = self._convolve(tokens).chunk(2, dim=2)
+
+        size = difference.square().mean(dim=2, keepdim=True)
+        gate = size / (1 + size)
+        per_region = difference[:, :, None]
+        return per_region * (1 + scale) + gate[:, :, None] * shift
+
+    def _normalise(self, difference: Tensor) -> Tensor:
+        if self.training:
+            square = difference.detach().square().mean(dim=(0, 1, 3, 4))
+            # A plain mean at first: differences start far below 1 and would be lost meanwhile.
+            self.batches_seen += 1
+            weight = torch.clamp(1 / self.batches_seen, min=0.01)
+            self.running_square.lerp_(square.to(self.running_square.dtype), weight)
+        deviation = torch.sqrt(self.running_square + EPS)
+        return difference / deviation[:, None, None]
+
+    def _attend(self, driving: Tensor, source: Tensor) -> Tensor:
+        b, t = driving.shape[:2]
+        rows = [rearrange(v, "b t k y x -> (b t) (y x) k") for v in (driving, source)]
+        tokens = torch.cat(
+            [self.embed(row) + self.position + self.role[i] for i, row in enumerate(rows)], dim=1
+        )
+        for layer in self.transformer:
+            tokens = layer(tokens)
+        return rearrange(
+            tokens[:, : GRID**2], "(b t) (y x) d -> b d t y x", b=b, t=t, y=GRID, x=GRID
+        )
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        side = self.temporal_padding
+        for i, convolution in enumerate(self.convolutions):
+            x = F.pad(F.silu(x) if i else x, (1, 1, 1, 1, side, side), mode="replicate")
+            x = convolution(x)
+        return rearrange(x, "b (r k) t y x -> b t r k y x", k=TOKEN_DIM)
+
+
+def standardise(motion: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
+    """V_nor: each motion with mean 0 and deviation 1 over its own numbers."""
+    return F.layer_norm(motion, motion.shape[-1:])
+
+
+def repeat_frames(x: Float[Tensor, "b ..."], frames: int) -> Float[Tensor, "bt ..."]:
+    """One value a source -> one value a rendered frame, frames of a source side by side."""
+    return repeat(x, "b ... -> (b t) ...", t=frames)
+
+
+def _transformer_layer(width: int, heads: int) -> nn.Module:
+    return nn.TransformerEncoderLayer(
+        width,
+        heads,
+        dim_feedforward=4 * width,
+        dropout=0.0,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )

@@ -1,0 +1,197 @@
+"""Warped features -> frame (the paper's image decoder U, after its blend and activation).
+
+Two bodies: residual blocks (light), and SPADE blocks as the relatives of the paper use. Warped
+skips are mien's own addition: the encoder's earlier maps and the picture itself, moved by the same
+field, so that detail comes from the source instead of from parameters.
+Axes: b batch (frames included), c channels, z depth layers, h w space.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from mien.nn.conv import ConvBlock, ResidualBlock2d, group_norm
+from mien.ops.warp import resize_displacement, warp_map, warp_volume
+from mien.portrait.region_attention import mean_flow
+from mien.types import Appearance, MotionField
+
+Occlusion = Literal["blend", "multiply"]
+
+
+def occlude(
+    moved: Float[Tensor, "b c z h w"],
+    still: Float[Tensor, "b c z h w"],
+    mask: Float[Tensor, "b z h w"],
+    occlusion: Occlusion,
+    slope: float,
+) -> Float[Tensor, "b c z h w"]:
+    """phi_r = act(d phi' + (1 - d) F_id), act with slope beta below zero; "multiply" drops F_id."""
+    cover = mask[:, None]
+    mixed = cover * moved + (1 - cover) * still if occlusion == "blend" else cover * moved
+    return F.leaky_relu(mixed, slope)
+
+
+def warp_by_field(
+    volume: Float[Tensor, "b c z h w"], field: MotionField
+) -> tuple[Float[Tensor, "b c z h w"], Float[Tensor, "b z h w"]]:
+    """phi' = warp(F_id, phi), and the mask at the volume's size."""
+    b, side = volume.shape[0], volume.shape[-1]
+    layers = rearrange(field.displacement, "b z h w xy -> (b z) h w xy")
+    layers = resize_displacement(layers, side, side)
+    moved = warp_volume(volume, rearrange(layers, "(b z) h w xy -> b z h w xy", b=b))
+    return moved, mask_at(field.mask, side)
+
+
+def mask_at(mask: Float[Tensor, "b z h1 w1"], side: int) -> Float[Tensor, "b z h2 w2"]:
+    """The occlusion mask on a grid of `side` by `side`."""
+    if mask.shape[-1] == side:
+        return mask
+    return F.interpolate(mask, size=(side, side), mode="bilinear", align_corners=False)
+
+
+class SpadeBlock(nn.Module):
+    """Residual block whose normalisation is modulated by the warped features (SPADE)."""
+
+    def __init__(self, channels_in: int, channels_out: int, guide: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(
+            nn.InstanceNorm2d(c) for c in (channels_in, min(channels_in, channels_out))
+        )
+        hidden = min(128, guide)
+        self.shared = nn.ModuleList(nn.Conv2d(guide, hidden, 3, padding=1) for _ in range(2))
+        middle = min(channels_in, channels_out)
+        self.modulate = nn.ModuleList(
+            nn.Conv2d(hidden, 2 * c, 3, padding=1) for c in (channels_in, middle)
+        )
+        self.convs = nn.ModuleList(
+            spectral_norm(nn.Conv2d(a, b, 3, padding=1))
+            for a, b in ((channels_in, middle), (middle, channels_out))
+        )
+        self.shortcut = (
+            nn.Identity()
+            if channels_in == channels_out
+            else nn.Conv2d(channels_in, channels_out, 1)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "b c1 h w"], guide: Float[Tensor, "b g h w"]
+    ) -> Float[Tensor, "b c2 h w"]:
+        """Draw, with an eye on the guide."""
+        residual = x
+        parts = zip(self.norms, self.shared, self.modulate, self.convs, strict=True)
+        for norm, shared, modulate, conv in parts:
+            scale, shift = modulate(F.relu(shared(guide))).chunk(2, dim=1)
+            residual = conv(F.leaky_relu(norm(residual) * (1 + scale) + shift, 0.2))
+        return self.shortcut(x) + residual
+
+
+class SpadeDecoder(nn.Module):
+    """SPADE blocks at a quarter, half and full size, after LivePortrait's decoder; no skips."""
+
+    def __init__(self, channels_in: int, channels: tuple[int, int, int], blocks: int) -> None:
+        super().__init__()
+        quarter, half, full = channels
+        guide = quarter // 2
+        self.entry = nn.Conv2d(channels_in, guide, 3, padding=1)
+        self.widen = nn.Conv2d(guide, quarter, 3, padding=1)
+        self.middle = nn.ModuleList(SpadeBlock(quarter, quarter, guide) for _ in range(blocks))
+        self.up = nn.ModuleList((SpadeBlock(quarter, half, guide), SpadeBlock(half, full, guide)))
+        self.channels_out = full
+
+    def forward(self, features: Float[Tensor, "b c1 h1 w1"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Draw at four times the size."""
+        guide = self.entry(features)
+        x = self.widen(guide)
+        for block in self.middle:
+            x = block(x, guide)
+        for block in self.up:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = block(x, F.interpolate(guide, size=x.shape[2:], mode="nearest"))
+        return F.leaky_relu(x, 0.2)
+
+
+class ResidualDecoder(nn.Module):
+    """Residual blocks at a quarter size, then two steps up that take in the warped skips."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels: tuple[int, int, int],
+        blocks: int,
+        skip_channels: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        quarter, half, full = channels
+        self.entry = nn.Conv2d(channels_in, quarter, 1)
+        self.middle = nn.Sequential(*(ResidualBlock2d(quarter) for _ in range(blocks)))
+        self.to_half = nn.Sequential(
+            ConvBlock(quarter + skip_channels[0], half), ConvBlock(half, half)
+        )
+        self.to_full = ConvBlock(half + skip_channels[1], full)
+        self.channels_out = full
+
+    def forward(
+        self, features: Float[Tensor, "b c1 h1 w1"], skips: tuple[Tensor, ...] = ()
+    ) -> Float[Tensor, "b c2 h2 w2"]:
+        """Draw at four times the size; `skips` are at half and full size, or there are none."""
+        x = self.middle(self.entry(features))
+        for i, step in enumerate((self.to_half, self.to_full)):
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = step(torch.cat((x, skips[i]), dim=1) if skips else x)
+        return x
+
+
+class FrameDecoder(nn.Module):
+    """Warped, blended volume -> frame in [-1, 1], with the moved picture shining through where it
+    can.
+
+    Args:
+        warped_skips: use the skips and the moved picture, and tell the body the field and mask.
+        upscale: 2 draws at twice the encoded size (sub-pixel head), 1 at the encoded size.
+    """
+
+    def __init__(
+        self, body: SpadeDecoder | ResidualDecoder, warped_skips: bool, upscale: int
+    ) -> None:
+        super().__init__()
+        self.body, self.warped_skips, self.upscale = body, warped_skips, upscale
+        self.norm = group_norm(body.channels_out)
+        picture = 4 if warped_skips else 3
+        self.head = nn.Conv2d(body.channels_out, picture * upscale**2, 3, padding=1)
+        assert self.head.bias is not None
+        if warped_skips:
+            with torch.no_grad():  # start by mostly showing the moved picture
+                self.head.weight.mul_(0.3)
+                self.head.bias[3 * upscale**2 :] = 1.0
+
+    def forward(
+        self,
+        features: Float[Tensor, "b c z h w"],
+        appearance: Appearance,
+        field: MotionField,
+        mask: Float[Tensor, "b z h w"],
+    ) -> Float[Tensor, "b 3 H W"]:
+        """Draw the frames of a batch; `appearance` is repeated to that batch."""
+        flat = rearrange(features, "b c z h w -> b (c z) h w")
+        if not self.warped_skips:
+            return torch.tanh(self._head(self.body(flat)))
+        flow = mean_flow(field.displacement, field.mask)
+        at_volume = resize_displacement(flow, flat.shape[2], flat.shape[3])
+        # The factor brings moves of a few per cent of the picture to the scale of the features.
+        told = (flat, rearrange(at_volume, "b h w xy -> b xy h w") * 20, mask)
+        skips = tuple(_moved(skip, flow) for skip in appearance.skips)
+        drawn = self._head(self.body(torch.cat(told, dim=1), skips))
+        alpha = torch.sigmoid(drawn[:, 3:])
+        return alpha * _moved(appearance.picture, flow) + (1 - alpha) * torch.tanh(drawn[:, :3])
+
+    def _head(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.upscale)
+
+
+def _moved(features: Tensor, flow: Tensor) -> Tensor:
+    return warp_map(features, resize_displacement(flow, features.shape[2], features.shape[3]))

@@ -1,0 +1,120 @@
+"""Any picture -> motion, 768 numbers without a spatial map (the paper's motion encoder, M_D).
+
+A small ConvNeXt; the pooled last map keeps shape information out. `timm` may supply a pretrained
+one.
+Axes: b batch, c channels, h w space, m motion.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mien.errors import UserError
+from mien.portrait.appearance import fit_to
+
+MOTION_DIM = 768
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise 7x7, normalisation, and a two-layer perceptron over channels, added to the
+    input.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.norm = nn.GroupNorm(1, channels)
+        self.widen = nn.Conv2d(channels, 4 * channels, 1)
+        self.narrow = nn.Conv2d(4 * channels, channels, 1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Refine a map."""
+        hidden = self.widen(self.norm(self.depthwise(x)))
+        return x + self.narrow(nn.functional.gelu(hidden))
+
+
+class ConvNeXt(nn.Module):
+    """Stem of stride 4, then stages that halve the size; returns the last map."""
+
+    def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [
+            nn.Conv2d(3, channels[0], 4, stride=4),
+            nn.GroupNorm(1, channels[0]),
+        ]
+        for i, (width, count) in enumerate(zip(channels, blocks, strict=True)):
+            if i:
+                layers += [
+                    nn.GroupNorm(1, channels[i - 1]),
+                    nn.Conv2d(channels[i - 1], width, 2, stride=2),
+                ]
+            layers += [ConvNeXtBlock(width) for _ in range(count)]
+        self.layers = nn.Sequential(*layers)
+        self.num_features = channels[-1]
+
+    def forward(self, picture: Float[Tensor, "b 3 h1 w1"]) -> Float[Tensor, "b c h2 w2"]:
+        """Look at a picture."""
+        return self.layers(picture)
+
+
+class MotionEncoder(nn.Module):
+    """Picture -> motion (b, 768), standardised so that no direction can grow without bound.
+
+    Args:
+        size: the picture is brought to this many pixels first.
+        channels: widths of the stages.
+        blocks: blocks a stage.
+        backbone: name of a timm model to use in place of the own net.
+    """
+
+    def __init__(
+        self, size: int, channels: tuple[int, ...], blocks: tuple[int, ...], backbone: str | None
+    ) -> None:
+        super().__init__()
+        self.size = size
+        self.backbone = backbone
+        body = timm_backbone(backbone, False) if backbone else ConvNeXt(channels, blocks)
+        width = body.num_features
+        assert isinstance(width, int)
+        self.body = body
+        self.head = nn.Linear(width, MOTION_DIM)
+        self.norm = nn.LayerNorm(MOTION_DIM, elementwise_affine=False)
+
+    def forward(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b m"]:
+        """What the face is doing, not where nor whose it is."""
+        features = self.body(fit_to(picture, self.size))
+        return self.norm(self.head(features.mean(dim=(2, 3))))
+
+    def load_pretrained(self) -> None:
+        """Fetch the backbone's pretrained weights; a fresh training run calls it, a restored one
+        never.
+        """
+        if self.backbone:
+            trained = timm_backbone(self.backbone, True)
+            self.body.load_state_dict(trained.state_dict())
+
+
+def timm_backbone(name: str, pretrained: bool) -> nn.Module:
+    """A timm model that returns its last feature map; pretrained weights come from timm's hub.
+
+    Raises:
+        UserError: timm is missing, the name is unknown, or the weights cannot be fetched.
+    """
+    try:
+        import timm  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError(
+            f"motion_backbone {name!r} needs timm, which does not import here ({error}); "
+            'install it with: pip install "mien[pretrained]"'
+        ) from error
+    if name not in timm.list_models():
+        raise UserError(f"motion_backbone {name!r} is not a timm model; see timm.list_models()")
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"timm could not load the weights of {name!r}: {error}") from error
+
+
+def motion_tokens(motion: Float[Tensor, "*b m"], grid: int) -> Float[Tensor, "*b k n n"]:
+    """Motion seen as a grid of tokens (the paper's V_D, 8 x 8 x 12)."""
+    return torch.unflatten(motion, -1, (MOTION_DIM // grid**2, grid, grid))

@@ -1,0 +1,108 @@
+"""Which places each region's motion is about (the paper's region-aware attention and mask module).
+
+The source's features are moved by every region's deviation in turn; a U-Net looks at the results
+and shares each place of each depth layer out among the regions and the still background, by
+softmax.
+Axes: b batch (frames included), r regions, c channels, z depth layers, h w space.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mien.nn.conv import Hourglass
+from mien.ops.warp import warp_map
+
+
+class RegionAttention(nn.Module):
+    """Moved features of all regions -> logits over background and regions, and mask logits, per
+    layer.
+
+    Args:
+        regions: lambda.
+        depth_layers: S_d.
+        volume_channels: channels of F_id, compressed to `compressed` before they are moved.
+        widths: channels of the U-Net, finest first.
+        volume: convolve in 3-D; False merges depth into channels, which is cheaper.
+        dropout: chance that a region is withheld from the softmax in training (against dead
+        regions).
+    """
+
+    def __init__(
+        self,
+        regions: int,
+        depth_layers: int,
+        volume_channels: int,
+        compressed: int,
+        widths: tuple[int, ...],
+        volume: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.volume, self.depth_layers, self.dropout = volume, depth_layers, dropout
+        self.compress = nn.Conv3d(volume_channels, compressed, 1)
+        merged = 1 if volume else depth_layers
+        self.hourglass = Hourglass(
+            (regions * (compressed + 1) + compressed) * merged, widths, volume
+        )
+        conv = nn.Conv3d if volume else nn.Conv2d
+        self.share = conv(widths[0], (regions + 1) * merged, 3, padding=1)
+        self.cover = conv(widths[0], merged, 3, padding=1)
+        assert self.cover.bias is not None
+        nn.init.constant_(self.cover.bias, 2.0)  # start by trusting the moved features
+
+    def forward(
+        self, volume: Float[Tensor, "b c z h w"], deviations: Float[Tensor, "b r z h w 2"]
+    ) -> tuple[Float[Tensor, "b s z h w"], Float[Tensor, "b z h w"]]:
+        """Shares of background and regions (they sum to 1), and the occlusion mask."""
+        still = self.compress(volume)
+        seen = torch.cat((still, self._moved(still, deviations), _size(deviations)), dim=1)
+        if not self.volume:
+            seen = rearrange(seen, "b c z h w -> b (c z) h w")
+        hidden = self.hourglass(seen)
+        logits, cover = self.share(hidden), self.cover(hidden)
+        if not self.volume:
+            logits = rearrange(logits, "b (s z) h w -> b s z h w", z=self.depth_layers)
+            cover = cover[:, None]
+        if self.training and self.dropout > 0:
+            logits = _withhold(logits, self.dropout)
+        return torch.softmax(logits, dim=1), torch.sigmoid(cover[:, 0])
+
+    def _moved(self, still: Tensor, deviations: Tensor) -> Tensor:
+        b, r, z = deviations.shape[:3]
+        features = still[:, None].expand(-1, r, -1, -1, -1, -1)
+        features = rearrange(features, "b r c z h w -> (b r z) c h w")
+        moved = warp_map(features, rearrange(deviations, "b r z h w xy -> (b r z) h w xy"))
+        return rearrange(moved, "(b r z) c h w -> b (r c) z h w", b=b, r=r, z=z)
+
+
+def _size(deviations: Tensor) -> Tensor:
+    """|D_j|, smooth at zero; the factor brings typical moves of a few per cent to about 1."""
+    return torch.sqrt(deviations.square().sum(dim=-1) + 1e-8) * 20
+
+
+def _withhold(logits: Tensor, chance: float) -> Tensor:
+    """Take whole regions (never the background) out of the softmax."""
+    b, s = logits.shape[:2]
+    gone = torch.rand(b, s, 1, 1, 1, device=logits.device) < chance
+    gone[:, 0] = False
+    return torch.where(gone, torch.full_like(logits, torch.finfo(logits.dtype).min / 2), logits)
+
+
+def equal_shares(
+    deviations: Float[Tensor, "b r z h w 2"],
+) -> tuple[Float[Tensor, "b s z h w"], Float[Tensor, "b z h w"]]:
+    """The paper's ablation "w/o attention map": every region counts alike, nothing is occluded."""
+    b, r, z, h, w = deviations.shape[:5]
+    shares = deviations.new_full((b, r + 1, z, h, w), 1 / (r + 1))
+    return shares, deviations.new_ones((b, z, h, w))
+
+
+def mean_flow(
+    displacement: Float[Tensor, "b z h w 2"], mask: Float[Tensor, "b z h w"]
+) -> Float[Tensor, "b h w 2"]:
+    """One displacement for all depth, each layer counted by its mask (for warped skips)."""
+    weights = F.normalize(mask, p=1, dim=1, eps=1e-6)
+    return (weights[..., None] * displacement).sum(dim=1)

@@ -1,0 +1,53 @@
+"""Draw motion as it comes, a few frames at a time, equal to drawing all of it at once.
+
+Axes: t video frames, n frames of a chunk with its neighbours, m motion, h w space. Batch is 1.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.portrait.animator import Animator
+from mien.types import Appearance
+
+FRAMES_AT_ONCE = 8  # drawn together; more is no faster on a CPU and holds more memory
+
+
+def render_stream(
+    animator: Animator,
+    appearance: Appearance,
+    source_motion: Float[Tensor, "1 m"],
+    windows: Iterator[Float[Tensor, "1 t m"]],
+) -> Iterator[Float[Tensor, "1 t 3 h w"]]:
+    """Draw motion a few frames at a time, equal to drawing all at once: no seam between chunks.
+
+    Each chunk is drawn with the neighbours that the animator's convolution over frames looks at.
+    """
+    context = animator.config.temporal_context
+    for motion, before, count in with_neighbours(windows, FRAMES_AT_ONCE, context):
+        yield animator.render(appearance, source_motion, motion)[:, before : before + count]
+
+
+def with_neighbours(
+    windows: Iterator[Float[Tensor, "1 t m"]], size: int, context: int
+) -> Iterator[tuple[Float[Tensor, "1 n m"], int, int]]:
+    """Cut a stream of windows anew into chunks of `size` frames with `context` frames on both sides.
+
+    Yields (frames, how many stand before the chunk, how many the chunk has); at the ends of the
+    stream there are fewer neighbours, and the last chunk may be short.
+    """
+    held: Tensor | None = None  # frames not yet yielded, behind `before` frames that were
+    before = 0
+    for window in windows:
+        held = window if held is None else torch.cat((held, window), dim=1)
+        while held.shape[1] >= before + size + context:
+            yield held[:, : before + size + context], before, size
+            drop = max(0, before + size - context)
+            held, before = held[:, drop:], before + size - drop
+    while held is not None and held.shape[1] > before:
+        count = min(size, held.shape[1] - before)
+        yield held[:, : before + count + context], before, count
+        drop = max(0, before + count - context)
+        held, before = held[:, drop:], before + count - drop

