@@ -115,7 +115,7 @@ def hed_stages() -> tuple[nn.ModuleList, tuple[float, ...], tuple[float, ...]]:
             for i in range(count):
                 conv = nn.Conv2d(channels, width, 3, padding=1)
                 name = f"block{block + 1}/layers/conv2d{f'_{i}' if i else ''}/vars"
-                kernel = torch.from_numpy(file[f"{name}/0"][()])
+                kernel = torch.from_numpy(file[f"{name}/0"][()])  # pyright: ignore
                 conv.weight.data.copy_(kernel.permute(3, 2, 0, 1))
                 conv.bias.data.copy_(torch.from_numpy(file[f"{name}/1"][()]))  # pyright: ignore
                 layers += [conv, nn.ReLU()]
