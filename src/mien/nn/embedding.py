@@ -6,6 +6,7 @@ Axes: b batch, t time, d width.
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
@@ -27,12 +28,13 @@ class LevelEmbedding(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.width = width
-        self.project = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.inwards = nn.Linear(width, width)
+        self.outwards = nn.Linear(width, width)
 
     def forward(self, level: Float[Tensor, " b"]) -> Float[Tensor, "b d"]:
         """Embed one level for each sample."""
         waves = sinusoids(level * _LEVEL_SPAN, self.width)
-        return self.project(waves.to(self.project[0].weight.dtype))
+        return self.outwards(F.silu(self.inwards(waves.to(self.inwards.weight.dtype))))
 
 
 def rotate(

@@ -34,7 +34,8 @@ class MambaBlock(nn.Module):
         self.out_proj = nn.Linear(inner, width, bias=False)
         self._initialise_dt()
         for parameter in (self.A_log, self.D, self.dt_proj.bias):
-            parameter._no_weight_decay = True  # read by the optimizer's grouping
+            # Read by the optimizer's grouping, here as in mamba-ssm.
+            parameter._no_weight_decay = True  # pyright: ignore[reportAttributeAccessIssue]
 
     def forward(self, sequence: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         """Project in, filter, scan, gate, project out."""

@@ -43,7 +43,8 @@ def selective_scan_reference(
     for keep, new in zip(decay.unbind(0), drive.unbind(0), strict=True):
         state = torch.addcmul(new, keep, state)
         states.append(state)
-    y = torch.einsum("lbdn,bnl->bdl", torch.stack(states), C.to(kind))
+    with torch.autocast(u.device.type, enabled=False):  # which would round the sum to half
+        y = torch.einsum("lbdn,bnl->bdl", torch.stack(states), C.to(kind))
 
     if D is not None:
         y = y + D.to(kind)[:, None] * inputs

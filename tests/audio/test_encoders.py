@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from mien.audio.encoders import (
+    FrameStem,
+    GlobalAudioEncoder,
+    GlobalEncoderConfig,
+    LocalAudioEncoder,
+    LocalEncoderConfig,
+)
+from mien.audio.features import SAMPLE_RATE, log_mel
+
+FEATURES, WIDTH = 6, 16
+
+
+def local(causal=False):
+    return LocalAudioEncoder(FEATURES, WIDTH, LocalEncoderConfig(layers=1, state=4, causal=causal))
+
+
+def whole():
+    return GlobalAudioEncoder(FEATURES, WIDTH, GlobalEncoderConfig(layers=1, state=4))
+
+
+def heard_from(encoder, features, frame):
+    """Which steps the output at `frame` listens to."""
+    features = features.clone().requires_grad_()
+    encoder(features, torch.tensor([features.shape[1]]))[0, frame].sum().backward()
+    return features.grad[0].abs().sum(-1).nonzero()[:, 0].tolist()
+
+
+def test_a_frame_hears_its_own_four_steps_and_two_on_each_side():
+    stem = FrameStem(FEATURES, WIDTH, causal=False)
+    assert heard_from(stem, torch.randn(1, 40, FEATURES), 5) == list(range(18, 26))
+
+
+def test_a_causal_frame_hears_its_own_four_steps_and_four_before():
+    stem = FrameStem(FEATURES, WIDTH, causal=True)
+    assert heard_from(stem, torch.randn(1, 40, FEATURES), 5) == list(range(16, 24))
+
+
+def test_the_causal_ear_never_hears_the_future_and_the_other_does():
+    features = torch.randn(1, 40, FEATURES)
+    # The output is a layer norm whose sum is constant, hence the weights.
+    for causal, last in ((True, 23), (False, 39)):
+        encoder = local(causal)
+        torch.nn.init.normal_(encoder.norm.weight)
+        assert max(heard_from(encoder, features, 5)) == last
+
+
+def test_a_click_moves_its_own_frame_most():
+    encoder = LocalAudioEncoder(80, WIDTH, LocalEncoderConfig())
+    quiet = torch.zeros(1, SAMPLE_RATE)
+    click = quiet.clone()
+    click[0, 12 * 640 + 320] = 0.5
+    lengths = torch.tensor([100])
+    moved = encoder(log_mel(click), lengths) - encoder(log_mel(quiet), lengths)
+    assert moved[0].norm(dim=-1).argmax() == 12
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_influences_nothing(causal):
+    lengths = torch.tensor([24, 40])
+    features = torch.randn(2, 40, FEATURES)
+    features[0, 24:] = 1e3
+    ear, overall = local(causal), whole()
+    alone = features[:1, :24]
+    together = ear(features, lengths)
+    torch.testing.assert_close(together[:1, :6], ear(alone, lengths[:1]), atol=1e-5, rtol=1e-4)
+    assert not together[0, 6:].any()
+    torch.testing.assert_close(
+        overall(features, lengths)[:1], overall(alone, lengths[:1]), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_the_utterance_is_heard_to_both_ends():
+    features = torch.randn(1, 40, FEATURES, requires_grad=True)
+    encoder = whole()
+    torch.nn.init.normal_(encoder.norm.weight)
+    encoder(features, torch.tensor([40])).sum().backward()
+    assert features.grad is not None and (features.grad[0].abs().sum(-1) > 0).all()
+
+
+@pytest.mark.parametrize("lengths", [[10, 40], [0, 40]])
+def test_lengths_that_are_no_whole_frames_are_refused(lengths):
+    with pytest.raises(ValueError, match="multiples of 4"):
+        whole()(torch.randn(2, 40, FEATURES), torch.tensor(lengths))
+
+
+def test_steps_that_are_no_whole_frames_are_refused():
+    with pytest.raises(ValueError, match="41 is not a whole number of 4"):
+        local()(torch.randn(1, 41, FEATURES), torch.tensor([40]))
+
+
+@pytest.mark.parametrize("encoder", [local(), local(causal=True), whole()])
+def test_every_parameter_gets_a_gradient(encoder):
+    heard = encoder(torch.randn(2, 16, FEATURES), torch.tensor([16, 12]))
+    heard.square().mul(torch.randn_like(heard)).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())

@@ -1,0 +1,95 @@
+import pytest
+import torch
+
+from mien.diffusion.samplers import ddim, euler, guided
+from mien.diffusion.schedule import at_levels, descent
+
+MEAN, STD = 3.0, 0.5
+SCHEDULES = ["cosine", "flow"]
+
+
+def exact_denoiser(schedule):
+    """The best guess of something drawn from N(MEAN, STD²), seen through noise."""
+
+    def denoise(x, level):
+        levels = at_levels(schedule, level)
+        alpha, sigma = levels.alpha[:, None, None], levels.sigma[:, None, None]
+        return MEAN + alpha * STD**2 * (x - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
+
+    return denoise
+
+
+@pytest.fixture
+def noise():
+    return torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("sampler", [ddim, euler])
+def test_the_exact_denoiser_carries_noise_to_its_own_place_in_the_gaussian(
+    schedule, sampler, noise
+):
+    # The probability-flow ODE keeps ranks: noise n ends at MEAN + STD n. First-order steps:
+    # the error at 400 steps is below 1 % and halves with the step.
+    denoise, expected = exact_denoiser(schedule), MEAN + STD * noise
+    errors = [
+        (sampler(denoise, noise, descent(schedule, steps, noise)) - expected).abs().max().item()
+        for steps in (200, 400)
+    ]
+    assert errors[1] < 0.01
+    assert errors[1] < 0.6 * errors[0]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_one_ddim_step_is_the_denoisers_answer(schedule, noise):
+    answer = torch.randn_like(noise)
+    made = ddim(lambda x, level: answer, noise, descent(schedule, 1, noise))
+    torch.testing.assert_close(made, answer)
+
+
+def test_on_the_straight_line_euler_is_ddim(noise):
+    denoise, levels = exact_denoiser("flow"), descent("flow", 7, noise)
+    torch.testing.assert_close(euler(denoise, noise, levels), ddim(denoise, noise, levels))
+
+
+def test_samplers_ask_only_at_the_levels_they_were_given(noise):
+    asked = []
+
+    def denoise(x, level):
+        asked.append(level)
+        return x
+
+    levels = descent("cosine", 4, noise)
+    ddim(denoise, noise, levels)
+    torch.testing.assert_close(torch.stack(asked)[:, 0], levels.level[:-1])
+    assert all(level.shape == (2,) for level in asked)
+
+
+def test_guidance_goes_on_beyond_the_told_answer(noise):
+    level = torch.ones(2, dtype=torch.float64)
+    told, untold = (lambda x, level: x + 3), (lambda x, level: x + 1)
+    for weight, gain in ((0.0, 1), (1.0, 3), (2.0, 5)):
+        torch.testing.assert_close(guided(told, untold, weight)(noise, level), noise + gain)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_schedule_runs_from_noise_to_clean_and_its_slopes_are_its_derivatives(schedule):
+    level = torch.linspace(0, 1, 9, dtype=torch.float64, requires_grad=True)
+    levels = at_levels(schedule, level)
+    ends = torch.stack([levels.alpha, levels.sigma])[:, [0, -1]].detach()
+    torch.testing.assert_close(ends, torch.eye(2, dtype=torch.float64), atol=1e-12, rtol=0)
+    for value, slope in ((levels.alpha, levels.alpha_slope), (levels.sigma, levels.sigma_slope)):
+        (gradient,) = torch.autograd.grad(value.sum(), level, retain_graph=True)
+        torch.testing.assert_close(slope.detach(), gradient)
+
+
+def test_cosine_keeps_the_variance():
+    levels = at_levels("cosine", torch.rand(20, dtype=torch.float64))
+    torch.testing.assert_close(
+        levels.alpha**2 + levels.sigma**2, torch.ones(20, dtype=torch.float64)
+    )
+
+
+def test_no_steps_are_refused(noise):
+    with pytest.raises(ValueError, match="at least one step, not 0"):
+        descent("flow", 0, noise)

@@ -1,0 +1,111 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mien.motion.rollout import SamplingConfig, rollout
+from mien.types import AudioContext
+
+FEW = SamplingConfig(steps=3)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def voice(speech, frames, b=1):
+    features = torch.randn(b, 4 * frames, 80, generator=seeded(7))
+    with torch.no_grad():
+        return speech.listen(features)
+
+
+def roll(speech, audio, sampling=FEW, seed=0, source=None):
+    b = len(audio.local)
+    source = torch.zeros(b, 10) if source is None else source
+    return list(rollout(speech, audio, torch.ones(b, 5), source, sampling, seeded(seed)))
+
+
+@pytest.mark.parametrize(
+    ("frames", "windows"), [(1, [1]), (3, [3]), (8, [8]), (9, [8, 1]), (20, [8, 8, 4])]
+)
+def test_as_many_frames_as_there_is_sound(make_speech, frames, windows):
+    speech = make_speech()
+    made = roll(speech, voice(speech, frames))
+    assert [window.shape[1] for window in made] == windows
+    assert all(window.isfinite().all() and not window.requires_grad for window in made)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler"])
+def test_a_seed_decides_everything(make_speech, sampler):
+    speech = make_speech()
+    audio, sampling = voice(speech, 11), SamplingConfig(steps=3, sampler=sampler)
+    first, again, other = (torch.cat(roll(speech, audio, sampling, s), 1) for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def test_windows_come_one_at_a_time(make_speech):
+    speech = make_speech()
+    windows = rollout(
+        speech, voice(speech, 24), torch.ones(1, 5), torch.zeros(1, 10), FEW, draws := seeded()
+    )
+    next(windows)
+    after_one = draws.get_state()
+    next(windows)
+    assert not torch.equal(after_one, draws.get_state())
+
+
+def test_the_sound_of_a_frame_moves_that_frame_in_every_window(make_speech):
+    speech = make_speech(history=0)
+    with torch.no_grad():
+        for block in speech.denoiser.blocks:
+            block.attention.out_proj.weight.zero_()
+            block.attention.out_proj.bias.zero_()
+    audio = voice(speech, 20)
+    local = audio.local.clone()
+    local[:, 13] += 1
+    before = torch.cat(roll(speech, audio), 1)
+    after = torch.cat(roll(speech, AudioContext(audio.whole, local)), 1)
+    moved = (before - after).abs().amax(dim=(0, 2)) > 1e-4
+    assert moved.nonzero()[:, 0].tolist() == [13]
+
+
+def test_a_window_knows_the_last_four_frames_before_it_and_the_first_knows_none(make_speech):
+    speech = make_speech()
+    seen = []
+    embed = speech.embed
+    speech.embed = lambda conditioning, told: (
+        seen.append(conditioning),
+        embed(conditioning, told),
+    )[1]
+    made = roll(speech, voice(speech, 20), SamplingConfig(steps=2, guidance=1.0))
+    assert [bool(c.history_known) for c in seen] == [False, True, True]
+    torch.testing.assert_close(seen[1].history, made[0][:, -4:])
+    torch.testing.assert_close(seen[2].history, made[1][:, -4:])
+
+
+def test_motion_is_absolute(make_speech):
+    """Without M^0 as a condition, another source moves everything by the difference."""
+    speech = make_speech(source_motion=False, history=0)
+    audio, shift = voice(speech, 11), torch.randn(1, 10)
+    still = torch.cat(roll(speech, audio), 1)
+    shifted = torch.cat(roll(speech, audio, source=shift), 1)
+    torch.testing.assert_close(shifted, still + shift[:, None], atol=1e-4, rtol=1e-4)
+
+
+def test_guidance_follows_the_sound_further(make_speech):
+    speech = make_speech()
+    one, two = voice(speech, 8), voice(speech, 8)
+    two = replace(two, local=two.local.flip(1))
+
+    def gap(guidance):
+        sampling = SamplingConfig(steps=1, guidance=guidance)
+        return roll(speech, one, sampling)[0] - roll(speech, two, sampling)[0]
+
+    torch.testing.assert_close(gap(3.0), 3 * gap(1.0), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(gap(0.0), torch.zeros_like(gap(1.0)), atol=1e-5, rtol=0)
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(ValueError, match="steps must be at least 1, not 0"):
+        SamplingConfig(steps=0)

@@ -1,0 +1,101 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mien.diffusion.objective import LossWeights
+from mien.motion.conditioning import ConditionDropout
+from mien.motion.objective import SpeechObjectiveConfig, _history, speech_objective
+
+TOLD = ConditionDropout(audio=0.0, everything=0.0, history=0.0)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("form", ["x0", "noise", "flow"])
+@pytest.mark.parametrize("schedule", ["cosine", "flow"])
+def test_every_form_trains_every_parameter(make_speech, clip, form, schedule):
+    speech = make_speech(parameterisation=form, schedule=schedule)
+    config = SpeechObjectiveConfig(dropout=ConditionDropout(0.5, 0.2, 0.5))
+    for seed in range(4):  # enough draws that something is withheld and something told
+        loss, parts = speech_objective(speech, clip, config, seeded(seed))
+        assert loss.isfinite() and not any(part.requires_grad for part in parts.values())
+        loss.backward()
+    silent = [n for n, p in speech.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+def test_the_same_seed_gives_the_same_loss_and_another_seed_another(make_speech, clip):
+    speech, config = make_speech(), SpeechObjectiveConfig()
+    first, again, other = (
+        speech_objective(speech, clip, config, seeded(s))[0].item() for s in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_a_few_steps_of_training_learn_the_clip(make_speech, clip):
+    speech = make_speech().train()
+    config = SpeechObjectiveConfig(dropout=TOLD, level_shift=0.0)
+    optimizer = torch.optim.Adam(speech.parameters(), lr=3e-3)
+    losses = []
+    draws = seeded()
+    for _ in range(80):
+        loss, _ = speech_objective(speech, clip, config, draws)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-20:]) < 0.4 * sum(losses[:20])
+
+
+def test_true_history_gets_noise_of_the_size_that_was_asked(make_speech, clip):
+    speech = make_speech()
+    many = replace(clip, **{k: v.repeat_interleave(50, 0) for k, v in vars(clip).items()})
+    config = SpeechObjectiveConfig(own_history=0.0, history_noise=(0.1, 0.1))
+    audio = speech.listen(many.features, many.feature_lengths)
+    made = _history(speech, many, audio, config, seeded())
+    gap = speech.space.encode(made, many.source_motion) - speech.space.encode(
+        many.history, many.source_motion
+    )
+    assert gap.std().item() == pytest.approx(0.1, rel=0.1)
+
+
+def test_own_history_is_the_nets_prediction_where_there_was_a_past(make_speech, clip):
+    speech = make_speech()
+    config = SpeechObjectiveConfig(own_history=1.0, history_noise=(0.0, 0.0))
+    audio = speech.listen(clip.features, clip.feature_lengths)
+    made = _history(speech, clip, audio, config, seeded())
+    true = speech.space.decode(
+        speech.space.encode(clip.history, clip.source_motion), clip.source_motion
+    )
+    replaced = (made - true).abs().amax(dim=(1, 2)) > 1e-3
+    assert replaced.tolist() == clip.history_known.tolist()
+    assert not made.requires_grad
+
+
+def test_a_perfect_net_predicts_the_true_history(make_speech, clip):
+    # An x0 net whose answer is the motion of the right frames reveals any shift of the window.
+    speech = make_speech()
+    config = SpeechObjectiveConfig(own_history=1.0, history_noise=(0.0, 0.0))
+    motion = torch.cat([clip.history, clip.motion], dim=1)[clip.history_known, :8]
+    truth = speech.space.encode(motion, clip.source_motion[clip.history_known])
+    speech.denoise = lambda mixture, level, told: truth
+    made = _history(
+        speech, clip, speech.listen(clip.features, clip.feature_lengths), config, seeded()
+    )
+    again = speech.space.encode(made, clip.source_motion)
+    torch.testing.assert_close(again, speech.space.encode(clip.history, clip.source_motion))
+
+
+def test_the_loss_looks_at_the_dimensions_by_their_variance(make_speech, clip):
+    speech = make_speech()
+    only = LossWeights(velocity=0.0, acceleration=0.0)
+    flat, full = (
+        speech_objective(
+            speech, clip, SpeechObjectiveConfig(weights=only, variance_weight=w), seeded()
+        )[0].item()
+        for w in (0.0, 1.0)
+    )
+    assert flat != pytest.approx(full, rel=1e-3)

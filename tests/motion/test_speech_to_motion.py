@@ -1,0 +1,184 @@
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from mien.config import restore
+from mien.motion.conditioning import (
+    ConditionDropout,
+    Told,
+    draw_told,
+    tell_everything,
+    tell_no_audio,
+)
+from mien.motion.objective import take_window
+from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
+from mien.types import AudioContext, Conditioning
+
+
+def conditioning_of(speech, clip):
+    audio = speech.listen(clip.features, clip.feature_lengths)
+    return Conditioning(
+        audio=take_window(audio, clip.start, clip.motion.shape[1]),
+        history=clip.history,
+        history_known=clip.history_known,
+        appearance=clip.appearance,
+        source_motion=clip.source_motion,
+    )
+
+
+def answer(speech, conditioning, told=None, frames=8):
+    draw = torch.Generator().manual_seed(3)
+    mixture = torch.randn(len(conditioning.appearance), frames, 4, generator=draw)
+    level = torch.full((len(mixture),), 0.6)
+    embedded = speech.embed(conditioning, told or tell_everything(conditioning))
+    return speech.denoise(mixture, level, embedded)
+
+
+def changed(before, after):
+    """Which samples differ."""
+    return [not torch.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=True)]
+
+
+def test_listening_gives_four_steps_to_a_frame(make_speech, clip):
+    audio = make_speech().listen(clip.features, clip.feature_lengths)
+    assert audio.local.shape == (4, 20, 8) and audio.whole.shape == (4, 8)
+    assert not audio.local[2, 15:].any() and audio.local[2, :15].any()
+
+
+def test_the_sound_of_a_frame_modulates_that_frame(make_speech, clip):
+    speech = make_speech()
+    with torch.no_grad():
+        for block in speech.denoiser.blocks:  # mute what mixes frames; the rest is frame by frame
+            block.attention.out_proj.weight.zero_()
+            block.attention.out_proj.bias.zero_()
+    conditioning = conditioning_of(speech, clip)
+    local = conditioning.audio.local.clone()
+    local[:, 5] += 1
+    other = replace(conditioning, audio=AudioContext(conditioning.audio.whole, local))
+    gap = (answer(speech, conditioning) - answer(speech, other)).abs().amax(dim=(0, 2))
+    assert (gap > 1e-4).tolist() == [frame == 5 for frame in range(8)]
+
+
+def test_a_window_takes_the_sound_from_its_own_start():
+    local = torch.arange(10.0)[None, :, None].repeat(2, 1, 3)
+    audio = AudioContext(whole=torch.zeros(2, 3), local=local)
+    window = take_window(audio, torch.tensor([4, -2]), 3).local[..., 0]
+    torch.testing.assert_close(window, torch.tensor([[4.0, 5.0, 6.0], [0.0, 0.0, 0.0]]))
+
+
+CHANGES = {
+    "whole": lambda c: replace(c, audio=AudioContext(c.audio.whole + 1, c.audio.local)),
+    "local": lambda c: replace(c, audio=AudioContext(c.audio.whole, c.audio.local + 1)),
+    "history": lambda c: replace(c, history=c.history + torch.randn_like(c.history)),
+    "appearance": lambda c: replace(c, appearance=c.appearance.flip(1)),
+    "source": lambda c: replace(
+        # The history moves along, so that only M^0 itself is another.
+        c,
+        source_motion=c.source_motion + 1,
+        history=c.history + 1,
+    ),
+}
+NOTHING = torch.zeros(4, dtype=torch.bool)
+ALL = ~NOTHING
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_condition_is_heeded_when_told(make_speech, clip, name):
+    speech = make_speech()
+    conditioning = conditioning_of(speech, clip)
+    moved = changed(answer(speech, conditioning), answer(speech, CHANGES[name](conditioning)))
+    expected = [False, True, True, True] if name == "history" else [True] * 4
+    assert moved == expected  # the first sample has no history
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("whole", Told(NOTHING, ALL, ALL)),
+        ("local", Told(NOTHING, ALL, ALL)),
+        ("history", Told(ALL, NOTHING, ALL)),
+        ("appearance", Told(ALL, ALL, NOTHING)),
+        ("source", Told(ALL, ALL, NOTHING)),
+    ],
+)
+def test_a_withheld_condition_leaves_no_trace(make_speech, clip, name, told):
+    speech = make_speech()
+    conditioning = conditioning_of(speech, clip)
+    other = CHANGES[name](conditioning)
+    torch.testing.assert_close(answer(speech, conditioning, told), answer(speech, other, told))
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"global_encoder": None}, "global_encoder"),
+        ({"local_encoder": None}, "local_encoder"),
+        ({"appearance": False}, "conditions.appearance"),
+        ({"source_motion": False}, "conditions.source_motion"),
+        ({"history": 0}, None),
+    ],
+)
+def test_each_condition_can_be_ablated(make_speech, clip, change, name):
+    speech = make_speech(**change)
+    assert not [key for key in speech.state_dict() if name and key.startswith(name)]
+    if change.get("history") == 0:
+        clip = replace(clip, history=clip.history[:, :0])
+    made = answer(speech, conditioning_of(speech, clip))
+    assert made.shape == (4, 8, 4) and made.isfinite().all()
+
+
+def test_audio_alone_is_withheld_for_guidance(make_speech, clip):
+    conditioning = conditioning_of(make_speech(), clip)
+    told = tell_no_audio(conditioning)
+    assert not told.audio.any() and told.history.all() and told.source.all()
+
+
+def test_dropout_draws_the_shares_it_was_given():
+    told = draw_told(
+        torch.ones(20_000, dtype=torch.bool),
+        ConditionDropout(audio=0.2, everything=0.1, history=0.5),
+        torch.Generator().manual_seed(0),
+    )
+    # Standard error of a share of 20,000 is below 0.004.
+    assert told.source.float().mean().item() == pytest.approx(0.9, abs=0.015)
+    assert told.audio.float().mean().item() == pytest.approx(0.9 * 0.8, abs=0.015)
+    assert told.history.float().mean().item() == pytest.approx(0.9 * 0.5, abs=0.015)
+    assert not (told.audio & ~told.source).any()
+
+
+def test_a_batch_of_two_equals_two_batches_of_one(make_speech, clip):
+    speech = make_speech()
+    together = answer(speech, conditioning_of(speech, clip))
+    draw = torch.Generator().manual_seed(3)
+    mixture = torch.randn(4, 8, 4, generator=draw)
+    for i in range(4):
+        steps = int(clip.feature_lengths[i])
+        one = type(clip)(**{k: v[i : i + 1] for k, v in vars(clip).items()})
+        one = replace(one, features=one.features[:, :steps])
+        conditioning = conditioning_of(speech, one)
+        told = speech.embed(conditioning, tell_everything(conditioning))
+        alone = speech.denoise(mixture[i : i + 1], torch.full((1,), 0.6), told)
+        torch.testing.assert_close(alone, together[i : i + 1], atol=1e-4, rtol=1e-4)
+
+
+def test_a_fresh_net_answers_the_mean_motion(clip):
+    speech = SpeechToMotion(SpeechToMotionConfig(appearance_dim=5, motion_dim=10, space_dims=4))
+    speech.space.fit(torch.randn(50, 10), torch.randn(3, 10))
+    assert not answer(speech, conditioning_of(speech, clip)).any()
+
+
+def test_the_default_net_fits_its_budget():
+    speech = SpeechToMotion(SpeechToMotionConfig(appearance_dim=128))
+    tensors = [*speech.parameters(), *speech.buffers()]
+    assert 2 * sum(t.numel() for t in tensors) < 12e6  # bytes in float16
+
+
+def test_a_config_survives_a_checkpoint():
+    config = SpeechToMotionConfig(appearance_dim=7, global_encoder=None, parameterisation="flow")
+    assert restore(SpeechToMotionConfig, asdict(config)) == config
+
+
+def test_a_history_longer_than_the_window_is_refused():
+    with pytest.raises(ValueError, match="history 9 must be shorter than window 8"):
+        SpeechToMotionConfig(appearance_dim=1, history=9, window=8)
