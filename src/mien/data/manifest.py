@@ -1,0 +1,150 @@
+"""A manifest: the clips to train or judge on, one JSON object a line (data_manifests/README.md).
+
+    {"path": "ann/01.mp4", "identity": "ann", "licence": "ccby", "seconds": 2.96, "frames": 74,
+     "mouth": [0.38, 0.62, 0.61, 0.79]}
+
+Reading checks every line; what is wrong is said with file and line.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mien.errors import UserError
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """One clip: a square video of one face at 25 frames a second, with sound.
+
+    Args:
+        path: of the video, relative to the data root, with forward slashes.
+        identity: who speaks; clips of one person share it.
+        licence: short word for the terms, such as ccby, pd or own.
+        seconds: length.
+        frames: number of pictures.
+        mouth: box that holds the lips in all frames, x0 y0 x1 y1 in [0, 1], or None if unknown.
+    """
+
+    path: str
+    identity: str
+    licence: str
+    seconds: float
+    frames: int
+    mouth: Box | None = None
+
+    def __post_init__(self) -> None:
+        if not self.path or PurePosixPath(self.path).is_absolute():
+            raise ValueError(f"path {self.path!r} must be relative to the data root")
+        if not self.identity:
+            raise ValueError("identity is empty: name who speaks")
+        if not 0 < self.seconds < float("inf"):
+            raise ValueError(f"seconds {self.seconds} must be above 0")
+        if self.frames < 1:
+            raise ValueError(f"frames {self.frames} must be at least 1")
+        if self.mouth is not None:
+            x0, y0, x1, y1 = self.mouth
+            if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+                raise ValueError(
+                    f"mouth {list(self.mouth)} must be x0 < x1 and y0 < y1 within 0 and 1"
+                )
+
+
+def read_manifest(path: Path, root: Path | None = None) -> list[ClipRecord]:
+    """The clips in the order of the file; empty lines are skipped. With `root`, every clip must lie there.
+
+    Raises:
+        UserError: with file, line, value and what to do.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the manifest {path} cannot be read ({error}): check the path") from error
+    records: list[ClipRecord] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = parse_record(line)
+            if record.path in seen:
+                raise ValueError(f"{record.path} stands in line {seen[record.path]} too: drop one")
+            if root is not None and not (Path(root) / record.path).is_file():
+                raise ValueError(f"no file {Path(root) / record.path}: check the data root")
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: {error}") from error
+        seen[record.path] = number
+        records.append(record)
+    return records
+
+
+def write_manifest(path: Path, records: Sequence[ClipRecord]) -> None:
+    """Write the whole file or, if that fails, nothing."""
+    lines = [json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records]
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        unfinished.write_text("".join(lines), encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error}): check the folder") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def parse_record(line: str) -> ClipRecord:
+    """One line of a manifest.
+
+    Raises:
+        ValueError: saying what is wrong with the line.
+    """
+    try:
+        given = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error}): write one object a line") from error
+    if not isinstance(given, dict):
+        raise ValueError(f"{line.strip()[:40]} is not an object: write {{...}} on each line")
+    names = [field.name for field in fields(ClipRecord)]
+    if unknown := sorted(given.keys() - set(names)):
+        raise ValueError(f"unknown key {unknown[0]!r}: the keys are {', '.join(names)}")
+    if missing := [name for name in names if name not in given and name != "mouth"]:
+        raise ValueError(f"the key {missing[0]!r} is missing: add it")
+    return ClipRecord(
+        path=_text(given, "path"),
+        identity=_text(given, "identity"),
+        licence=_text(given, "licence"),
+        seconds=float(_number(given["seconds"], "seconds")),
+        frames=_count(given["frames"]),
+        mouth=_box(given.get("mouth")),
+    )
+
+
+def _text(given: dict[str, Any], key: str) -> str:
+    if not isinstance(given[key], str):
+        raise ValueError(f"{key} {given[key]!r} must be text in quotes")
+    return given[key]
+
+
+def _number(value: Any, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{key} {value!r} must be a number")
+    return value
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"frames {value!r} must be a whole number")
+    return value
+
+
+def _box(value: Any) -> Box | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 4:
+        raise ValueError(f"mouth {value!r} must be four numbers x0, y0, x1, y1, or null")
+    x0, y0, x1, y1 = (float(_number(part, "mouth")) for part in value)
+    return x0, y0, x1, y1
