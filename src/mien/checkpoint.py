@@ -28,6 +28,9 @@ ANIMATOR = "animator"
 SPEECH_TO_MOTION = "speech_to_motion"
 WEIGHTS = Path(__file__).parent / "weights"
 
+# Where the net of each kind stands in its stage of training.
+_PART_OF_STAGE = {ANIMATOR: "animator", SPEECH_TO_MOTION: "speech"}
+
 _UNREADABLE = (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, pickle.PickleError)
 
 
@@ -209,7 +212,7 @@ def _read_training(path: Path) -> Weights:
     return Weights(
         saved["kind"],
         saved["config"],
-        part_of(saved["state_dict"], saved["kind"]),
+        part_of(saved["state_dict"], _PART_OF_STAGE[saved["kind"]]),
         saved["fingerprint"],
         saved.get("animator_fingerprint"),
     )

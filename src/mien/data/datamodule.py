@@ -5,13 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Float
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from mien.checkpoint import ANIMATOR, default_weights, fingerprint, load_animator, read_weights
 from mien.data.augment import AugmentConfig
 from mien.data.datasets import ClipCache, FixedPairs, FramePairs, collate_pairs
+from mien.data.latents import extract_all, motion_examples
 from mien.data.manifest import ClipRecord, read_manifest
+from mien.data.speech import FixedWindows, SpeechClips, VoiceConfig, WindowSpec, collate_speech
 from mien.errors import UserError
+from mien.motion.speech_to_motion import SpeechToMotionConfig
 
 
 class SampleNumbers(Sampler[int]):
@@ -54,7 +60,7 @@ def read_records(root: Path, manifest: Path) -> list[ClipRecord]:
         raise UserError(
             f"no manifest {manifest} here nor in {root}: make one with tools/build_manifest.py"
         )
-    records = read_manifest(found)
+    records = read_manifest(found, root)
     if not records:
         raise UserError(f"the manifest {found} lists no clip: make it with tools/build_manifest.py")
     return records
@@ -93,8 +99,13 @@ class PortraitData(LightningDataModule):
         self.cached_clips, self.workers, self.seed = cached_clips, workers, seed
         self.augmentation = augmentation
 
-    def setup(self, stage: str) -> None:
+    def prepare_data(self) -> None:
         """Read the manifests: a mistake in them ends the run before anything is written."""
+        for manifest in (self.train_manifest, self.valid_manifest):
+            read_records(data_root(self.root), manifest)
+
+    def setup(self, stage: str) -> None:
+        """Make the pairs."""
         root = data_root(self.root)
         clips = ClipCache(root, self._stage.image_size, self.cached_clips)
         if stage == "fit":
@@ -122,6 +133,108 @@ class PortraitData(LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         """The fixed pairs, in order."""
         return DataLoader(self.fixed_pairs, batch_size=self.batch_size, collate_fn=collate_pairs)
+
+    test_dataloader = val_dataloader
+    predict_dataloader = val_dataloader
+
+
+class SpeechData(LightningDataModule):
+    """Motion and sound for stage 2; the motion of all clips is extracted before the first run.
+
+    Args:
+        animator: stage-1 weights, .ckpt or .safetensors; without it, those that ship.
+        root: folder that the manifests' clip paths start from; without it, MIEN_DATA.
+        train: manifest (JSONL) of the clips to learn from.
+        valid: manifest of the clips to judge on, best of other people.
+        cache: folder for the extracted motion, one folder in it for each animator.
+        batch_size: windows in a step.
+        workers: processes that prepare samples beside the training; 0 does it in between.
+        seed: of people, clips, windows and changes of voice.
+        voice: how strongly voices are changed.
+    """
+
+    def __init__(
+        self,
+        animator: Path | None = None,
+        root: Path | None = None,
+        train: Path = Path("train.jsonl"),
+        valid: Path = Path("valid.jsonl"),
+        cache: Path = Path("runs/motion"),
+        batch_size: int = 32,
+        workers: int = 1,
+        seed: int = 0,
+        voice: VoiceConfig = VoiceConfig(),  # noqa: B008 (frozen)
+    ) -> None:
+        super().__init__()
+        self.animator_path = animator or default_weights()[0]
+        self.root, self.train_manifest, self.valid_manifest = root, train, valid
+        self.cache, self.voice = cache, voice
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+
+    def prepare_data(self) -> None:
+        """Extract the motion that is not there yet."""
+        root = data_root(self.root)
+        animator = load_animator(self.animator_path)
+        appearance_dim = animator.config.appearance_dim
+        if self._config.appearance_dim != appearance_dim:
+            raise UserError(
+                f"model.speech.appearance_dim {self._config.appearance_dim} is not the "
+                f"{appearance_dim} of the animator {self.animator_path}: set it to {appearance_dim}"
+            )
+        records = [*self._records(self.train_manifest), *self._records(self.valid_manifest)]
+        device = self._stage.trainer.strategy.root_device
+        extract_all(animator.to(device), records, root, self.cache / fingerprint(animator))
+
+    def setup(self, stage: str) -> None:
+        """Make the samples; the clips' motion is there by now."""
+        self.animator_fingerprint = read_weights(self.animator_path, ANIMATOR).fingerprint
+        folder, config = self.cache / self.animator_fingerprint, self._config
+        window = WindowSpec(config.window, config.history, config.front_end)
+        if stage == "fit":
+            records = self._records(self.train_manifest)
+            self.speech_clips = SpeechClips(records, folder, window, self.voice, self.seed)
+        self.fixed_windows = FixedWindows(self._records(self.valid_manifest), folder, window)
+
+    @property
+    def _stage(self) -> Any:
+        assert self.trainer is not None
+        return self.trainer.lightning_module
+
+    @property
+    def _config(self) -> SpeechToMotionConfig:
+        return self._stage.speech.config
+
+    def _records(self, manifest: Path) -> list[ClipRecord]:
+        """The clips that hold at least one window."""
+        frames = self._config.window
+        records = read_records(data_root(self.root), manifest)
+        long_enough = [record for record in records if record.frames >= frames]
+        if not long_enough:
+            longest = max(record.frames for record in records)
+            raise UserError(
+                f"no clip of {manifest} has the {frames} frames of model.speech.window: "
+                f"lower it to {longest} or less, or give longer clips"
+            )
+        return long_enough
+
+    def motion_examples(self) -> tuple[Float[Tensor, "n m"], Float[Tensor, "sources m"]]:
+        """Differences M^i - M^0 and sources M^0 of the training clips, for the motion space."""
+        return motion_examples(self.speech_clips.people, self.speech_clips.folder)
+
+    def train_dataloader(self) -> DataLoader:
+        """Endless, from where the step counter stands: a resumed run sees no sample twice."""
+        assert self.trainer is not None
+        return DataLoader(
+            self.speech_clips,
+            batch_size=self.batch_size,
+            sampler=SampleNumbers(self.trainer.global_step * self.batch_size),
+            collate_fn=collate_speech,
+            num_workers=self.workers,
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """The fixed windows, in order."""
+        return DataLoader(self.fixed_windows, self.batch_size, collate_fn=collate_speech)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader

@@ -1,4 +1,4 @@
-"""What training reads: two far frames of one clip (stage 1), or motion with its sound (stage 2).
+"""What stage 1 reads: two far frames of one clip.
 
 A training sample is a pure function of (seed, sample number), whoever reads it and whenever, which
 makes a resumed run equal an uninterrupted one. People are drawn before clips, because one speaker
@@ -16,7 +16,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from mien.audio.features import FPS
@@ -78,16 +77,7 @@ class ClipCache:
         return self._clips[record.path]
 
     def _read(self, record: ClipRecord) -> UInt8[Tensor, "t h w 3"]:
-        frames = torch.from_numpy(read_video(self.root / record.path))
-        if frames.shape[1:3] == (self.image_size, self.image_size):
-            return frames
-        small = F.interpolate(
-            rearrange(frames, "t h w c -> t c h w").float(),
-            (self.image_size, self.image_size),
-            mode="bilinear",
-            antialias=True,
-        )
-        return rearrange(small.round().clamp(0, 255).byte(), "t c h w -> t h w c").contiguous()
+        return torch.from_numpy(read_video(self.root / record.path, self.image_size))
 
 
 def mouth_map(record: ClipRecord, size: int) -> Float[Tensor, "1 h w"]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -54,3 +55,15 @@ def tame_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Float[Te
         for parameter in parameters:
             parameter.grad = None
     return norm
+
+
+def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups for AdamW: only matrices decay, and none that is marked `_no_weight_decay`."""
+    decayed, free = [], []
+    for parameter in net.parameters():
+        keep = parameter.ndim < 2 or getattr(parameter, "_no_weight_decay", False)
+        (free if keep else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]

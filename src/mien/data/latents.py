@@ -1,0 +1,133 @@
+"""What stage 2 learns from instead of pictures: the motion of every frame, once for each animator.
+
+One file a clip, written whole or not at all, in a folder named by the animator's fingerprint: a run
+that was stopped goes on, and the motion of two animators is never mixed.
+Axes: t video frames, s audio samples, k portraits, m motion, a appearance.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from mien.audio.features import SAMPLES_PER_FRAME
+from mien.data.datasets import ClipCache, to_picture
+from mien.data.manifest import ClipRecord
+from mien.media import load_audio
+from mien.portrait.animator import Animator
+
+FRAMES_AT_ONCE = 32
+APPEARANCES = 8  # frames of a clip that may stand as its portrait
+
+
+@dataclass(frozen=True)
+class ClipLatents:
+    """A clip without its pictures. `appearance` and `source_motion` are of the same frames.
+
+    The sound is exactly as long as the frames: t * 640 samples in [-1, 1].
+    """
+
+    motion: Float[Tensor, "t m"]
+    sound: Float[Tensor, " s"]
+    appearance: Float[Tensor, "k a"]
+    source_motion: Float[Tensor, "k m"]
+
+
+def latents_path(folder: Path, record: ClipRecord) -> Path:
+    """Where the latents of a clip lie; clips of one name in two folders are kept apart."""
+    mark = sha256(record.path.encode()).hexdigest()[:8]
+    return folder / f"{Path(record.path).stem}-{mark}.safetensors"
+
+
+def extract_all(
+    animator: Animator, records: Sequence[ClipRecord], root: Path, folder: Path
+) -> None:
+    """Write what is still missing of the latents of all clips, with a progress bar."""
+    missing = {
+        path: record for record in records if not (path := latents_path(folder, record)).exists()
+    }
+    clips = ClipCache(root, animator.config.image_size, capacity=1)
+    for path, record in tqdm(missing.items(), "motion of clips", unit="clip", disable=not missing):
+        write(path, extract(animator, clips, record))
+
+
+@torch.inference_mode()
+def extract(animator: Animator, clips: ClipCache, record: ClipRecord) -> ClipLatents:
+    """Look at every frame of a clip, and listen to it."""
+    device = next(animator.parameters()).device
+    frames = clips.frames(record)
+    motion = [
+        animator.encode_motion(to_picture(some).to(device)).cpu()
+        for some in frames.split(FRAMES_AT_ONCE)
+    ]
+    portraits = appearance_frames(len(frames))
+    appearance = [
+        animator.encode_appearance(to_picture(frames[[t]]).to(device)).vector.cpu()
+        for t in portraits.tolist()
+    ]
+    sound = load_audio(clips.root / record.path)
+    samples = len(frames) * SAMPLES_PER_FRAME
+    sound = F.pad(sound, (0, max(0, samples - len(sound))))[:samples]
+    whole = torch.cat(motion)
+    return ClipLatents(whole, sound, torch.cat(appearance), whole[portraits])
+
+
+def appearance_frames(frames: int) -> Int[Tensor, " k"]:
+    """Frame numbers spread over a clip."""
+    return torch.linspace(0, frames - 1, min(APPEARANCES, frames)).round().long()
+
+
+def write(path: Path, latents: ClipLatents) -> None:
+    """Save latents, whole or not at all; the sound as 16-bit samples."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        sound = (latents.sound * 32767).round().clamp(-32768, 32767).short()
+        save_file(
+            {
+                "motion": latents.motion.contiguous(),
+                "sound": sound,
+                "appearance": latents.appearance.contiguous(),
+                "source_motion": latents.source_motion.contiguous(),
+            },
+            unfinished,
+        )
+        os.replace(unfinished, path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> ClipLatents:
+    """Latents as they were written."""
+    saved = load_file(path)
+    sound = saved["sound"].float() / 32767
+    return ClipLatents(saved["motion"], sound, saved["appearance"], saved["source_motion"])
+
+
+def motion_examples(
+    people: Sequence[Sequence[ClipRecord]], folder: Path, clips_each: int = 40
+) -> tuple[Float[Tensor, "n m"], Float[Tensor, "sources m"]]:
+    """M^i - M^0 of many frames and the M^0 themselves, with about as many clips of each person.
+
+    Clips take turns in which of their portraits is M^0, as training draws it.
+    """
+    differences, sources = [], []
+    for records in people:
+        spread = records[:: max(1, len(records) // clips_each)]
+        for number, record in enumerate(spread):
+            latents = read(latents_path(folder, record))
+            source = latents.source_motion[number % len(latents.source_motion)]
+            differences.append(latents.motion - source)
+            sources.append(source[None])
+    return torch.cat(differences), torch.cat(sources)

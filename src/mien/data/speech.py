@@ -1,0 +1,153 @@
+"""What stage 2 reads: windows of motion with the sound of their whole clip.
+
+Axes: b batch, l audio steps, f mel bins, s samples, t video frames, m motion.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from mien.audio.features import SILENCE
+from mien.audio.pretrained import FrontEnd, FrontEndConfig, load_front_end
+from mien.data.datasets import by_identity, draw, sample_generator
+from mien.data.latents import ClipLatents, latents_path, read
+from mien.data.manifest import ClipRecord
+from mien.types import SpeechClip
+
+
+@dataclass(frozen=True)
+class VoiceConfig:
+    """How strongly voices are changed, so that few throats stand for many; 0 leaves them alone.
+
+    Loudness is changed by the objective. Neither of these moves a sound in time.
+    """
+
+    noise: float = 0.5  # chance that a recording gets noise
+    noise_db: tuple[float, float] = (10.0, 40.0)  # how far below the voice the noise lies
+    throat: float = 0.12  # deviation of the log of the frequency scale (log-mel only)
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """What one sample holds: `frames` of motion and the `history` before them."""
+
+    frames: int
+    history: int
+    front_end: FrontEndConfig
+
+
+class SpeechClips(Dataset[SpeechClip]):
+    """Samples without end: `index` is a person, a clip of theirs, a window and a portrait."""
+
+    def __init__(
+        self,
+        records: Sequence[ClipRecord],
+        folder: Path,
+        window: WindowSpec,
+        voice: VoiceConfig,
+        seed: int,
+    ) -> None:
+        self.people = by_identity(records)
+        self.folder, self.window, self.voice, self.seed = folder, window, voice, seed
+        self.front_end = load_front_end(window.front_end)
+
+    def __getitem__(self, index: int) -> SpeechClip:
+        generator = sample_generator(self.seed, index)
+        person = self.people[draw(len(self.people), generator)]
+        latents = read(latents_path(self.folder, person[draw(len(person), generator)]))
+        start = draw(len(latents.motion) - self.window.frames + 1, generator)
+        portrait = draw(len(latents.appearance), generator)
+
+        sound = add_noise(latents.sound, self.voice, generator)
+        features = self.front_end(sound[None])
+        if self.window.front_end.bundle is None:
+            features = other_throat(features, self.voice, generator)
+        return cut(latents, features, start, portrait, self.window)
+
+
+class FixedWindows(Dataset[SpeechClip]):
+    """Validation: the first window of every clip, then the last; first frames are the portraits."""
+
+    def __init__(self, records: Sequence[ClipRecord], folder: Path, window: WindowSpec) -> None:
+        self.records, self.folder, self.window = records, folder, window
+        self.front_end: FrontEnd = load_front_end(window.front_end)
+
+    def __len__(self) -> int:
+        return 2 * len(self.records)
+
+    def __getitem__(self, index: int) -> SpeechClip:
+        latents = read(latents_path(self.folder, self.records[index % len(self.records)]))
+        start = index // len(self.records) * (len(latents.motion) - self.window.frames)
+        return cut(latents, self.front_end(latents.sound[None]), start, 0, self.window)
+
+
+def cut(
+    latents: ClipLatents,
+    features: Float[Tensor, "1 l f"],
+    start: int,
+    portrait: int,
+    window: WindowSpec,
+) -> SpeechClip:
+    """One window; its history counts as unknown where the clip does not reach back far enough."""
+    known = start >= window.history
+    before = latents.motion[start - window.history : start] if known else None
+    nothing = latents.motion.new_zeros(window.history, latents.motion.shape[1])
+    return SpeechClip(
+        features=features,
+        feature_lengths=torch.tensor([features.shape[1]]),
+        start=torch.tensor([start]),
+        motion=latents.motion[None, start : start + window.frames],
+        history=(nothing if before is None else before)[None],
+        history_known=torch.tensor([known]),
+        appearance=latents.appearance[[portrait]],
+        source_motion=latents.source_motion[[portrait]],
+    )
+
+
+def collate_speech(clips: Sequence[SpeechClip]) -> SpeechClip:
+    """Join samples along the batch axis; features are padded with silence to the longest."""
+    longest = max(clip.features.shape[1] for clip in clips)
+    joined = {
+        f.name: torch.cat([getattr(clip, f.name) for clip in clips])
+        for f in fields(SpeechClip)
+        if f.name != "features"
+    }
+    padded = [
+        F.pad(clip.features, (0, 0, 0, longest - clip.features.shape[1]), value=SILENCE)
+        for clip in clips
+    ]
+    return SpeechClip(features=torch.cat(padded), **joined)
+
+
+def add_noise(
+    sound: Float[Tensor, " s"], config: VoiceConfig, generator: torch.Generator
+) -> Float[Tensor, " s"]:
+    """White noise, sometimes, some dB below the voice."""
+    chance, place = torch.rand(2, generator=generator).tolist()
+    noise = torch.randn(sound.shape, generator=generator)
+    least, most = config.noise_db
+    below = 10 ** (-(least + (most - least) * place) / 20)
+    loudness = sound.square().mean().sqrt()
+    return sound + noise * loudness * below if chance < config.noise else sound
+
+
+def other_throat(
+    features: Float[Tensor, "b l f"], config: VoiceConfig, generator: torch.Generator
+) -> Float[Tensor, "b l f"]:
+    """The same speech from a longer or shorter throat: its spectrum stretched along frequency.
+
+    A stretch of the mel axis is close to a factor on the formants (vocal tract length perturbation,
+    Jaitly and Hinton 2013).
+    """
+    factor = float(torch.exp(config.throat * torch.randn((), generator=generator)))
+    bins = features.shape[-1]
+    place = (torch.arange(bins) * factor).clamp(max=bins - 1)
+    low = place.long().clamp(max=bins - 2)
+    share = place - low
+    return features[..., low] * (1 - share) + features[..., low + 1] * share

@@ -1,0 +1,154 @@
+"""Stage 2: motion is diffused from speech (the paper's latent motion appearance diffusion)."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim import AdamW
+
+from mien.checkpoint import SPEECH_TO_MOTION, fingerprint_of, part_of, refuse_other_run
+from mien.errors import UserError
+from mien.motion.objective import SpeechObjectiveConfig, speech_objective
+from mien.motion.rollout import SamplingConfig, rollout
+from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
+from mien.training.optimization import (
+    OptimizerConfig,
+    decay_groups,
+    rate_at,
+    set_rate,
+    tame_gradients,
+)
+from mien.types import SpeechClip
+
+
+class DiffusionStage(LightningModule):
+    """Trains a SpeechToMotion on the motion of one animator.
+
+    Args:
+        speech: the numbers of the net.
+        objective: what it is taught by, and how often a condition is withheld.
+        optimizer: how fast.
+        sampling: how motion is drawn by `predict`.
+    """
+
+    def __init__(
+        self,
+        speech: SpeechToMotionConfig,
+        objective: SpeechObjectiveConfig,
+        optimizer: OptimizerConfig,
+        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False  # steps with unusable gradients are skipped, but count
+        self.objective_config, self.optimizer_config = objective, optimizer
+        self.sampling = sampling
+        self.speech = SpeechToMotion(speech)
+        self.animator_fingerprint: str | None = None
+        self.skipped_steps = 0
+
+    def setup(self, stage: str) -> None:
+        """Learn whose motion this is and, in a new run, the space it is diffused in."""
+        data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        self.animator_fingerprint = data.animator_fingerprint
+        if stage == "fit":
+            kept = self.speech.space.fit(*data.motion_examples())
+            dims = self.speech.config.space_dims
+            self.print(f"motion space: {dims} dimensions hold {kept:.1%} of the variance")
+
+    def training_step(self, batch: SpeechClip, batch_idx: int) -> None:
+        """One step; it counts even when its gradients could not be used."""
+        # A function of the step alone: a resumed run draws the same noise and drops alike.
+        torch.manual_seed(self.global_step)
+        loss, parts = speech_objective(
+            self.speech, batch, self.objective_config, self._generator(self.global_step)
+        )
+        optimizer: Any = self.optimizers()
+        set_rate(optimizer, rate_at(self.global_step, self.optimizer_config))
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        norm = tame_gradients(self.speech.parameters(), self.optimizer_config.clip)
+        self.skipped_steps += int(not torch.isfinite(norm))
+        optimizer.step()
+
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
+        self.log_dict({"train/gradient_norm": norm, "train/skipped_steps": self.skipped_steps})
+
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def validation_step(self, batch: SpeechClip, batch_idx: int) -> None:
+        """The loss, and the loss with somebody else's speech: only their difference is hearing."""
+        self._score(batch, batch_idx, "val")
+
+    def test_step(self, batch: SpeechClip, batch_idx: int) -> None:
+        """The same scores under another name."""
+        self._score(batch, batch_idx, "test")
+
+    def _score(self, batch: SpeechClip, seed: int, prefix: str) -> None:
+        loss, parts = speech_objective(
+            self.speech, batch, self.objective_config, self._generator(seed)
+        )
+        other, _ = speech_objective(
+            self.speech, with_other_speech(batch), self.objective_config, self._generator(seed)
+        )
+        size = len(batch.motion)
+        self.log(f"{prefix}/loss", loss, prog_bar=True, batch_size=size)
+        self.log(f"{prefix}/loss_other_speech", other, prog_bar=True, batch_size=size)
+        self.log_dict({f"{prefix}/{name}": part for name, part in parts.items()}, batch_size=size)
+
+    def predict_step(self, batch: SpeechClip, batch_idx: int) -> Tensor:
+        """Motion for the whole sound of each clip (b t m)."""
+        audio = self.speech.listen(batch.features, batch.feature_lengths)
+        windows = rollout(
+            self.speech,
+            audio,
+            batch.appearance,
+            batch.source_motion,
+            self.sampling,
+            self._generator(batch_idx),
+        )
+        return torch.cat(list(windows), dim=1)
+
+    def configure_optimizers(self) -> AdamW:
+        """AdamW, with no weight decay on Mamba's A, D and step bias (paper.md 2.6)."""
+        c = self.optimizer_config
+        return AdamW(decay_groups(self.speech, c.weight_decay), c.learning_rate, c.betas)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the checkpoint say what it is; by now its weights are the averaged ones."""
+        checkpoint["kind"] = SPEECH_TO_MOTION
+        checkpoint["config"] = asdict(self.speech.config)
+        checkpoint["fingerprint"] = fingerprint_of(part_of(checkpoint["state_dict"], "speech"))
+        checkpoint["animator_fingerprint"] = self.animator_fingerprint
+        checkpoint["skipped_steps"] = self.skipped_steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with other numbers or another animator than the run was started with."""
+        refuse_other_run(checkpoint, SPEECH_TO_MOTION, asdict(self.speech.config))
+        saved = checkpoint["animator_fingerprint"]
+        if saved != self.animator_fingerprint:
+            raise UserError(
+                f"the checkpoint was trained on the motion of animator {saved}, but data.animator "
+                f"is {self.animator_fingerprint}: give the animator of that run"
+            )
+        self.skipped_steps = checkpoint["skipped_steps"]
+
+
+def with_other_speech(batch: SpeechClip) -> SpeechClip:
+    """Every window with the sound of the next sample, or its own backwards if it is alone."""
+    features, lengths = batch.features.roll(1, 0), batch.feature_lengths.roll(1, 0)
+    if len(features) == 1:
+        features = features.flip(1)
+    return SpeechClip(
+        features=features,
+        feature_lengths=lengths,
+        start=batch.start,
+        motion=batch.motion,
+        history=batch.history,
+        history_known=batch.history_known,
+        appearance=batch.appearance,
+        source_motion=batch.source_motion,
+    )
