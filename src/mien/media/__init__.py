@@ -1,5 +1,24 @@
 """The one door to files people made: sounds, pictures and videos, in and out."""
 
-from mien.media.video import Frames, VideoInfo, probe_video, read_video
+from mien.media.picture import load_picture, save_strip
+from mien.media.sound import load_audio
+from mien.media.video import (
+    Frames,
+    VideoInfo,
+    VideoWriter,
+    probe_video,
+    read_frames,
+    read_video,
+)
 
-__all__ = ["Frames", "VideoInfo", "probe_video", "read_video"]
+__all__ = [
+    "Frames",
+    "VideoInfo",
+    "VideoWriter",
+    "load_audio",
+    "load_picture",
+    "probe_video",
+    "read_frames",
+    "read_video",
+    "save_strip",
+]
