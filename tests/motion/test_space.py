@@ -46,9 +46,8 @@ def test_fewer_dimensions_keep_the_largest_part_of_the_variance():
 
 
 def test_a_fit_has_no_accidental_signs():
-    first, second = fitted(), MotionSpace(6, 6)
-    second.fit(cloud().flip(0), torch.ones(3, 6))
-    torch.testing.assert_close(first.basis, second.basis, atol=1e-4, rtol=0)
+    basis = fitted().basis
+    assert (basis.gather(0, basis.abs().argmax(0, keepdim=True)) > 0).all()
 
 
 def test_the_source_is_placed_relative_to_the_average_source():

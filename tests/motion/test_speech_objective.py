@@ -89,6 +89,33 @@ def test_a_perfect_net_predicts_the_true_history(make_speech, clip):
     torch.testing.assert_close(again, speech.space.encode(clip.history, clip.source_motion))
 
 
+def test_motion_and_sound_are_taken_from_the_same_frames(make_speech, clip):
+    speech = make_speech()
+    told, embed = [], speech.embed
+    speech.embed = lambda conditioning, who: (told.append(conditioning), embed(conditioning, who))[
+        1
+    ]
+    config = SpeechObjectiveConfig(dropout=TOLD, own_history=1.0, level_shift=0.0)
+    speech_objective(speech, clip, config, seeded())
+    before, window = told  # the net's own prediction of the history, then the window itself
+
+    local = speech.listen(clip.features, clip.feature_lengths).local
+    for i, start in enumerate(clip.start.tolist()):
+        torch.testing.assert_close(window.audio.local[i], local[i, start : start + 8])
+    for row, i in enumerate(clip.history_known.nonzero()[:, 0].tolist()):
+        first = int(clip.start[i]) - 4
+        torch.testing.assert_close(before.audio.local[row], local[i, first : first + 8])
+
+
+def test_the_level_of_a_recording_is_varied_unless_its_features_are_pretrained(make_speech, clip):
+    speech = make_speech()
+    losses = {
+        speech_objective(speech, clip, SpeechObjectiveConfig(level_shift=shift), seeded())[0].item()
+        for shift in (0.0, 10.0)
+    }
+    assert len(losses) == 2
+
+
 def test_the_loss_looks_at_the_dimensions_by_their_variance(make_speech, clip):
     speech = make_speech()
     only = LossWeights(velocity=0.0, acceleration=0.0)

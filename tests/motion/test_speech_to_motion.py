@@ -46,12 +46,28 @@ def test_listening_gives_four_steps_to_a_frame(make_speech, clip):
     assert not audio.local[2, 15:].any() and audio.local[2, :15].any()
 
 
-def test_the_sound_of_a_frame_modulates_that_frame(make_speech, clip):
-    speech = make_speech()
+def frame_by_frame(speech):
+    """Mute attention, all that mixes frames in the denoiser."""
     with torch.no_grad():
-        for block in speech.denoiser.blocks:  # mute what mixes frames; the rest is frame by frame
+        for block in speech.denoiser.blocks:
             block.attention.out_proj.weight.zero_()
             block.attention.out_proj.bias.zero_()
+    return speech
+
+
+def test_the_noisy_motion_of_a_frame_is_answered_at_that_frame(make_speech, clip):
+    speech = frame_by_frame(make_speech())
+    conditioning = conditioning_of(speech, clip)
+    told = speech.embed(conditioning, tell_everything(conditioning))
+    mixture, level = torch.randn(4, 8, 4), torch.full((4,), 0.6)
+    other = mixture.clone()
+    other[:, 2] += 1
+    gap = speech.denoise(mixture, level, told) - speech.denoise(other, level, told)
+    assert (gap.abs().amax(dim=(0, 2)) > 1e-4).tolist() == [frame == 2 for frame in range(8)]
+
+
+def test_the_sound_of_a_frame_modulates_that_frame(make_speech, clip):
+    speech = frame_by_frame(make_speech())
     conditioning = conditioning_of(speech, clip)
     local = conditioning.audio.local.clone()
     local[:, 5] += 1

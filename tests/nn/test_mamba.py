@@ -46,6 +46,16 @@ def test_both_directions_hear_everything():
     assert (sequence.grad[0].abs().sum(-1) > 0).all()
 
 
+def test_with_equal_halves_time_reversed_in_is_time_reversed_out():
+    net = BidirectionalMamba(8)
+    net.backward_in_time.load_state_dict(net.onward.state_dict())
+    sequence, lengths = torch.randn(2, 9, 8), torch.tensor([9, 6])
+    heard = net(reverse_within(sequence, lengths), lengths)
+    expected = reverse_within(net(sequence, lengths), lengths)
+    torch.testing.assert_close(heard[0], expected[0])
+    torch.testing.assert_close(heard[1, :6], expected[1, :6])
+
+
 def test_reversal_stays_within_each_length():
     sequence = torch.arange(5.0)[None, :, None].repeat(2, 1, 1)
     reversed_ = reverse_within(sequence, torch.tensor([3, 5]))[..., 0]
