@@ -2,9 +2,9 @@
 
     python tools/build_manifest.py FOLDER -o manifest.jsonl [--licence ccby,pd]
 
-Clips are square videos of one face at 25 frames a second. Who is who comes from FOLDER/manifest.tsv if
-there is one (columns file, ident, class), else from folders: FOLDER/<identity>/<clip>; a clip that lies
-in FOLDER itself is a person of its own. The mouth box holds the lips in all sampled frames.
+Clips are square videos of one face at 25 frames a second. Who is who comes from FOLDER/manifest.tsv
+if there is one (columns file, ident, class), else from folders: FOLDER/<identity>/<clip>; a clip
+that lies in FOLDER itself is a person of its own. The mouth box holds the lips in all frames.
 """
 
 import argparse
@@ -108,7 +108,7 @@ def look_at(folder: Path, path: str, identity: str, licence: str, mesh: FaceMesh
 
 
 def mouth_of(frames: Frames, mesh: FaceMesh) -> Box | None:
-    """The box in [0, 1] that holds the lips in all frames, a little wider; None if no frame shows a face."""
+    """The box in [0, 1] that holds the lips in all frames, a little wider; None without a face."""
     boxes = []
     for picture in frames:
         if faces := mesh.faces(picture):

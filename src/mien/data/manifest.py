@@ -56,7 +56,7 @@ class ClipRecord:
 
 
 def read_manifest(path: Path, root: Path | None = None) -> list[ClipRecord]:
-    """The clips in the order of the file; empty lines are skipped. With `root`, every clip must lie there.
+    """The clips in the order of the file, empty lines skipped; with `root`, every clip must be there.
 
     Raises:
         UserError: with file, line, value and what to do.

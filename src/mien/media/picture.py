@@ -33,7 +33,7 @@ TURNS = {
 
 
 def load_picture(path: Path) -> UInt8[Array, "h w 3"]:
-    """The picture as RGB, turned upright by its EXIF, transparent parts over white, sides at most 2048.
+    """The picture as RGB: upright by its EXIF, transparent parts on white, sides at most 2048.
 
     Raises:
         UserError: there is no such file, it is no picture, damaged, or has over 150 megapixels.

@@ -23,9 +23,10 @@ Array = np.ndarray
 
 
 def load_audio(path: Path) -> Float[Tensor, " s"]:
-    """The sound of a file as mono 16 kHz in [-1, 1]: channels averaged, louder than full scale made quieter.
+    """The sound of a file as mono 16 kHz in [-1, 1].
 
-    The sound of a video starts where its picture starts.
+    Channels are averaged, what exceeds full scale is made quieter as a whole, and sound that starts
+    late in a video is preceded by silence.
 
     Raises:
         UserError: there is no such file, it holds no sound, or samples that are no numbers.

@@ -156,7 +156,7 @@ class VideoWriter:
                 self._write_sound(self._frames * SAMPLE_RATE // FPS)
 
     def _write_sound(self, end: int) -> None:
-        """Encode whole blocks of the sound as far as `end`; at the end of all sound, what is left."""
+        """Encode whole blocks of sound as far as `end`; at the end of all sound, what is left."""
         end = min(end, len(self._sound))
         while self._heard < end:
             block = self._sound[self._heard : self._heard + AAC_BLOCK]

@@ -1,0 +1,29 @@
+"""Where faces are in a picture, their points, and what these tell. No net of mien sees any of it.
+
+It serves the crop of a portrait, the mouth box of a training clip, and scores of lip movement.
+"""
+
+from mien.face.geometry import Box, Picture
+from mien.face.measures import (
+    PortraitPlace,
+    face_box,
+    find_portrait,
+    lip_gap,
+    mouth_box,
+    portrait_box,
+)
+from mien.face.mesh import Face, FaceMesh, Landmarks
+
+__all__ = [
+    "Box",
+    "Face",
+    "FaceMesh",
+    "Landmarks",
+    "Picture",
+    "PortraitPlace",
+    "face_box",
+    "find_portrait",
+    "lip_gap",
+    "mouth_box",
+    "portrait_box",
+]

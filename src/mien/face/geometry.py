@@ -1,0 +1,100 @@
+"""Boxes and turned squares of a picture, and how to look at them.
+
+Axes: h w space, n points. Positions are pixels, x before y; boxes are x0 y0 x1 y1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch.nn import functional as F
+
+Array = np.ndarray
+Box = tuple[float, float, float, float]
+Picture = UInt8[Array, "h w 3"]
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square of the picture, turned by `angle` radians (clockwise on screen) about its centre."""
+
+    x: float
+    y: float
+    side: float
+    angle: float = 0.0
+
+    def to_picture(self, points: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
+        """Places in the square ([0, 1], x before y) to pixels of the picture."""
+        across, down = ((points - 0.5) * self.side).T
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        return np.stack((self.x + across * cos - down * sin, self.y + across * sin + down * cos), 1)
+
+
+def sample(picture: Picture, square: Square, size: int) -> Float[Array, "size size 3"]:
+    """The square at size x size in [0, 255]; black outside the picture, as the nets were trained.
+
+    Bilinear, after averaging whole blocks of pixels where the square is finer than it is asked for.
+    """
+    block = max(1, int(square.side / size / 1.5))
+    left, top, part = _part_under(picture, square, block)
+    pixels = torch.from_numpy(part.astype(np.float32)).permute(2, 0, 1)[None]
+    if block > 1:
+        pixels = F.avg_pool2d(pixels, block, ceil_mode=True)
+    height, width = pixels.shape[2:]
+    centres = (np.arange(size) + 0.5) / size
+    grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
+    places = (square.to_picture(grid) - (left, top)) / (block * width, block * height) * 2 - 1
+    places = torch.from_numpy(places.astype(np.float32)).reshape(1, size, size, 2)
+    seen = F.grid_sample(pixels, places, padding_mode="zeros", align_corners=False)
+    return seen[0].permute(1, 2, 0).numpy()
+
+
+def _part_under(picture: Picture, square: Square, margin: int) -> tuple[int, int, Picture]:
+    """Left and top edge of what the square can see of the picture, and that part; at least a pixel."""
+    height, width = picture.shape[:2]
+    reach = square.side * (abs(np.cos(square.angle)) + abs(np.sin(square.angle))) / 2 + margin + 1
+    left, top = (
+        int(np.clip(centre - reach, 0, length - 1))
+        for centre, length in ((square.x, width), (square.y, height))
+    )
+    right, bottom = (int(np.ceil(centre + reach)) for centre in (square.x, square.y))
+    return left, top, picture[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    common = max(0.0, width) * max(0.0, height)
+    both = area(a) + area(b) - common
+    return common / both if both > 0 else 0.0
+
+
+def area(box: Box) -> float:
+    """Square pixels."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def box_around(points: Float[Array, "n xyz"]) -> Box:
+    """The upright box that holds all points."""
+    (x0, y0), (x1, y1) = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def turn_of(left: Float[Array, " xyz"], right: Float[Array, " xyz"]) -> float:
+    """The angle in radians that the line from `left` to `right` is turned clockwise from level."""
+    across, down = (right - left)[:2]
+    return float(np.arctan2(down, across))
+
+
+def tiles(width: int, height: int, side: float) -> list[Square]:
+    """Squares that cover the picture, each overlapping its neighbours by half."""
+
+    def centres(length: int) -> Array:
+        if length <= side:
+            return np.array([length / 2])
+        count = int(np.ceil((length - side) / (side / 2))) + 1
+        return np.linspace(side / 2, length - side / 2, count)
+
+    return [Square(float(x), float(y), side) for y in centres(height) for x in centres(width)]

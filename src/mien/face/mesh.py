@@ -1,0 +1,199 @@
+"""The two nets: BlazeFace finds faces, FaceMesh their 468 points. The one door to ai_edge_litert.
+
+Sources: Bazarevsky et al. 2019 (arXiv 1907.05047), Kartynnik et al. 2019 (arXiv 1907.06724); Google
+MediaPipe's models, see assets/NOTICE.md. Same picture, same numbers: one thread.
+
+Axes: h w space, n answers. Positions are pixels of the picture, x before y.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from mien.face.geometry import (
+    Array,
+    Box,
+    Picture,
+    Square,
+    area,
+    box_around,
+    overlap,
+    sample,
+    tiles,
+    turn_of,
+)
+
+Landmarks = Float[Array, "468 3"]
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+DETECTOR_SIZE, MESH_SIZE = 128, 192
+DETECTOR_STRIDES = ((8, 2), (16, 6))  # pixels between anchors, anchors at each place
+SURE, MAYBE = 0.5, 0.25  # scores of the detector: enough, and enough if the mesh agrees
+SAME_FACE = 0.3  # boxes that overlap more than this are one face
+FACE_PRESENT = 0.5  # the mesh's own probability that it looks at a face
+AROUND = 1.5  # side of the square that the mesh looks at over the size of the face
+RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263  # corners; the person's right is on the picture's left
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face that was found; `points` are right eye, left eye, nose, mouth, right ear, left ear."""
+
+    box: Box
+    score: float
+    points: Float[Array, "6 2"]
+
+
+class FaceMesh:
+    """Both nets, loaded once."""
+
+    def __init__(self) -> None:
+        self._detector = _Net(ASSETS / "face_detection_short_range.tflite")
+        self._mesh = _Net(ASSETS / "face_landmark.tflite")
+        self._anchors = _anchors()
+
+    def faces(self, picture: Picture) -> list[Face]:
+        """All faces, largest first; none is an empty list.
+
+        Where the whole picture shows none for sure, wider and closer looks follow, for faces that
+        fill the picture, small ones and faint ones; what those find counts if the mesh agrees.
+        """
+        for looks, least in _searches(picture.shape[1], picture.shape[0]):
+            found = [face for look in looks for face in self._detect(picture, look, least)]
+            kept = merge_faces(found)
+            if least < SURE or len(looks) > 1:
+                kept = [face for face in kept if self.landmarks(picture, face)[1] > FACE_PRESENT]
+            if kept:
+                return sorted(kept, key=lambda face: area(face.box), reverse=True)
+        return []
+
+    def landmarks(self, picture: Picture, face: Face) -> tuple[Landmarks, float]:
+        """The points (x, y and depth in pixels, nearer is negative) and the probability of a face.
+
+        The net looks twice, the second time where the first look saw the face: less trembling.
+        """
+        points, present = self._look(picture, _around_face(face))
+        if present > FACE_PRESENT:
+            points, present = self._look(picture, _around_points(points))
+        return points, present
+
+    def _look(self, picture: Picture, square: Square) -> tuple[Landmarks, float]:
+        raw, presence = self._mesh(sample(picture, square, MESH_SIZE) / 255)
+        points = raw.reshape(468, 3) / MESH_SIZE
+        placed = np.concatenate((square.to_picture(points[:, :2]), points[:, 2:] * square.side), 1)
+        return placed.astype(np.float32), float(_sigmoid(presence.reshape(-1))[0])
+
+    def _detect(self, picture: Picture, square: Square, least: float) -> list[Face]:
+        raw, scores = self._detector(sample(picture, square, DETECTOR_SIZE) / 127.5 - 1)
+        scores = _sigmoid(scores.reshape(-1))
+        chosen = scores >= least
+        answers = raw[0, chosen].reshape(-1, 8, 2) / DETECTOR_SIZE  # centre, size, six points
+        faces = []
+        for answer, anchor, score in zip(
+            answers, self._anchors[chosen], scores[chosen], strict=True
+        ):
+            corners = answer[0] + anchor + np.outer((-0.5, 0.5), answer[1])
+            placed = square.to_picture(np.concatenate((corners, answer[2:] + anchor)))
+            x0, y0, x1, y1 = map(float, placed[:2].reshape(-1))
+            if x1 > x0 and y1 > y0:
+                faces.append(Face((x0, y0, x1, y1), float(score), placed[2:]))
+        return faces
+
+
+class _Net:
+    """A tflite file that takes one square picture."""
+
+    def __init__(self, path: Path) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        with _quiet():
+            self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+            self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._outputs = [d["index"] for d in self._interpreter.get_output_details()]
+
+    def __call__(self, picture: Float[Array, "h w 3"]) -> list[Array]:
+        self._interpreter.set_tensor(self._input, picture[None].astype(np.float32))
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's greeting, written past Python, out of the user's error messages."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def merge_faces(found: list[Face]) -> list[Face]:
+    """Overlapping faces become one: their mean weighted by score (BlazeFace 3.3), the best score."""
+    merged = []
+    rest = sorted(found, key=lambda face: face.score, reverse=True)
+    while rest:
+        best = rest[0]
+        same = [face for face in rest if face is best or overlap(best.box, face.box) > SAME_FACE]
+        share = np.array([face.score for face in same])
+        share = share / share.sum()
+        x0, y0, x1, y1 = map(float, share @ np.array([face.box for face in same]))
+        points = np.einsum("n,npx->px", share, np.stack([face.points for face in same]))
+        merged.append(Face((x0, y0, x1, y1), best.score, points))
+        rest = [face for face in rest if not any(face is other for other in same)]
+    return merged
+
+
+def _around_face(face: Face) -> Square:
+    """Half as large again as the detector's box, with the eyes level, as FaceMesh was trained."""
+    x0, y0, x1, y1 = face.box
+    side = AROUND * max(x1 - x0, y1 - y0)
+    return Square((x0 + x1) / 2, (y0 + y1) / 2, side, turn_of(face.points[0], face.points[1]))
+
+
+def _around_points(points: Landmarks) -> Square:
+    """The same around the points of an earlier look."""
+    angle = turn_of(points[RIGHT_EYE_OUTER], points[LEFT_EYE_OUTER])
+    unturned = Square(0.0, 0.0, 1.0, -angle).to_picture(points[:, :2] + 0.5)
+    x0, y0, x1, y1 = box_around(unturned)
+    middle = np.array([[(x0 + x1) / 2, (y0 + y1) / 2]])
+    ((x, y),) = Square(0.0, 0.0, 1.0, angle).to_picture(middle + 0.5)
+    return Square(float(x), float(y), AROUND * max(x1 - x0, y1 - y0), angle)
+
+
+def _anchors() -> Float[Array, "n 2"]:
+    """Where the detector's answers belong, in [0, 1]: two grids of places, several answers each."""
+    grids = []
+    for stride, count in DETECTOR_STRIDES:
+        centres = (np.arange(DETECTOR_SIZE // stride) + 0.5) * stride / DETECTOR_SIZE
+        places = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
+        grids.append(np.repeat(places, count, axis=0))
+    return np.concatenate(grids)
+
+
+def _searches(width: int, height: int) -> list[tuple[list[Square], float]]:
+    """Where to look in turn, and how sure to be."""
+    longest = max(width, height)
+    whole = Square(width / 2, height / 2, longest)
+    wider = Square(width / 2, height / 2, 1.7 * longest)
+    halves, thirds, fifths = (tiles(width, height, longest / part) for part in (2, 3, 5))
+    return [
+        ([whole], SURE),
+        ([wider, *halves], SURE),
+        ([whole, wider, *halves, *thirds, *fifths], MAYBE),
+    ]
+
+
+def _sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-np.clip(x.astype(np.float64), -80, 80)))
