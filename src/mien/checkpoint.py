@@ -48,12 +48,7 @@ class Weights:
     animator_fingerprint: str | None = None
 
 
-def fingerprint(net: nn.Module) -> str:
-    """The fingerprint of a net's present weights."""
-    return fingerprint_of(net.state_dict())
-
-
-def fingerprint_of(state: Mapping[str, Tensor]) -> str:
+def fingerprint(state: Mapping[str, Tensor]) -> str:
     """Sixteen letters that change with any weight by more than float16 can tell.
 
     Taken over names and values rounded to float16, so that a float16 copy keeps its fingerprint.
@@ -93,13 +88,13 @@ def save_weights(path: Path, weights: Weights) -> None:
 def save_animator(path: Path, animator: Animator) -> None:
     """Write an animator to a safetensors file."""
     state = animator.state_dict()
-    save_weights(path, Weights(ANIMATOR, asdict(animator.config), state, fingerprint_of(state)))
+    save_weights(path, Weights(ANIMATOR, asdict(animator.config), state, fingerprint(state)))
 
 
 def save_speech_to_motion(path: Path, speech: SpeechToMotion, animator_fingerprint: str) -> None:
     """Write a speech-to-motion net to a safetensors file, bound to the animator it speaks to."""
     state, config = speech.state_dict(), asdict(speech.config)
-    weights = Weights(SPEECH_TO_MOTION, config, state, fingerprint_of(state), animator_fingerprint)
+    weights = Weights(SPEECH_TO_MOTION, config, state, fingerprint(state), animator_fingerprint)
     save_weights(path, weights)
 
 
@@ -170,11 +165,11 @@ def fill(net: nn.Module, weights: Weights, path: Path) -> None:
     net.load_state_dict(weights.state)
 
 
-def read_weights(path: Path, kind: str) -> Weights:
+def read_weights(path: Path, kind: str | None = None) -> Weights:
     """Read a .safetensors of mien or a .ckpt of its training, and check that it is whole.
 
     Raises:
-        UserError: it is missing, damaged, foreign or of another kind.
+        UserError: it is missing, damaged, foreign, or of another kind than the one asked for.
     """
     path = Path(path)
     try:
@@ -187,9 +182,9 @@ def read_weights(path: Path, kind: str) -> Weights:
             f"{path} is not a checkpoint of mien, or it is damaged: give a .safetensors or .ckpt"
         ) from error
 
-    if weights.kind != kind:
+    if kind is not None and weights.kind != kind:
         raise UserError(f"{path} holds a {weights.kind}, but a {kind} is wanted here")
-    if fingerprint_of(weights.state) != weights.fingerprint:
+    if fingerprint(weights.state) != weights.fingerprint:
         raise UserError(f"{path} is damaged: its weights do not match its own fingerprint")
     return weights
 

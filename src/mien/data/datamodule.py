@@ -183,7 +183,9 @@ class SpeechData(LightningDataModule):
             )
         records = [*self._records(self.train_manifest), *self._records(self.valid_manifest)]
         device = self._stage.trainer.strategy.root_device
-        extract_all(animator.to(device), records, root, self.cache / fingerprint(animator))
+        extract_all(
+            animator.to(device), records, root, self.cache / fingerprint(animator.state_dict())
+        )
 
     def setup(self, stage: str) -> None:
         """Make the samples; the clips' motion is there by now."""

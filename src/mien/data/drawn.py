@@ -6,12 +6,17 @@ Axes: t video frames, h w space, s audio samples.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from numpy.random import Generator
 
 from mien.audio.features import FPS, SAMPLE_RATE
+from mien.data.manifest import ClipRecord, write_manifest
+from mien.errors import UserError
+from mien.media import VideoWriter
 
 SYLLABLES_PER_SECOND = 4.0
 MOUTH_BOX = (
@@ -130,3 +135,29 @@ def picture(
     ellipse(0, 0.19, person.mouth_width, 0.014 + 0.06 * opening, np.array([0.65, 0.25, 0.25]))
     ellipse(0, 0.19, person.mouth_width * 0.8, 0.003 + 0.05 * opening, np.array([0.15, 0.03, 0.05]))
     return (canvas * 255).round().astype(np.uint8)
+
+
+def write_clips(
+    folder: Path, name: str, people: int, clips: int, frames: int, size: int, seed: int
+) -> None:
+    """Draw people and their clips into `folder/name/`, and the manifest `folder/name.jsonl`.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    random = np.random.default_rng(seed)
+    records: list[ClipRecord] = []
+    try:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written to ({error.strerror}): take another") from error
+    for identity in (f"{name}-{number}" for number in range(people)):
+        person = draw_person(random)
+        for number in range(clips):
+            clip = draw_clip(person, size, frames, random)
+            path = f"{name}/{identity}-{number}.mp4"
+            with VideoWriter(folder / path, torch.from_numpy(clip.sound).float()) as writer:
+                writer.write(clip.frames)
+            seconds = frames / FPS
+            records.append(ClipRecord(path, identity, "drawn", seconds, frames, clip.mouth))
+    write_manifest(folder / f"{name}.jsonl", records)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from mien.audio.features import SAMPLES_PER_FRAME
 from mien.data.datasets import ClipCache, to_picture
 from mien.data.manifest import ClipRecord
+from mien.media import load_audio
 from mien.portrait.animator import Animator
 
 FRAMES_AT_ONCE = 32
@@ -73,8 +74,6 @@ def extract(animator: Animator, clips: ClipCache, record: ClipRecord) -> ClipLat
         animator.encode_appearance(to_picture(frames[[t]]).to(device)).vector.cpu()
         for t in portraits.tolist()
     ]
-    from mien.media import load_audio
-
     sound = load_audio(clips.root / record.path)
     samples = len(frames) * SAMPLES_PER_FRAME
     sound = F.pad(sound, (0, max(0, samples - len(sound))))[:samples]

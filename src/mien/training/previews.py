@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from mien.media import save_strip
 from mien.types import FramePair
 
 
@@ -37,8 +38,6 @@ class PreviewStrips(Callback):
             return
         with torch.no_grad():
             drawn = pl_module(batch).frames
-        from mien.media import save_strip
-
         picture = strip(batch, drawn, self.rows)
         folder = Path(trainer.default_root_dir) / "previews"
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from mien.checkpoint import ANIMATOR, fingerprint_of, part_of, read_weights, refuse_other_run
+from mien.checkpoint import ANIMATOR, fingerprint, part_of, read_weights, refuse_other_run
 from mien.errors import UserError
 from mien.metrics import psnr, weighted_l1
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
@@ -213,7 +213,7 @@ class ReconstructionStage(LightningModule):
         """Let the checkpoint say what it is; by now its weights are the averaged ones."""
         checkpoint["kind"] = ANIMATOR
         checkpoint["config"] = asdict(self.animator.config)
-        checkpoint["fingerprint"] = fingerprint_of(part_of(checkpoint["state_dict"], ANIMATOR))
+        checkpoint["fingerprint"] = fingerprint(part_of(checkpoint["state_dict"], ANIMATOR))
         checkpoint["skipped_steps"] = self.skipped_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

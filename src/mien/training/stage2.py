@@ -8,7 +8,7 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim import AdamW
 
-from mien.checkpoint import SPEECH_TO_MOTION, fingerprint_of, part_of, refuse_other_run
+from mien.checkpoint import SPEECH_TO_MOTION, fingerprint, part_of, refuse_other_run
 from mien.errors import UserError
 from mien.motion.objective import SpeechObjectiveConfig, speech_objective
 from mien.motion.rollout import SamplingConfig, rollout
@@ -121,7 +121,7 @@ class DiffusionStage(LightningModule):
         """Let the checkpoint say what it is; by now its weights are the averaged ones."""
         checkpoint["kind"] = SPEECH_TO_MOTION
         checkpoint["config"] = asdict(self.speech.config)
-        checkpoint["fingerprint"] = fingerprint_of(part_of(checkpoint["state_dict"], "speech"))
+        checkpoint["fingerprint"] = fingerprint(part_of(checkpoint["state_dict"], "speech"))
         checkpoint["animator_fingerprint"] = self.animator_fingerprint
         checkpoint["skipped_steps"] = self.skipped_steps
 
