@@ -1,4 +1,4 @@
-"""The house rules that a reader can't see in one file: who may import whom, and where heavy things enter."""
+"""House rules that no single file shows: who may import whom, and where heavy things enter."""
 
 import ast
 from pathlib import Path
@@ -17,11 +17,13 @@ FLOORS = {
     2: ("nn", "diffusion", "media", "face", "report"),
     3: ("audio",),
     4: ("portrait", "motion"),
-    5: ("data", "checkpoint", "metrics", "overlays"),
-    6: ("training", "pipeline"),
-    7: ("infer", "demo"),
-    8: ("cli",),
-    9: ("__main__",),
+    5: ("checkpoint", "metrics", "overlays"),
+    6: ("data",),
+    7: ("training", "pipeline", "evaluation"),
+    8: ("infer",),
+    9: ("demo",),
+    10: ("cli",),
+    11: ("__main__",),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
@@ -51,7 +53,16 @@ DOORS = {
     "tqdm": ("infer", "demo", "data/"),
 }
 # These are optional: never at the top of a file, so that importing mien does not need them.
-LATE = ("timm", "lpips", "torchaudio", "h5py", "torchvision", "mamba_ssm", "causal_conv1d", "triton")
+LATE = (
+    "timm",
+    "lpips",
+    "torchaudio",
+    "h5py",
+    "torchvision",
+    "mamba_ssm",
+    "causal_conv1d",
+    "triton",
+)
 
 
 def imports_of(file: Path, nodes: list[ast.stmt] | None = None) -> set[str]:
@@ -98,9 +109,8 @@ def test_third_parties_enter_by_their_doors(file: Path):
         package = imported.split(".")[0]
         if package in DOORS:
             doors = DOORS[package]
-            assert any(here == door or door.endswith("/") and here.startswith(door) for door in doors), (
-                f"{here} imports {package}; its doors are {doors or 'none'}"
-            )
+            inside = [here == door or here.startswith(door.rstrip("/") + "/") for door in doors]
+            assert any(inside), f"{here} imports {package}; its doors are {doors or 'none'}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
@@ -116,7 +126,9 @@ def test_files_and_functions_stay_small(file: Path):
     assert len(text.splitlines()) <= 300, "find the second idea in this file"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
-            assert (node.end_lineno or 0) - node.lineno < 60, f"{node.name} is too long"
+            body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+            lines = (node.end_lineno or 0) - body[0].lineno + 1
+            assert lines <= 50, f"{node.name} has {lines} lines: find the second idea in it"
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)

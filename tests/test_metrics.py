@@ -25,7 +25,9 @@ def test_psnr_equals_an_independent_implementation():
     from skimage.metrics import peak_signal_noise_ratio
 
     drawn, wanted = torch.rand(1, 3, 16, 16) * 2 - 1, torch.rand(1, 3, 16, 16) * 2 - 1
-    other = peak_signal_noise_ratio(wanted[0].double().numpy(), drawn[0].double().numpy(), data_range=2)
+    other = peak_signal_noise_ratio(
+        wanted[0].double().numpy(), drawn[0].double().numpy(), data_range=2
+    )
     assert float(psnr(drawn, wanted)) == pytest.approx(other, abs=1e-4)
 
 

@@ -21,7 +21,7 @@ _KEPT: list[Any] = []  # torch forgets operators when their library handle is co
 
 
 def cuda_build(package: str) -> str | None:
-    """The CUDA version a package's wheel was built for ("130"), read from its version file, or None."""
+    """The CUDA version of a package's build ("130"), read from its version file, or None."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -71,7 +71,7 @@ class _RepairOnImport:
     def find_spec(
         self, name: str, path: Any = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Repair the named package once if its build and torch's differ; never answer the search."""
+        """Repair the named package once if torch's build differs; never answer the search."""
         repair = self.waiting.pop(name, None)
         if repair is not None and name not in sys.modules:
             built_for, torch_built_for = cuda_build(name), cuda_build("torch")
@@ -84,6 +84,6 @@ class _RepairOnImport:
 
 
 def install() -> None:
-    """Watch for the first import of torchvision and torchaudio; calling it again changes nothing."""
+    """Watch for the first import of torchvision and torchaudio; twice is as good as once."""
     if not any(isinstance(finder, _RepairOnImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _RepairOnImport())  # pyright: ignore[reportArgumentType]

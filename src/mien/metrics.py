@@ -1,4 +1,4 @@
-"""Scores that need no trained net: how near the frames are, how still a seam is, whether lips follow a voice.
+"""Scores that need no trained net: nearness of frames, smoothness of motion, lips with a voice.
 
 Every score stands beside its trivial rival: a drawn frame beside the source copied, lips beside the
 same sound reversed. Axes: b batch, t video frames, h w space. Pictures are RGB in [-1, 1].
@@ -16,14 +16,14 @@ from torch.nn import functional as F
 def psnr(drawn: Float[Tensor, "b 3 h w"], wanted: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
     """Peak signal-to-noise ratio of each picture in dB; equal pictures score 100.
 
-    Per picture and in float: pooling errors over pictures first, or subtracting bytes, gives other numbers.
+    Per picture and in float: pooling errors first, or subtracting bytes, gives other numbers.
     """
     error = (drawn.clamp(-1, 1) - wanted).square().mean(dim=(1, 2, 3)) / 4  # peak to peak is 2
     return -10 * torch.log10(error.clamp_min(1e-10))
 
 
 def ssim(drawn: Float[Tensor, "b 3 h w"], wanted: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
-    """Structural similarity of each picture (Wang 2004: Gaussian window of 11, sigma 1.5, .01, .03)."""
+    """Structural similarity of each picture (Wang 2004: Gaussian of 11, sigma 1.5, .01, .03)."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     similarity = structural_similarity_index_measure(
@@ -68,8 +68,8 @@ def seam_ratio(motion: Float[Tensor, "1 t m"], seams: list[int]) -> float:
 class SyncScore:
     """Does mouth opening follow the sound: correlation, and the same with the sound reversed.
 
-    `lag` is the shift in frames, within half a second, at which it follows best (positive: the mouth
-    comes late), and `at_lag` the correlation there.
+    `lag` is the shift in frames, within half a second, at which it follows best (positive: the
+    mouth comes late), and `at_lag` the correlation there.
     """
 
     correlation: float

@@ -1,4 +1,4 @@
-"""What a run did and what it cost: where the seconds went, on what machine, with which back ends."""
+"""What a run did and what it cost: where the seconds went, on what machine, by which software."""
 
 import os
 import platform
@@ -16,18 +16,32 @@ Item = TypeVar("Item")
 
 @dataclass
 class Stopwatch:
-    """Seconds spent in each part of a run, also where parts are generators that feed each other."""
+    """Seconds spent in each part of a run, also where parts are generators that feed each other.
+
+    A part that runs inside another is taken out of the outer one's time, so the parts add up.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _running: list[str] = field(default_factory=list)
+    _since: float = 0.0
 
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
         """Add the time of a block to a part."""
-        begin = time.perf_counter()
+        self._settle()
+        self._running.append(part)
+        self.seconds.setdefault(part, 0.0)
         try:
             yield
         finally:
-            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - begin
+            self._settle()
+            self._running.pop()
+
+    def _settle(self) -> None:
+        now = time.perf_counter()
+        if self._running:
+            self.seconds[self._running[-1]] += now - self._since
+        self._since = now
 
     def measure_items(self, part: str, items: Iterator[Item]) -> Iterator[Item]:
         """Pass items on, adding the time that making each one took."""
@@ -60,7 +74,7 @@ def back_ends() -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """One finished video: `seconds` of video, `work` seconds by part, and whatever the user should know."""
+    """One finished video: `seconds` of video, `work` seconds by part, and `notes` to the user."""
 
     path: Path
     seconds: float

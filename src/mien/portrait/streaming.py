@@ -33,7 +33,7 @@ def render_stream(
 def with_neighbours(
     windows: Iterator[Float[Tensor, "1 t m"]], size: int, context: int
 ) -> Iterator[tuple[Float[Tensor, "1 n m"], int, int]]:
-    """Cut a stream of windows anew into chunks of `size` frames with `context` frames on both sides.
+    """Cut a stream of windows anew into chunks of `size` frames with `context` more on both sides.
 
     Yields (frames, how many stand before the chunk, how many the chunk has); at the ends of the
     stream there are fewer neighbours, and the last chunk may be short.

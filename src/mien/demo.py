@@ -1,0 +1,37 @@
+"""`make demo`, `python -m mien.demo`: the astronaut speaks a sentence, with nothing to download.
+
+The portrait is NASA's picture of Eileen Collins (public domain, out of scikit-image), the sentence
+was made with a speech synthesiser.
+"""
+
+import sys
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from mien.infer import guarded, progress_bar
+
+OUTPUT = Path("demo.mp4")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write demo.mp4 here, over its own earlier one; returns the exit status."""
+    return guarded(lambda: print(_run(sys.argv[1:] if argv is None else argv)))
+
+
+def _run(arguments: list[str]) -> str:
+    from skimage import data
+
+    from mien.errors import UserError
+    from mien.pipeline import animate
+
+    if arguments:
+        raise UserError(
+            "the demo takes no arguments; `mien infer AUDIO PORTRAIT` is for your own files"
+        )
+    with as_file(files("mien") / "assets" / "demo.wav") as sentence, progress_bar() as progress:
+        report = animate(sentence, data.astronaut(), OUTPUT, overwrite=True, progress=progress)
+    return str(report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""`tools/infer.py audio.wav portrait.png` and `mien infer`: the command around mien.animate."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from mien.errors import UserError
+
+if TYPE_CHECKING:
+    from mien.pipeline import Box, Progress
+    from mien.report import Report
+
+INTERRUPTED, TERMINATED = 130, 143  # what shells expect: 128 + the signal's number
+
+
+class Terminated(BaseException):
+    """SIGTERM came: unwind like Ctrl-C, so that nothing half-made stays behind."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell a wrong command line as any other mistake."""
+        raise UserError(f"{message} (--help shows the use)")
+
+
+def parser() -> Parser:
+    """The arguments of `mien infer`."""
+    p = Parser(
+        prog="mien infer",
+        description="Make a portrait say what an audio file says, as an mp4 with sound.",
+    )
+    p.add_argument("audio", type=Path, help="speech: wav, mp3, m4a, flac, the sound of a video ...")
+    p.add_argument("portrait", type=Path, help="a picture with a face: png, jpg, webp, tiff ...")
+    p.add_argument(
+        "-o", "--output", type=Path, help="mp4 to write (default: named after the audio)"
+    )
+    p.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    p.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="the face by hand, in pixels")
+    p.add_argument("--seed", type=int, default=0, help="another seed, another motion (default 0)")
+    p.add_argument("--steps", type=positive(int), help="denoising steps of each window of motion")
+    p.add_argument("--guidance", type=positive(float), help="how strongly motion follows the voice")
+    p.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
+    p.add_argument("--speech", type=Path, help="stage-2 weights trained with that animator")
+    p.add_argument("--threads", type=positive(int), help="CPU threads (default: torch's choice)")
+    return p
+
+
+def box(text: str) -> "Box":
+    """x0,y0,x1,y1 -> four numbers that span a rectangle."""
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not four numbers x0,y0,x1,y1") from None
+    if not (x0 < x1 and y0 < y1):
+        raise argparse.ArgumentTypeError(f"{text} is empty: x0 < x1 and y0 < y1 must hold")
+    return x0, y0, x1, y1
+
+
+def positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
+    """A number above zero."""
+
+    def number(text: str) -> int | float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text} is not a number") from None
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    return number
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return guarded(lambda: print(_run(parser().parse_args(argv))))
+
+
+def guarded(work: Callable[[], None]) -> int:
+    """Do a command's work: mistakes become one sentence, signals leave nothing behind."""
+    try:
+        with _sigterm_unwinds():
+            work()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    except Terminated:
+        print("terminated: nothing was written", file=sys.stderr)
+        return TERMINATED
+    return 0
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(given: argparse.Namespace) -> "Report":
+    import torch
+
+    from mien.motion.rollout import SamplingConfig
+    from mien.pipeline import animate, load_models, refuse_output
+
+    output = given.output or Path(f"{given.audio.stem}.mp4")
+    refuse_output(output, (given.audio, given.portrait), given.overwrite)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    asked = {"steps": given.steps, "guidance": given.guidance}
+    sampling = replace(SamplingConfig(), **{k: v for k, v in asked.items() if v is not None})
+
+    animator, speech = load_models(given.animator, given.speech)
+    try:
+        with progress_bar() as progress:
+            return animate(
+                given.audio,
+                given.portrait,
+                output,
+                animator=animator,
+                speech=speech,
+                sampling=sampling,
+                seed=given.seed,
+                box=given.box,
+                overwrite=given.overwrite,
+                progress=progress,
+            )
+    except UserError as error:
+        if _mixed_up(given.audio, given.portrait):
+            raise UserError(
+                f"{given.audio} is a picture and {given.portrait} a sound: "
+                "the audio comes first, then the portrait"
+            ) from error
+        raise
+
+
+def _mixed_up(audio: Path, portrait: Path) -> bool:
+    from mien.media import load_audio, load_picture
+
+    try:
+        load_picture(audio)
+        load_audio(portrait)
+    except UserError:
+        return False
+    return True
+
+
+@contextmanager
+def progress_bar() -> "Iterator[Progress]":
+    """A bar of frames on stderr, shown where a person can watch it."""
+    from tqdm import tqdm
+
+    with tqdm(unit="frame", disable=None, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""The main job on one page: a voice and a portrait in, a speaking video out.
+
+    audio    - load_audio -> waveform (s) - log_mel -> features (l f) - listen -> AudioContext
+    portrait - load_picture, find_portrait -> source (b 3 h w) - encode_appearance -> Appearance
+                                                               - encode_motion -> motion (b m)
+    both     - rollout -> motion (b t m), a window at a time - hush -> resting where nobody speaks
+             - render_stream -> frames (b t 3 h w), a few at a time - VideoWriter -> mp4
+
+Only the sound is held whole; frames never pile up.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from mien.audio.features import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
+from mien.audio.pretrained import load_front_end
+from mien.audio.voice_activity import frame_loudness, speech_gate
+from mien.checkpoint import default_weights, fingerprint, load_animator, load_speech_to_motion
+from mien.errors import UserError
+from mien.face import Box, FaceMesh, find_portrait, portrait_box
+from mien.media import VideoWriter, load_audio, load_picture
+from mien.media.size import picture_size
+from mien.motion.rollout import SamplingConfig, rollout
+from mien.motion.speech_to_motion import SpeechToMotion
+from mien.portrait.animator import Animator
+from mien.portrait.streaming import render_stream
+from mien.report import Report, Stopwatch, back_ends, machine
+
+Picture = UInt8[np.ndarray, "h w 3"]
+Progress = Callable[[int, int], None]
+
+
+@torch.inference_mode()
+def animate(
+    audio: Path | str,
+    portrait: Path | str | Picture,
+    output: Path | str,
+    *,
+    animator: Animator | None = None,
+    speech: SpeechToMotion | None = None,
+    sampling: SamplingConfig | None = None,
+    seed: int = 0,
+    box: Box | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Report:
+    """Make the portrait say the audio, as a square mp4 of 25 frames a second with the sound.
+
+    `portrait` is a file or the pixels themselves; `box` is the face in pixels of the upright
+    picture (x0, y0, x1, y1), without it the largest face is found. The nets are those that ship
+    unless both are given. `progress` is called with (frames done, frames in all). Same seed, same
+    frames.
+
+    Raises:
+        UserError: an input cannot be used, or the output exists and `overwrite` is off.
+    """
+    audio, output = Path(audio), Path(output)
+    named = () if isinstance(portrait, np.ndarray) else (Path(portrait),)
+    refuse_output(output, (audio, *named), overwrite)
+    if (animator is None) != (speech is None):
+        raise ValueError("animator and speech belong together: give both or neither")
+    if animator is None or speech is None:
+        animator, speech = load_models()
+    device = next(animator.parameters()).device
+    watch = Stopwatch()
+
+    with watch.measure("audio"):
+        waveform = load_sound(audio)
+        frames = frame_count(waveform.shape[0])
+        features = load_front_end(speech.config.front_end)(waveform[None])
+        context = speech.listen(features.to(device))
+        gate = speech_gate(frame_loudness(waveform, frames)).to(device)
+
+    with watch.measure("portrait"):
+        source, notes = load_face(portrait, box, animator.config.image_size)
+        appearance = animator.encode_appearance(source.to(device))
+        source_motion = animator.encode_motion(source.to(device))
+
+    generator = torch.Generator().manual_seed(seed)
+    asked = sampling or SamplingConfig()
+    motion = rollout(speech, context, appearance.vector, source_motion, asked, generator)
+    motion = watch.measure_items("motion", hush(motion, gate, source_motion))
+    drawn = render_stream(animator, appearance, source_motion, motion)
+    drawn = watch.measure_items("render", drawn)
+
+    done = 0
+    with VideoWriter(output, waveform) as writer:
+        for chunk in drawn:
+            with watch.measure("encode"):
+                writer.write(to_bytes(chunk[0]))
+            done += chunk.shape[1]
+            progress(done, frames)
+    return Report(output, done / FPS, done, watch.seconds, seed, machine(), back_ends(), notes)
+
+
+def load_models(
+    animator: Path | None = None, speech: Path | None = None
+) -> tuple[Animator, SpeechToMotion]:
+    """Both nets, ready for use on the accelerator if torch sees one: those that ship unless named.
+
+    Raises:
+        UserError: a file is missing, damaged or foreign, or the two were not trained together.
+    """
+    shipped = default_weights()
+    drawing = load_animator(animator or shipped[0])
+    speaking = load_speech_to_motion(speech or shipped[1], fingerprint(drawing.state_dict()))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return drawing.to(device), speaking.to(device)
+
+
+def load_sound(audio: Path) -> Float[Tensor, " s"]:
+    """The speech, at least a frame of it.
+
+    Raises:
+        UserError: it cannot be read, or is too short.
+    """
+    waveform = load_audio(audio)
+    if waveform.shape[0] < SAMPLES_PER_FRAME:
+        milliseconds = 1000 * waveform.shape[0] / SAMPLE_RATE
+        raise UserError(
+            f"{audio} lasts {milliseconds:.0f} ms, less than a video frame (40 ms): "
+            "give a longer sound"
+        )
+    return waveform
+
+
+def refuse_output(output: Path, inputs: tuple[Path, ...], overwrite: bool) -> None:
+    """Say what is wrong with an output path before any work is done.
+
+    Raises:
+        UserError: it is not an mp4, its folder is missing, it exists already, or it is an input.
+    """
+    if output.suffix.lower() != ".mp4":
+        raise UserError(f"the output {output} must end in .mp4")
+    if not output.parent.is_dir():
+        raise UserError(f"the folder {output.parent} of the output does not exist: make it first")
+    if output.is_dir():
+        raise UserError(f"the output {output} is a folder: give the name of a file")
+    if not output.exists():
+        return
+    if any(path.exists() and output.samefile(path) for path in inputs):
+        raise UserError(f"the output {output} is an input as well: choose another name with -o")
+    if not overwrite:
+        raise UserError(f"{output} exists: choose another name with -o, or add --overwrite")
+
+
+def load_face(
+    portrait: Path | str | Picture, box: Box | None, size: int
+) -> tuple[Float[Tensor, "1 3 size size"], tuple[str, ...]]:
+    """The square around the face at `size` pixels in [-1, 1], and what to tell the user about it.
+
+    Raises:
+        UserError: the picture cannot be read, shows no face, or the box is not inside it.
+    """
+    if isinstance(portrait, np.ndarray):
+        picture, name, (width, height) = portrait, "the picture", portrait.shape[1::-1]
+    else:
+        picture, name = load_picture(Path(portrait)), str(portrait)
+        width, height = picture_size(Path(portrait))
+    if box is None:
+        place = find_portrait(picture, FaceMesh(), name)
+        several = f"{place.faces} faces in {name}: the largest speaks (--box chooses another)"
+        return crop(picture, place.box, size), (several,) if place.faces > 1 else ()
+    if not (box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height):
+        asked = ",".join(f"{number:g}" for number in box)
+        raise UserError(f"the box {asked} leaves {name}, which is {width} x {height} pixels")
+    shrunk = picture.shape[1] / width  # large files are loaded smaller than they are
+    x0, y0, x1, y1 = (number * shrunk for number in box)
+    return crop(picture, portrait_box((x0, y0, x1, y1)), size), ()
+
+
+def crop(picture: Picture, square: Box, size: int) -> Float[Tensor, "1 3 size size"]:
+    """A square of the picture in [-1, 1]; beyond the border the border's colours go on."""
+    height, width = picture.shape[:2]
+    left, top = round(square[0]), round(square[1])
+    side = max(1, round(square[2] - square[0]))
+    right, bottom = left + side, top + side
+    inside = picture[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    beyond = (
+        (max(0, -top), max(0, bottom - height)),
+        (max(0, -left), max(0, right - width)),
+        (0, 0),
+    )
+    pixels = torch.from_numpy(np.pad(inside, beyond, mode="edge"))
+    # Resized as bytes: a 50-megapixel face would take 600 MB as floats.
+    scaled = F.interpolate(
+        rearrange(pixels, "h w c -> 1 c h w"), (size, size), mode="bicubic", antialias=True
+    )
+    return scaled.float() / 127.5 - 1
+
+
+def to_bytes(frames: Float[Tensor, "t 3 h w"]) -> UInt8[np.ndarray, "t h w 3"]:
+    """Frames in [-1, 1] as the video takes them."""
+    pixels = ((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return rearrange(pixels, "t c h w -> t h w c").cpu().numpy()
+
+
+def hush(
+    windows: Iterator[Float[Tensor, "1 t m"]],
+    gate: Float[Tensor, " n"],
+    source_motion: Float[Tensor, "1 m"],
+) -> Iterator[Float[Tensor, "1 t m"]]:
+    """Let the face come to rest, as it is in the portrait, where the gate is shut."""
+    start = 0
+    for motion in windows:
+        share = gate[start : start + motion.shape[1], None]
+        start += motion.shape[1]
+        yield torch.lerp(source_motion[:, None], motion, share)

@@ -1,0 +1,233 @@
+"""The command `mien infer`: odd input works, bad input gets one sentence and leaves nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mien.infer import INTERRUPTED, TERMINATED, main
+from mien.media import read_video
+from tests.conftest import ROOT
+from tests.tiny_nets import BOX, save_tiny_pair, voice, write_portrait, write_wav
+
+FACE = ",".join(f"{number:g}" for number in BOX)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> list[str]:
+    animator, speech = save_tiny_pair(tmp_path_factory.mktemp("weights"))
+    return ["--animator", str(animator), "--speech", str(speech), "--steps", "2"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A working directory with a sound and a picture."""
+    monkeypatch.chdir(tmp_path)
+    write_wav(tmp_path / "voice.wav", voice(1.0))
+    write_portrait(tmp_path / "portrait.png")
+    (tmp_path / "notes.txt").write_text("no picture, no sound")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "there.mp4").write_bytes(b"an earlier result")
+    write_wav(tmp_path / "short.wav", voice(0.03))
+    return tmp_path
+
+
+def streams(path: Path) -> tuple[str, str, float, float, float]:
+    """Codecs, frames a second, and seconds of picture and of sound."""
+    with av.open(str(path)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        frames = sum(1 for _ in container.decode(video))
+        container.seek(0)
+        samples = sum(frame.samples for frame in container.decode(audio))
+        rate = float(video.average_rate or 0)
+        return (
+            video.codec_context.name,
+            audio.codec_context.name,
+            rate,
+            frames / rate,
+            samples / audio.codec_context.sample_rate,
+        )
+
+
+def test_a_voice_and_a_portrait_become_a_video_named_after_the_voice(folder, weights, capsys):
+    assert main(["voice.wav", "portrait.png", "--box", FACE, *weights]) == 0
+    video, audio, rate, seconds, sounding = streams(folder / "voice.mp4")
+    assert (video, audio, rate) == ("h264", "aac", 25.0)
+    assert seconds == pytest.approx(1.0)
+    assert sounding == pytest.approx(1.0, abs=0.1)  # AAC pads to whole blocks of 1024
+    told = capsys.readouterr().out
+    for part in ("voice.mp4", "1.00 s, 25 frames", "per second of video", "torch", "seed"):
+        assert part in told
+
+
+def test_names_with_spaces_quotes_and_letters_of_other_languages(folder, weights):
+    odd = folder / "a 'voice' \"ünï\" 声.wav"
+    (folder / "voice.wav").rename(odd)
+    picture = folder / "pörträt $HOME; 1.png"
+    (folder / "portrait.png").rename(picture)
+    result = folder / "out put é.mp4"
+    assert main([str(odd), str(picture), "-o", str(result), "--box", FACE, *weights]) == 0
+    assert len(read_video(result)) == 25
+
+
+def test_overwrite_replaces_and_only_when_asked(folder, weights, capsys):
+    asked = ["voice.wav", "portrait.png", "-o", "there.mp4", "--box", FACE, *weights]
+    assert main(asked) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert (folder / "there.mp4").read_bytes() == b"an earlier result"
+    assert main([*asked, "--overwrite"]) == 0
+    assert streams(folder / "there.mp4")[0] == "h264"
+
+
+def test_stereo_at_48_khz_and_a_grey_picture(folder, weights):
+    sound = np.stack([voice(1.0, 48_000)] * 2, axis=1)
+    write_wav(folder / "stereo.wav", sound, 48_000)
+    Image.open("portrait.png").convert("L").save("grey.png")
+    assert main(["stereo.wav", "grey.png", "--box", FACE, *weights]) == 0
+    assert streams(folder / "stereo.mp4")[3] == pytest.approx(1.0)
+
+
+def test_the_sound_of_a_video_is_a_voice(folder, weights):
+    assert main(["voice.wav", "portrait.png", "-o", "first.mp4", "--box", FACE, *weights]) == 0
+    assert main(["first.mp4", "portrait.png", "-o", "second.mp4", "--box", FACE, *weights]) == 0
+    # The AAC of the first pads its sound to whole blocks.
+    assert streams(folder / "second.mp4")[3] == pytest.approx(1.0, abs=0.1)
+
+
+BAD = {
+    "missing audio": (["nothing.wav", "portrait.png"], "nothing.wav"),
+    "missing picture": (["voice.wav", "nothing.png"], "nothing.png"),
+    "a folder as audio": ([".", "portrait.png"], "."),
+    "a folder as picture": (["voice.wav", "."], "."),
+    "text as audio": (["notes.txt", "portrait.png"], "notes.txt"),
+    "text as picture": (["voice.wav", "notes.txt"], "notes.txt"),
+    "empty audio": (["empty.wav", "portrait.png"], "empty.wav"),
+    "empty picture": (["voice.wav", "empty.png"], "empty.png"),
+    "shorter than a frame": (["short.wav", "portrait.png"], "30 ms"),
+    "no face": (["voice.wav", "portrait.png"], "--box x0,y0,x1,y1"),
+    "mixed up": (["portrait.png", "voice.wav"], "the audio comes first"),
+    "missing folder": (["voice.wav", "portrait.png", "-o", "no/where.mp4"], "no of the output"),
+    "existing output": (["voice.wav", "portrait.png", "-o", "there.mp4"], "--overwrite"),
+    "output is a folder": (["voice.wav", "portrait.png", "-o", "folder.mp4"], "folder.mp4"),
+    "output is no mp4": (["voice.wav", "portrait.png", "-o", "out.gif"], ".mp4"),
+    "output is the audio": (["there.mp4", "portrait.png", "--overwrite"], "input as well"),
+    "box without numbers": (["voice.wav", "portrait.png", "--box", "a,b,c,d"], "a,b,c,d"),
+    "empty box": (["voice.wav", "portrait.png", "--box", "9,9,9,9"], "9,9,9,9"),
+    "box outside": (["voice.wav", "portrait.png", "--box", "0,0,500,500"], "150 x 200"),
+    "steps of zero": (["voice.wav", "portrait.png", "--steps", "0"], "--steps"),
+    "steps in words": (["voice.wav", "portrait.png", "--steps", "many"], "many"),
+    "guidance of nothing": (["voice.wav", "portrait.png", "--guidance", "nan"], "nan"),
+    "no arguments": ([], "audio"),
+    "unknown option": (["voice.wav", "portrait.png", "--fast"], "--fast"),
+    "missing weights": (["voice.wav", "portrait.png", "--animator", "no.ckpt"], "no.ckpt"),
+    "foreign weights": (["voice.wav", "portrait.png", "--animator", "notes.txt"], "notes.txt"),
+}
+
+
+@pytest.mark.parametrize("arguments, told", BAD.values(), ids=BAD.keys())
+def test_bad_input_gets_one_sentence_and_leaves_nothing(arguments, told, folder, weights, capsys):
+    (folder / "folder.mp4").mkdir()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    fitting = [] if "--animator" in arguments else weights
+    assert main([*arguments, *fitting]) == 1
+
+    out, error = capsys.readouterr()
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1, error
+    assert told in error
+    assert not out and "Traceback" not in error
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_folder_that_cannot_be_written_is_told(folder, weights, capsys):
+    # /proc refuses new files to everybody, the superuser included.
+    asked = ["voice.wav", "portrait.png", "-o", "/proc/out.mp4", "--box", FACE, *weights]
+    assert main(asked) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and "/proc" in error
+
+
+def test_damaged_weights_and_a_foreign_pair_are_told(folder, weights, capsys):
+    animator = Path(weights[1])
+    damaged = folder / "damaged.safetensors"
+    damaged.write_bytes(animator.read_bytes()[:-1000])
+    speech = ["--speech", weights[3]]
+    asked = ["voice.wav", "portrait.png", "--box", FACE]
+    assert main([*asked, "--animator", str(damaged), *speech]) == 1
+    assert "damaged" in capsys.readouterr().err
+
+    from mien.checkpoint import save_animator
+    from tests.portrait.tiny import tiny_animator
+
+    other = folder / "other.safetensors"
+    save_animator(other, tiny_animator(seed=5))
+    assert main([*asked, "--animator", str(other), *speech]) == 1
+    assert "another" in (error := capsys.readouterr().err) or "one training" in error
+
+
+@pytest.mark.parametrize(
+    "sent, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)], ids=str
+)
+def test_stopped_in_the_middle_nothing_stays(sent, status, folder, weights):
+    write_wav(folder / "long.wav", voice(120.0))
+    before = sorted(folder.iterdir())
+    command = [sys.executable, str(ROOT / "tools" / "infer.py"), "long.wav", "portrait.png"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--box", FACE, *weights], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    deadline = time.monotonic() + 120
+    while sorted(folder.iterdir()) == before and time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.05)
+    assert sorted(folder.iterdir()) != before, "nothing was begun"
+    process.send_signal(sent)
+
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in error
+    assert sorted(folder.iterdir()) == before
+
+
+class TestShippedWeights:
+    """What the checkpoint inside the package must be able to do."""
+
+    def test_silence_leaves_the_lips_still(self, shipped, folder):
+        from skimage import data
+
+        from mien import animate
+        from mien.evaluation import mouth_opening
+        from mien.face import FaceMesh
+
+        write_wav(folder / "silence.wav", np.zeros(2 * 16_000))
+        animate(folder / "silence.wav", data.astronaut(), folder / "silence.mp4")
+        mesh = FaceMesh()
+        openings = [mouth_opening(mesh, frame) for frame in read_video(folder / "silence.mp4")[::4]]
+        assert np.std(openings) < 0.01  # of the distance between the eyes
+
+    def test_the_astronaut_moves_when_she_speaks(self, shipped, folder):
+        from skimage import data
+
+        from mien import animate
+
+        animate(folder / "voice.wav", data.astronaut(), folder / "out.mp4", overwrite=True)
+        frames = read_video(folder / "out.mp4").astype(float)
+        assert np.abs(np.diff(frames, axis=0)).max() > 10
+
+    def test_shipped_weights_fit_one_another_and_thirty_megabytes(self, shipped):
+        from mien.pipeline import load_models
+
+        animator, speech = load_models()
+        assert animator.config.image_size == 256
+        assert speech.config.appearance_dim == animator.config.appearance_dim
+        assert sum(path.stat().st_size for path in shipped) <= 30 * 2**20
+        assert all(torch.isfinite(value).all() for value in animator.state_dict().values())

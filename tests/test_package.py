@@ -1,0 +1,100 @@
+"""What the package promises before it does anything: cheap imports, few needs, its public names."""
+
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+
+import pytest
+
+import mien
+from mien import _compat
+
+OPTIONAL = (
+    "torchvision",
+    "torchaudio",
+    "timm",
+    "lpips",
+    "wandb",
+    "mamba_ssm",
+    "causal_conv1d",
+    "h5py",
+)
+
+
+def run(code: str) -> str:
+    """The code in a fresh interpreter; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
+def test_importing_mien_imports_nothing_heavy():
+    heavy = ("torch", "numpy", "lightning", "librosa", "av", "PIL", "torchvision")
+    code = f"import sys, mien, mien.infer; print([n for n in {heavy} if n in sys.modules])"
+    assert run(code) == "[]"
+
+
+@pytest.mark.parametrize("name", mien.__all__)
+def test_public_names_are_there(name):
+    assert getattr(mien, name).__name__ == name
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="anymator"):
+        mien.anymator  # noqa: B018
+
+
+def test_the_core_works_without_any_optional_package():
+    hidden = run(
+        f"""
+        import sys
+
+        class Hide:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] in {OPTIONAL}:
+                    raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+        sys.meta_path.insert(0, Hide())
+        import mien, mien.pipeline, mien.evaluation, mien.cli
+        import mien.training.stage1, mien.training.stage2, mien.data.datamodule
+        print("ok", [name for name in {OPTIONAL} if name in sys.modules])
+        """
+    )
+    assert hidden == "ok []"
+
+
+@pytest.mark.parametrize("package", ["torchvision", "lightning", "timm", "lpips", "torchaudio"])
+def test_mien_first_then_any_package_imports(package):
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    assert run(f"import mien, {package}; print({package}.__name__)") == package
+
+
+def test_importing_without_mien_is_what_the_repair_is_for():
+    if find_spec("torchvision") is None or _compat.cuda_build("torchvision") is None:
+        pytest.skip("torchvision is absent, or fits this torch")
+    if _compat.cuda_build("torch") is not None:
+        pytest.skip("this torch is a CUDA build")
+    assert "operator torchvision::nms does not exist" in run(
+        """
+        try:
+            import torchvision
+        except RuntimeError as error:
+            print(error)
+        """
+    )
+
+
+def test_the_repair_is_installed_once():
+    before = list(sys.meta_path)
+    _compat.install()
+    assert sys.meta_path == before
+
+
+def test_both_commands_are_declared():
+    scripts = {script.name: script.value for script in entry_points(group="console_scripts")}
+    assert scripts["mien"] == scripts["lightning"] == "mien.cli:main"

@@ -1,0 +1,244 @@
+"""The main job on tiny random nets: lengths, seeds, seams, silence, and flat memory."""
+
+import itertools
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mien import pipeline
+from mien.audio.features import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from mien.audio.voice_activity import frame_loudness, speech_gate
+from mien.motion import rollout
+from mien.motion.rollout import SamplingConfig
+from mien.pipeline import animate
+from mien.portrait.streaming import FRAMES_AT_ONCE, render_stream, with_neighbours
+from mien.report import Report, Stopwatch
+from tests.tiny_nets import BOX, tiny_pair, voice, write_portrait, write_wav
+
+
+def speech_like(pattern: str) -> torch.Tensor:
+    """A waveform of one second a letter: s speech, q quiet (a hiss at -70 dB)."""
+    generator = torch.Generator().manual_seed(0)
+    loud = {"s": 0.1, "q": 3e-4}
+    parts = [torch.randn(SAMPLE_RATE, generator=generator) * loud[letter] for letter in pattern]
+    return torch.cat(parts)
+
+
+class TestSpeechGate:
+    def test_silence_is_shut_and_speech_is_open(self):
+        assert not speech_gate(torch.zeros(50)).any()
+        assert (speech_gate(torch.full((50,), 0.05)) == 1).all()
+
+    def test_a_faint_hiss_is_silence(self):
+        assert not speech_gate(frame_loudness(speech_like("qq"), 50)).any()
+
+    def test_quiet_speech_is_speech(self):
+        assert (speech_gate(torch.full((50,), 0.004)) == 1).all()
+
+    def test_open_while_speaking_and_shut_in_long_pauses(self):
+        gate = speech_gate(frame_loudness(speech_like("qqsqqqs"), 175))
+        assert (gate[50:75] == 1).all()
+        assert (gate[150:] == 1).all()
+        assert (gate[:35] == 0).all()
+        assert (gate[100:135] == 0).all()
+
+    def test_a_breath_between_words_closes_nothing(self):
+        loudness = torch.full((60,), 0.1)
+        loudness[25:35] = 1e-5
+        assert (speech_gate(loudness) == 1).all()
+
+    def test_attack_and_release_are_smooth(self):
+        gate = speech_gate(frame_loudness(speech_like("qqsqq"), 125))
+        assert float(gate.diff().abs().max()) < 0.3
+        assert float(gate.diff(n=2).abs().max()) < 0.15
+
+    def test_loudness_of_a_constant(self):
+        waveform = torch.full((SAMPLES_PER_FRAME * 2 + 1,), 0.5)
+        loudness = frame_loudness(waveform, 3)
+        torch.testing.assert_close(loudness[:2], torch.tensor([0.5, 0.5]))
+        assert float(loudness[2]) < 0.05
+
+
+class TestStreaming:
+    @pytest.mark.parametrize("context", [0, 1, 3, 9])
+    @pytest.mark.parametrize("lengths", [[1], [80, 80, 3], [5, 1, 1, 30], [8, 8], [7, 2]])
+    def test_chunks_cover_every_frame_once_with_its_neighbours(self, lengths, context):
+        total = sum(lengths)
+        clip = torch.arange(total, dtype=torch.float32)[None, :, None]
+        done = 0
+        for motion, before, count in with_neighbours(iter(clip.split(lengths, 1)), 8, context):
+            numbers = motion[0, :, 0].int().tolist()
+            expected = range(max(0, done - context), min(total, done + count + context))
+            assert numbers == list(expected)
+            assert numbers[before : before + count] == list(range(done, done + count))
+            assert count == min(8, total - done)
+            done += count
+        assert done == total
+
+    def test_chunks_have_no_seam(self):
+        animator, _ = tiny_pair()
+        assert animator.config.temporal_context > 0
+        source = torch.rand(1, 3, 64, 64) * 2 - 1
+        with torch.no_grad():
+            appearance = animator.encode_appearance(source)
+            still = animator.encode_motion(source)
+            motion = still[:, None] + torch.randn(1, 3 * FRAMES_AT_ONCE - 1, 768)
+            whole = animator.render(appearance, still, motion)
+            parts = list(render_stream(animator, appearance, still, iter(motion.split(5, 1))))
+        # Convolutions of other batch sizes round differently.
+        torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=0)
+
+    def test_nothing_is_drawn_before_it_is_asked_for(self):
+        drawn = []
+
+        def windows():
+            for number in itertools.count():
+                drawn.append(number)
+                yield torch.zeros(1, 8, 4)
+
+        stream = with_neighbours(windows(), 8, 1)
+        next(stream)
+        assert len(drawn) == 2  # its own window, and the one that holds its neighbour
+
+
+class Recorder:
+    """Stands where VideoWriter stands and keeps the frames."""
+
+    frames: list[np.ndarray]
+
+    def __init__(self, path: Path, waveform: torch.Tensor) -> None:
+        Recorder.frames = []
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def write(self, frames: np.ndarray) -> None:
+        Recorder.frames.append(np.asarray(frames))
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path):
+    """Run the whole flow without the video file; gives the frames as bytes."""
+    monkeypatch.setattr(pipeline, "VideoWriter", Recorder)
+    portrait = write_portrait(tmp_path / "portrait.png")
+    animator, speech = tiny_pair()
+
+    def run(sound: np.ndarray, **options) -> np.ndarray:
+        audio = write_wav(tmp_path / "sound.wav", sound)
+        given = {"animator": animator, "speech": speech, "box": BOX, **options}
+        animate(audio, portrait, tmp_path / "out.mp4", **given)
+        return np.concatenate(Recorder.frames)
+
+    return run
+
+
+FAST = SamplingConfig(steps=2)
+
+
+class TestAnimate:
+    def test_as_many_frames_as_the_sound_lasts(self, drawn):
+        for samples in (640, 641, 16_000, 33_333):
+            frames = drawn(voice(samples / SAMPLE_RATE), sampling=FAST)
+            assert frames.shape[1:] == (64, 64, 3)
+            assert 0 <= len(frames) / FPS - samples / SAMPLE_RATE < 1 / FPS
+
+    def test_same_seed_same_bytes_and_another_seed_another_motion(self, drawn):
+        first = drawn(voice(2.0), sampling=FAST, seed=7)
+        assert (first == drawn(voice(2.0), sampling=FAST, seed=7)).all()
+        assert (first != drawn(voice(2.0), sampling=FAST, seed=8)).any()
+
+    def test_silence_is_a_face_at_rest(self, drawn):
+        frames = drawn(np.zeros(3 * SAMPLE_RATE), sampling=FAST).astype(int)
+        # All frames are the same but for rounding in batches of other sizes.
+        assert abs(frames - frames[:1]).max() <= 1
+        moving = drawn(voice(3.0), sampling=FAST).astype(int)
+        assert abs(moving - moving[:1]).max() > 5
+
+    def test_the_face_comes_to_rest_after_the_voice(self, drawn):
+        sound = np.concatenate((voice(2.0), np.zeros(3 * SAMPLE_RATE)))
+        frames = drawn(sound, sampling=FAST).astype(int)
+        rest = drawn(np.zeros(SAMPLE_RATE), sampling=FAST).astype(int)[0]
+        assert abs(frames[-40:] - rest).max() <= 1
+        assert abs(frames[10:40] - rest).max() > 5
+
+    def test_frames_come_before_later_motion_is_made(self, drawn, monkeypatch):
+        class Enough(Exception): ...
+
+        windows = []
+        sample_window = rollout.sample_window
+        monkeypatch.setattr(
+            rollout, "sample_window", lambda *given: windows.append(1) or sample_window(*given)
+        )
+
+        def stop(done: int, total: int) -> None:
+            assert (done, total) == (FRAMES_AT_ONCE, 250)
+            raise Enough
+
+        with pytest.raises(Enough):
+            drawn(voice(10.0), sampling=FAST, progress=stop)
+        assert len(windows) == 1
+
+    def test_one_net_without_the_other_is_refused(self, tmp_path):
+        with pytest.raises(ValueError, match="both or neither"):
+            animate("a.wav", "b.png", tmp_path / "c.mp4", animator=tiny_pair()[0])
+
+
+class TestCrop:
+    def test_inside_the_picture_nothing_is_invented(self):
+        picture = np.arange(100 * 100 * 3, dtype=np.int64).reshape(100, 100, 3) % 251
+        picture = picture.astype(np.uint8)
+        cut = pipeline.crop(picture, (10.0, 20.0, 74.0, 84.0), 64)
+        expected = torch.from_numpy(picture[20:84, 10:74]).permute(2, 0, 1)[None] / 127.5 - 1
+        torch.testing.assert_close(cut, expected)
+
+    @pytest.mark.parametrize(
+        "square", [(-30, -30, 70, 70), (60, 60, 160, 160), (-40, -40, 140, 140)]
+    )
+    def test_beyond_the_border_its_colours_go_on(self, square):
+        picture = np.full((100, 100, 3), 200, dtype=np.uint8)
+        cut = pipeline.crop(picture, tuple(map(float, square)), 32)
+        assert cut.shape == (1, 3, 32, 32)
+        torch.testing.assert_close(cut, torch.full_like(cut, 200 / 127.5 - 1))
+
+
+class TestReport:
+    def test_parts_that_feed_each_other_add_up(self):
+        watch = Stopwatch()
+
+        def inner():
+            for number in range(3):
+                time.sleep(0.02)
+                yield number
+
+        def outer():
+            for number in watch.measure_items("inner", inner()):
+                time.sleep(0.01)
+                yield number
+
+        begin = time.perf_counter()
+        assert list(watch.measure_items("outer", outer())) == [0, 1, 2]
+        whole = time.perf_counter() - begin
+        assert watch.seconds["inner"] >= 0.06
+        assert 0.03 <= watch.seconds["outer"] < watch.seconds["inner"]
+        assert sum(watch.seconds.values()) == pytest.approx(whole, abs=0.01)
+
+    def test_report_tells_what_was_promised(self):
+        work = {"audio": 0.5, "render": 1.5}
+        report = Report(Path("out.mp4"), 4.0, 100, work, 3, "a machine", "torch", ("two faces",))
+        told = str(report)
+        assert report.work_per_second == 0.5
+        for part in (
+            "two faces",
+            "out.mp4",
+            "4.00 s",
+            "0.50 s",
+            "a machine",
+            "torch",
+            "render 1.5",
+        ):
+            assert part in told

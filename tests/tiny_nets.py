@@ -1,0 +1,76 @@
+"""Both nets, tiny and random but awake, and the inputs that tests feed them."""
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mien.audio.encoders import GlobalEncoderConfig, LocalEncoderConfig
+from mien.checkpoint import fingerprint, save_animator, save_speech_to_motion
+from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
+from mien.portrait.animator import Animator
+from tests.portrait.tiny import TINY, awake, tiny_animator
+
+TINY_SPEECH = SpeechToMotionConfig(
+    appearance_dim=TINY.appearance_dim,
+    space_dims=8,
+    window=20,
+    audio_width=16,
+    global_encoder=GlobalEncoderConfig(layers=1, state=4),
+    local_encoder=LocalEncoderConfig(layers=1, state=4),
+    width=32,
+    layers=1,
+    heads=2,
+    condition_width=16,
+)
+
+
+def tiny_pair() -> tuple[Animator, SpeechToMotion]:
+    """An animator and a speech-to-motion that really move the picture, ready for use."""
+    animator = awake(tiny_animator())
+    torch.manual_seed(3)
+    speech = SpeechToMotion(TINY_SPEECH)
+    with torch.no_grad():
+        for parameter in speech.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    speech.space.fit(torch.randn(100, TINY_SPEECH.motion_dim), torch.zeros(2, 768))
+    return animator, speech.eval()
+
+
+def save_tiny_pair(folder: Path) -> tuple[Path, Path]:
+    """The tiny pair as two files of weights."""
+    animator, speech = tiny_pair()
+    paths = folder / "animator.safetensors", folder / "speech_to_motion.safetensors"
+    save_animator(paths[0], animator)
+    save_speech_to_motion(paths[1], speech, fingerprint(animator.state_dict()))
+    return paths
+
+
+def voice(seconds: float, rate: int = 16_000) -> np.ndarray:
+    """A drawn voice: a buzz that swells and fades four times a second, in [-1, 1]."""
+    time = np.arange(round(seconds * rate)) / rate
+    buzz = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 12))
+    return 0.2 * buzz * np.sin(2 * np.pi * 2 * time) ** 2
+
+
+def write_wav(path: Path, sound: np.ndarray, rate: int = 16_000) -> Path:
+    """A 16-bit wav; sound in [-1, 1], (samples) or (samples channels)."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1 if sound.ndim == 1 else sound.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
+    return path
+
+
+def write_portrait(path: Path) -> Path:
+    """A picture without a face, for tests that give the box by hand."""
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((150, 200), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+BOX = (40.0, 50.0, 110.0, 150.0)  # of a face that the picture does not have

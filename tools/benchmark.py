@@ -1,0 +1,126 @@
+"""How fast is it here: render only and end to end, where the time goes, and GFLOP a frame.
+
+    python tools/benchmark.py [--threads N] [--animator FILE --speech FILE] [--json FILE]
+
+The demo's portrait speaks the demo's sentence. Parts that are timed alone: best of three runs.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mien.infer import Parser, guarded
+
+RUNS = 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser(description="How fast is it here, and where does the time go?")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
+    parser.add_argument("--speech", type=Path, help="stage-2 weights (default: those that ship)")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    return guarded(lambda: measure(parser.parse_args(argv)))
+
+
+def measure(given: argparse.Namespace) -> None:
+    """Print both tables."""
+    import torch
+
+    from mien.pipeline import load_models
+    from mien.report import back_ends, machine
+
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    animator, speech = load_models(given.animator, given.speech)
+    print(f"machine    {machine()}")
+    print(f"back ends  {back_ends()}")
+    print(f"picture    {animator.config.image_size} px\n")
+    with torch.inference_mode():
+        figures = nets_alone(animator, speech)
+    figures |= end_to_end(animator, speech)
+    for name, value in figures.items():
+        print(f"{name:42}{value:10.3f}")
+    if given.json is not None:
+        given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def nets_alone(animator, speech) -> dict[str, float]:
+    """Both nets on random input: an Animator and a SpeechToMotion."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mien.audio.features import FPS, STEPS_PER_FRAME
+    from mien.motion.rollout import SamplingConfig, rollout
+    from mien.portrait.streaming import FRAMES_AT_ONCE
+
+    device = next(animator.parameters()).device
+    size, window = animator.config.image_size, speech.config.window
+    source = torch.rand(1, 3, size, size, device=device) * 2 - 1
+    features = torch.randn(1, window * STEPS_PER_FRAME, speech.config.front_end.dims, device=device)
+    appearance = animator.encode_appearance(source)
+    still = animator.encode_motion(source)
+    motion = still[:, None] + 0.1 * torch.randn(1, FRAMES_AT_ONCE, still.shape[-1], device=device)
+    context = speech.listen(features)
+
+    def draw() -> None:
+        animator.render(appearance, still, motion)
+
+    def move() -> None:
+        generator = torch.Generator().manual_seed(0)
+        list(rollout(speech, context, appearance.vector, still, SamplingConfig(), generator))
+
+    def gflop(work: Callable[[], object]) -> float:
+        with FlopCounterMode(display=False) as counter:
+            work()
+        return counter.get_total_flops() / 1e9
+
+    rendering = best(draw) / FRAMES_AT_ONCE
+    return {
+        "encode the portrait, ms": 1e3 * best(lambda: animator.encode_appearance(source)),
+        "listen, ms a second of sound": 1e3 * best(lambda: speech.listen(features)) * FPS / window,
+        "motion, ms a frame": 1e3 * best(move) / window,
+        "render, ms a frame": 1e3 * rendering,
+        "render only, frames a second": 1 / rendering,
+        "motion, GFLOP a frame": gflop(move) / window,
+        "render, GFLOP a frame": gflop(draw) / FRAMES_AT_ONCE,
+    }
+
+
+def best(work: Callable[[], object]) -> float:
+    """Seconds of the fastest of a few runs, after one that warms up."""
+    work()
+    seconds = []
+    for _ in range(RUNS):
+        begin = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
+
+
+def end_to_end(animator, speech) -> dict[str, float]:
+    """The demo, and how its time divides."""
+    from importlib.resources import as_file, files
+
+    from skimage import data
+
+    from mien.pipeline import animate
+
+    with tempfile.TemporaryDirectory() as folder, as_file(files("mien") / "assets/demo.wav") as wav:
+        output = Path(folder) / "demo.mp4"
+        report = animate(wav, data.astronaut(), output, animator=animator, speech=speech)
+    shares = {f"  {part}, s": seconds for part, seconds in report.work.items()}
+    return {
+        "end to end, s of work a second of video": report.work_per_second,
+        "end to end, frames a second": report.frames / sum(report.work.values()),
+        **shares,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
