@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import av
 import numpy as np
@@ -113,7 +112,7 @@ class VideoWriter:
         self._sound = waveform.detach().cpu().float().numpy().clip(-1, 1)
         self._heard = self._frames = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoWriter":
         try:
             with self._said():
                 self._unfinished.touch()
