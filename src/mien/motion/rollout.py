@@ -23,7 +23,7 @@ class SamplingConfig:
     """How motion is drawn: denoising steps, how far to follow the sound (1: as told), sampler."""
 
     steps: int = 10
-    guidance: float = 2.0
+    guidance: float = 1.5
     sampler: Literal["ddim", "euler"] = "ddim"
 
     def __post_init__(self) -> None:
