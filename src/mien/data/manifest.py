@@ -41,6 +41,8 @@ class ClipRecord:
     def __post_init__(self) -> None:
         if not self.path or PurePosixPath(self.path).is_absolute():
             raise ValueError(f"path {self.path!r} must be relative to the data root")
+        if ".." in PurePosixPath(self.path).parts:
+            raise ValueError(f"path {self.path!r} must stay inside the data root")
         if not self.identity:
             raise ValueError("identity is empty: name who speaks")
         if not 0 < self.seconds < float("inf"):
@@ -56,7 +58,7 @@ class ClipRecord:
 
 
 def read_manifest(path: Path, root: Path | None = None) -> list[ClipRecord]:
-    """The clips in the order of the file, empty lines skipped; with `root`, every clip must be there.
+    """The clips in the order of the file, empty lines skipped; with `root`, each must be there.
 
     Raises:
         UserError: with file, line, value and what to do.
@@ -117,7 +119,7 @@ def parse_record(line: str) -> ClipRecord:
         path=_text(given, "path"),
         identity=_text(given, "identity"),
         licence=_text(given, "licence"),
-        seconds=float(_number(given["seconds"], "seconds")),
+        seconds=_number(given["seconds"], "seconds"),
         frames=_count(given["frames"]),
         mouth=_box(given.get("mouth")),
     )
@@ -132,7 +134,7 @@ def _text(given: dict[str, Any], key: str) -> str:
 def _number(value: Any, key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{key} {value!r} must be a number")
-    return value
+    return float(value)
 
 
 def _count(value: Any) -> int:
@@ -146,5 +148,5 @@ def _box(value: Any) -> Box | None:
         return None
     if not isinstance(value, list) or len(value) != 4:
         raise ValueError(f"mouth {value!r} must be four numbers x0, y0, x1, y1, or null")
-    x0, y0, x1, y1 = (float(_number(part, "mouth")) for part in value)
+    x0, y0, x1, y1 = (_number(part, "mouth") for part in value)
     return x0, y0, x1, y1

@@ -50,8 +50,10 @@ def sample(picture: Picture, square: Square, size: int) -> Float[Array, "size si
     return seen[0].permute(1, 2, 0).numpy()
 
 
-def _part_under(picture: Picture, square: Square, margin: int) -> tuple[int, int, Picture]:
-    """Left and top edge of what the square can see of the picture, and that part; at least a pixel."""
+def _part_under(
+    picture: Picture, square: Square, margin: int
+) -> tuple[int, int, UInt8[Array, "_ _ 3"]]:
+    """Left and top edge of what the square can see of the picture, and that part (never empty)."""
     height, width = picture.shape[:2]
     reach = square.side * (abs(np.cos(square.angle)) + abs(np.sin(square.angle))) / 2 + margin + 1
     left, top = (
@@ -64,11 +66,15 @@ def _part_under(picture: Picture, square: Square, margin: int) -> tuple[int, int
 
 def overlap(a: Box, b: Box) -> float:
     """Intersection over union."""
+    both = area(a) + area(b) - common(a, b)
+    return common(a, b) / both if both > 0 else 0.0
+
+
+def common(a: Box, b: Box) -> float:
+    """Square pixels that both boxes hold."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
-    common = max(0.0, width) * max(0.0, height)
-    both = area(a) + area(b) - common
-    return common / both if both > 0 else 0.0
+    return max(0.0, width) * max(0.0, height)
 
 
 def area(box: Box) -> float:

@@ -61,11 +61,12 @@ def find_portrait(picture: Picture, mesh: FaceMesh, name: str) -> PortraitPlace:
     Raises:
         UserError: there is no face.
     """
-    faces = mesh.faces(picture)
-    if not faces:
+    faces = mesh.all_faces(picture)
+    plain = mesh.faces(picture)  # found as in training clips, so framed as they are
+    if not faces and not plain:
         raise UserError(
             f"no face found in {name}: take a picture that shows one from the front, "
             "or give one by hand with --box x0,y0,x1,y1 (pixels)"
         )
-    landmarks, _ = mesh.landmarks(picture, faces[0])
-    return PortraitPlace(portrait_box(face_box(landmarks)), len(faces))
+    landmarks, _ = mesh.landmarks(picture, (plain or faces)[0])
+    return PortraitPlace(portrait_box(face_box(landmarks)), max(len(faces), len(plain)))

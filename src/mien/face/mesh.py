@@ -23,6 +23,7 @@ from mien.face.geometry import (
     Square,
     area,
     box_around,
+    common,
     overlap,
     sample,
     tiles,
@@ -35,9 +36,11 @@ ASSETS = Path(__file__).parents[1] / "assets"
 
 DETECTOR_SIZE, MESH_SIZE = 128, 192
 DETECTOR_STRIDES = ((8, 2), (16, 6))  # pixels between anchors, anchors at each place
-SURE, MAYBE = 0.5, 0.25  # scores of the detector: enough, and enough if the mesh agrees
-SAME_FACE = 0.3  # boxes that overlap more than this are one face
-FACE_PRESENT = 0.5  # the mesh's own probability that it looks at a face
+CERTAIN, SURE, MAYBE = 0.75, 0.5, 0.25  # scores of the detector; below the first the mesh decides
+SAME_FACE = 0.3  # boxes of one look that overlap more than this are one face
+PARTS = (2, 3, 5)  # closer looks: squares of a half, a third and a fifth of the picture
+# The mesh's own probability of a face. Faces give over 0.999, gravel, rockets and ears up to 0.98.
+FACE_PRESENT, FACE_LIKELY = 0.99, 0.5
 AROUND = 1.5  # side of the square that the mesh looks at over the size of the face
 RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263  # corners; the person's right is on the picture's left
 
@@ -60,19 +63,34 @@ class FaceMesh:
         self._anchors = _anchors()
 
     def faces(self, picture: Picture) -> list[Face]:
-        """All faces, largest first; none is an empty list.
-
-        Where the whole picture shows none for sure, wider and closer looks follow, for faces that
-        fill the picture, small ones and faint ones; what those find counts if the mesh agrees.
-        """
-        for looks, least in _searches(picture.shape[1], picture.shape[0]):
-            found = [face for look in looks for face in self._detect(picture, look, least)]
-            kept = merge_faces(found)
-            if least < SURE or len(looks) > 1:
-                kept = [face for face in kept if self.landmarks(picture, face)[1] > FACE_PRESENT]
-            if kept:
-                return sorted(kept, key=lambda face: area(face.box), reverse=True)
+        """The faces that a look or two at the whole picture shows, largest first: for clips."""
+        width, height = picture.shape[1], picture.shape[0]
+        for look in _whole(width, height):
+            found = self._detect(picture, look, SURE)
+            if kept := [f for f in found if f.score > CERTAIN or self._agrees(picture, f)]:
+                return sorted(kept, key=_size, reverse=True)
         return []
+
+    def all_faces(self, picture: Picture) -> list[Face]:
+        """All faces, also small and faint ones, largest first: a hundred looks, for portraits.
+
+        The detector sees faces in gravel when it is asked to look that closely; what it finds
+        counts if the mesh agrees.
+        """
+        width, height = picture.shape[1], picture.shape[0]
+        closer = [
+            tile for part in PARTS for tile in tiles(width, height, max(width, height) / part)
+        ]
+        found = [
+            face
+            for look in (*_whole(width, height), *closer)
+            for face in self._detect(picture, look, MAYBE)
+        ]
+        kept = [face for face in found if self._agrees(picture, face)]
+        return sorted(drop_doubles(kept), key=_size, reverse=True)
+
+    def _agrees(self, picture: Picture, face: Face) -> bool:
+        return self.landmarks(picture, face)[1] > FACE_PRESENT
 
     def landmarks(self, picture: Picture, face: Face) -> tuple[Landmarks, float]:
         """The points (x, y and depth in pixels, nearer is negative) and the probability of a face.
@@ -80,7 +98,7 @@ class FaceMesh:
         The net looks twice, the second time where the first look saw the face: less trembling.
         """
         points, present = self._look(picture, _around_face(face))
-        if present > FACE_PRESENT:
+        if present > FACE_LIKELY:
             points, present = self._look(picture, _around_points(points))
         return points, present
 
@@ -104,7 +122,7 @@ class FaceMesh:
             x0, y0, x1, y1 = map(float, placed[:2].reshape(-1))
             if x1 > x0 and y1 > y0:
                 faces.append(Face((x0, y0, x1, y1), float(score), placed[2:]))
-        return faces
+        return merge_faces(faces)
 
 
 class _Net:
@@ -140,7 +158,7 @@ def _quiet() -> Iterator[None]:
 
 
 def merge_faces(found: list[Face]) -> list[Face]:
-    """Overlapping faces become one: their mean weighted by score (BlazeFace 3.3), the best score."""
+    """Overlapping faces become one: their mean weighted by score (BlazeFace 3.3), best score."""
     merged = []
     rest = sorted(found, key=lambda face: face.score, reverse=True)
     while rest:
@@ -153,6 +171,17 @@ def merge_faces(found: list[Face]) -> list[Face]:
         merged.append(Face((x0, y0, x1, y1), best.score, points))
         rest = [face for face in rest if not any(face is other for other in same)]
     return merged
+
+
+def drop_doubles(found: list[Face]) -> list[Face]:
+    """Of faces seen in several looks, whole or cut off, the one with the best score."""
+    kept: list[Face] = []
+    for face in sorted(found, key=lambda face: face.score, reverse=True):
+        if all(
+            common(face.box, other.box) < 0.4 * min(_size(face), _size(other)) for other in kept
+        ):
+            kept.append(face)
+    return kept
 
 
 def _around_face(face: Face) -> Square:
@@ -182,17 +211,14 @@ def _anchors() -> Float[Array, "n 2"]:
     return np.concatenate(grids)
 
 
-def _searches(width: int, height: int) -> list[tuple[list[Square], float]]:
-    """Where to look in turn, and how sure to be."""
-    longest = max(width, height)
-    whole = Square(width / 2, height / 2, longest)
-    wider = Square(width / 2, height / 2, 1.7 * longest)
-    halves, thirds, fifths = (tiles(width, height, longest / part) for part in (2, 3, 5))
-    return [
-        ([whole], SURE),
-        ([wider, *halves], SURE),
-        ([whole, wider, *halves, *thirds, *fifths], MAYBE),
-    ]
+def _whole(width: int, height: int) -> list[Square]:
+    """The whole picture, and wider for a face that fills it."""
+    longest = float(max(width, height))
+    return [Square(width / 2, height / 2, side) for side in (longest, 1.7 * longest)]
+
+
+def _size(face: Face) -> float:
+    return area(face.box)
 
 
 def _sigmoid(x: Array) -> Array:
