@@ -7,11 +7,11 @@ Two forms are read alike: the safetensors files that ship, and the .ckpt files t
 import hashlib
 import json
 import os
-import pickle
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import PickleError
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 # Where the net of each kind stands in its stage of training.
 _PART_OF_STAGE = {ANIMATOR: "animator", SPEECH_TO_MOTION: "speech"}
 
-_UNREADABLE = (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, pickle.PickleError)
+_UNREADABLE = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, PickleError)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Training goes through LightningCLI; a person's mistake is told in one sentence, 
 
 import re
 import sys
+import traceback
 import warnings
 import zipfile
 from pathlib import Path
@@ -74,7 +75,16 @@ def train(arguments: list[str]) -> int:
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             raise UserError(_sentence(message)) from ex
 
-    LightningCLI(
+    class Command(LightningCLI):
+        """Tells numbers that do not fit together as a UserError."""
+
+        def instantiate_classes(self) -> None:
+            try:
+                super().instantiate_classes()
+            except ValueError as error:
+                raise UserError(_first_cause(error)) from error
+
+    Command(
         LightningModule,
         LightningDataModule,
         subclass_mode_model=True,
@@ -106,6 +116,23 @@ def _sentence(message: str) -> str:
     """The parser's message on one line, without its advice for programmers."""
     first = re.split(r"\n\s*\n|\bParent parser\b", message.strip())[0]
     return " ".join(first.split())
+
+
+def _first_cause(error: ValueError) -> str:
+    """What a config or a file was refused for, from under the parser's wrapping.
+
+    Raises:
+        ValueError: the error itself, if it is no refusal but a fault of the program.
+    """
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+        if isinstance(cause, UserError):
+            return str(cause)
+    frames = traceback.extract_tb(cause.__traceback__)
+    if frames[-1].name in ("__post_init__", "require_multiple"):
+        return str(cause)
+    raise error
 
 
 def _quieten() -> None:

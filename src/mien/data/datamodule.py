@@ -182,10 +182,9 @@ class SpeechData(LightningDataModule):
                 f"{appearance_dim} of the animator {self.animator_path}: set it to {appearance_dim}"
             )
         records = [*self._records(self.train_manifest), *self._records(self.valid_manifest)]
+        folder = self.cache / fingerprint(animator.state_dict())
         device = self._stage.trainer.strategy.root_device
-        extract_all(
-            animator.to(device), records, root, self.cache / fingerprint(animator.state_dict())
-        )
+        extract_all(animator.to(device), records, root, folder)
 
     def setup(self, stage: str) -> None:
         """Make the samples; the clips' motion is there by now."""
@@ -236,7 +235,7 @@ class SpeechData(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """The fixed windows, in order."""
-        return DataLoader(self.fixed_windows, self.batch_size, collate_fn=collate_speech)
+        return DataLoader(self.fixed_windows, batch_size=self.batch_size, collate_fn=collate_speech)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader

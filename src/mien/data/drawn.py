@@ -123,17 +123,19 @@ def picture(
         canvas = canvas + cover * (colour - canvas)
 
     width, height = person.head_width, person.head_height
-    ellipse(0, -0.06, width * 1.12, height * 1.08, person.hair)
-    ellipse(0, 0.02, width, height, person.skin)
+    ellipse(0.0, -0.06, width * 1.12, height * 1.08, person.hair)
+    ellipse(0.0, 0.02, width, height, person.skin)
     for side in (-1, 1):
         eye = side * person.eye_distance
         ellipse(eye, -0.05, 0.045, 0.006 if blink else 0.026, np.ones(3))
         if not blink:
             ellipse(eye + 0.3 * across, -0.05, 0.018, 0.018, person.eyes)
         ellipse(eye, -0.12, 0.05, 0.009, person.hair)
-    ellipse(0, 0.06, 0.02, 0.03, person.skin * 0.85)
-    ellipse(0, 0.19, person.mouth_width, 0.014 + 0.06 * opening, np.array([0.65, 0.25, 0.25]))
-    ellipse(0, 0.19, person.mouth_width * 0.8, 0.003 + 0.05 * opening, np.array([0.15, 0.03, 0.05]))
+    ellipse(0.0, 0.06, 0.02, 0.03, person.skin * 0.85)
+    ellipse(0.0, 0.19, person.mouth_width, 0.014 + 0.06 * opening, np.array([0.65, 0.25, 0.25]))
+    ellipse(
+        0.0, 0.19, person.mouth_width * 0.8, 0.003 + 0.05 * opening, np.array([0.15, 0.03, 0.05])
+    )
     return (canvas * 255).round().astype(np.uint8)
 
 
@@ -150,7 +152,9 @@ def write_clips(
     try:
         (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be written to ({error.strerror}): take another") from error
+        raise UserError(
+            f"{folder} cannot be written to ({error.strerror}): take another"
+        ) from error
     for identity in (f"{name}-{number}" for number in range(people)):
         person = draw_person(random)
         for number in range(clips):

@@ -1,0 +1,259 @@
+"""Samples are functions of their number, people count alike, windows line up with their sound."""
+
+from collections import Counter
+from dataclasses import fields, replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from mien.audio.features import SAMPLES_PER_FRAME, STEPS_PER_FRAME
+from mien.audio.pretrained import FrontEndConfig
+from mien.data.augment import AugmentConfig
+from mien.data.datamodule import SampleNumbers, data_root, read_records
+from mien.data.datasets import (
+    ClipCache,
+    FixedPairs,
+    FramePairs,
+    collate_pairs,
+    far_frames,
+    mouth_map,
+    sample_generator,
+    to_picture,
+)
+from mien.data.drawn import write_clips
+from mien.data.latents import extract, extract_all, latents_path, motion_examples, read
+from mien.data.manifest import ClipRecord
+from mien.data.speech import (
+    FixedWindows,
+    SpeechClips,
+    VoiceConfig,
+    WindowSpec,
+    add_noise,
+    collate_speech,
+    other_throat,
+)
+from mien.errors import UserError
+from tests.portrait.tiny import tiny_animator
+
+WINDOW = WindowSpec(frames=12, history=4, front_end=FrontEndConfig())
+SILENT_CHANGE = VoiceConfig(noise=0.0, throat=0.0)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    write_clips(folder, "train", people=3, clips=2, frames=30, size=64, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(clips) -> list[ClipRecord]:
+    return read_records(clips, Path("train.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def folder(clips, records, tmp_path_factory) -> Path:
+    """The latents of all clips."""
+    folder = tmp_path_factory.mktemp("motion")
+    extract_all(tiny_animator().eval(), records, clips, folder)
+    return folder
+
+
+def pairs_of(clips, records, capacity: int = 9, seed: int = 0) -> FramePairs:
+    return FramePairs(records, ClipCache(clips, 64, capacity), AugmentConfig(), seed)
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+
+
+def test_sample_is_a_function_of_seed_and_number(clips, records):
+    one, two, other = (pairs_of(clips, records, seed=seed) for seed in (0, 0, 1))
+    one[3]  # whatever was read before
+    assert same(one[7], two[7])
+    assert not same(one[7], one[8])
+    assert not same(one[7], other[7])
+
+
+def test_sampler_goes_on_where_it_is_told():
+    assert list(islice(SampleNumbers(0), 5))[3:] == list(islice(SampleNumbers(3), 2))
+
+
+def test_people_are_drawn_alike_however_many_clips_they_have(clips, records):
+    loud = [replace(records[0], path=f"copy{i}.mp4") for i in range(500)]
+    pairs = pairs_of(clips, [*records, *loud])
+    seen: Counter[str] = Counter()
+    pairs.clips.frames = lambda record: (
+        seen.update([record.identity])
+        or torch.zeros(  # pyright: ignore
+            30, 64, 64, 3, dtype=torch.uint8
+        )
+    )
+    for index in range(300):
+        pairs[index]
+    assert set(seen) == {record.identity for record in records}
+    assert min(seen.values()) > 70  # of 100 expected
+
+
+def test_frames_of_a_pair_are_far_apart():
+    for index in range(200):
+        a, b = far_frames(30, sample_generator(0, index))
+        assert min(a, b) >= 0 and max(a, b) < 30 and abs(a - b) >= 10
+    assert sorted(far_frames(2, sample_generator(0, 0))) == [0, 1]
+    assert far_frames(1, sample_generator(0, 0)) == [0, 0]
+
+
+def test_cache_keeps_the_most_recent_clips(clips, records):
+    cache = ClipCache(clips, 32, capacity=2)
+    for record in (*records[:3], records[1]):
+        assert cache.frames(record).shape == (30, 32, 32, 3)
+    assert list(cache._clips) == [records[2].path, records[1].path]
+
+
+def test_mouth_map_is_on_the_mouth(records):
+    x0, y0, x1, y1 = records[0].mouth or (0, 0, 0, 0)
+    weight = mouth_map(records[0], 100)[0]
+    assert weight[round(50 * (y0 + y1)), round(50 * (x0 + x1))] > 0.95
+    assert weight[10, 50] < 0.01
+    assert mouth_map(replace(records[0], mouth=None), 100).abs().max() == 0
+
+
+def test_mouth_is_where_drawn_mouths_move(clips, records):
+    """The drawn clips' own box holds what opens and closes."""
+    frames = to_picture(ClipCache(clips, 64, 1).frames(records[0]))
+    dark = (frames < -0.6).all(dim=1).float().std(dim=0)  # the open mouth is nearly black
+    inside = (dark * mouth_map(records[0], 64)[0]).sum() / dark.sum()
+    assert inside > 0.5
+
+
+def test_validation_pairs_start_at_the_first_frame_and_are_not_changed(clips, records):
+    cache = ClipCache(clips, 64, 9)
+    fixed = FixedPairs(records, cache, pairs_per_clip=3)
+    assert len(fixed) == 3 * len(records)
+    frames = to_picture(cache.frames(records[1]))
+    for index, frame in zip((3, 4, 5), (10, 19, 29), strict=True):
+        assert torch.equal(fixed[index].source[0], frames[0])
+        assert torch.equal(fixed[index].driving[0], frames[frame])
+        assert torch.equal(fixed[index].motion_view_driving, fixed[index].driving)
+
+
+def test_collate_joins_pairs(clips, records):
+    pairs = pairs_of(clips, records)
+    batch = collate_pairs([pairs[0], pairs[1]])
+    assert batch.source.shape == (2, 3, 64, 64)
+    assert torch.equal(batch.mouth[1:], pairs[1].mouth)
+
+
+def test_latents_are_written_once_and_read_back(clips, records, folder):
+    animator = tiny_animator().eval()
+    path = latents_path(folder, records[0])
+    before = path.stat().st_mtime_ns
+    extract_all(animator, records, clips, folder)
+    assert path.stat().st_mtime_ns == before
+
+    saved = read(path)
+    frames = ClipCache(clips, 64, 1).frames(records[0])
+    again = animator.encode_motion(to_picture(frames[4:5]))
+    torch.testing.assert_close(saved.motion[4:5], again, rtol=1e-4, atol=1e-5)
+    assert len(saved.sound) == len(saved.motion) * SAMPLES_PER_FRAME
+    assert saved.appearance.shape == (8, 32)
+    assert torch.equal(saved.source_motion[0], saved.motion[0])
+    fresh = extract(animator, ClipCache(clips, 64, 1), records[0])
+    torch.testing.assert_close(saved.sound, fresh.sound, rtol=0, atol=1e-4)
+
+
+def test_stopped_extraction_goes_on(clips, records, tmp_path, monkeypatch):
+    calls: list[str] = []
+
+    def stop_at_second(animator, cache, record):
+        calls.append(record.path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return extract(animator, cache, record)
+
+    monkeypatch.setattr("mien.data.latents.extract", stop_at_second)
+    for _ in range(2):
+        try:
+            extract_all(tiny_animator().eval(), records[:3], clips, tmp_path)
+        except KeyboardInterrupt:
+            assert len(list(tmp_path.iterdir())) == 1
+    assert calls == [records[i].path for i in (0, 1, 1, 2)]
+
+
+def test_windows_hold_the_motion_before_them_and_the_sound_of_the_whole(records, folder):
+    speech = SpeechClips(records, folder, WINDOW, SILENT_CHANGE, seed=0)
+    assert same(speech[5], SpeechClips(records, folder, WINDOW, SILENT_CHANGE, seed=0)[5])
+    latents = {r.path: read(latents_path(folder, r)) for r in records}
+    starts = set()
+    for index in range(60):
+        clip = speech[index]
+        start = int(clip.start)
+        starts.add(start)
+        whole = next(x for x in latents.values() if (x.motion == clip.motion[0, 0]).all(1).any())
+        assert torch.equal(clip.motion[0], whole.motion[start : start + 12])
+        assert bool(clip.history_known) == (start >= 4)
+        if start >= 4:
+            assert torch.equal(clip.history[0], whole.motion[start - 4 : start])
+        assert clip.features.shape[1] == int(clip.feature_lengths) == 30 * STEPS_PER_FRAME
+    assert {0, 18} <= starts <= set(range(19))
+
+
+def test_validation_windows_are_the_first_and_the_last(records, folder):
+    fixed = FixedWindows(records, folder, WINDOW)
+    assert [int(fixed[i].start) for i in (0, len(records))] == [0, 18]
+    batch = collate_speech([fixed[0], fixed[1]])
+    assert batch.motion.shape == (2, 12, 768)
+
+
+def test_collate_pads_sounds_with_silence(records, folder):
+    fixed = FixedWindows(records, folder, WINDOW)
+    short = replace(
+        fixed[0], features=fixed[0].features[:, :60], feature_lengths=torch.tensor([60])
+    )
+    batch = collate_speech([short, fixed[1]])
+    assert batch.features.shape[1] == 120
+    assert batch.feature_lengths.tolist() == [60, 120]
+    assert batch.features[0, 60:].unique().numel() == 1
+
+
+def test_noise_lies_as_far_below_the_voice_as_asked():
+    voice = torch.randn(16_000, generator=torch.Generator().manual_seed(1)) * 0.1
+    config = VoiceConfig(noise=1.0, noise_db=(20.0, 20.0))
+    noisy = add_noise(voice, config, torch.Generator().manual_seed(0))
+    ratio = 20 * torch.log10(voice.std() / (noisy - voice).std())
+    assert abs(float(ratio) - 20) < 0.2
+    none = add_noise(voice, SILENT_CHANGE, torch.Generator().manual_seed(0))
+    assert torch.equal(none, voice)
+
+
+def test_other_throat_moves_formants_and_nothing_in_time():
+    features = torch.zeros(1, 8, 80)
+    features[0, 3, 40] = 1.0
+    assert torch.equal(other_throat(features, SILENT_CHANGE, torch.Generator()), features)
+    places = set()
+    for seed in range(8):
+        moved = other_throat(features, VoiceConfig(), torch.Generator().manual_seed(seed))
+        assert moved[0, [0, 1, 2, 4, 5, 6, 7]].abs().max() == 0
+        places.add(int(moved[0, 3].argmax()))
+    assert len(places) > 3 and all(28 < place < 60 for place in places)
+
+
+def test_motion_examples_are_differences_from_a_portrait(records, folder):
+    people = [records[:2], records[2:]]
+    differences, sources = motion_examples(people, folder)
+    assert differences.shape == (30 * len(records), 768)
+    first = read(latents_path(folder, records[0]))
+    torch.testing.assert_close(differences[:30] + sources[0], first.motion)
+    assert len(motion_examples(people, folder, clips_each=1)[1]) == 2
+
+
+def test_data_root_is_told_to_be_missing(monkeypatch, tmp_path):
+    monkeypatch.delenv("MIEN_DATA", raising=False)
+    with pytest.raises(UserError, match="MIEN_DATA"):
+        data_root(None)
+    monkeypatch.setenv("MIEN_DATA", str(tmp_path))
+    assert data_root(None) == tmp_path
+    with pytest.raises(UserError, match="nowhere"):
+        data_root(tmp_path / "nowhere")

@@ -1,0 +1,167 @@
+"""Files of weights describe themselves, survive being halved, and refuse what does not fit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mien.checkpoint import (
+    ANIMATOR,
+    SPEECH_TO_MOTION,
+    as_half,
+    fingerprint,
+    load_animator,
+    load_speech_to_motion,
+    read_weights,
+    save_animator,
+    save_weights,
+)
+from mien.errors import UserError
+from tests.portrait.tiny import TINY, pictures
+from tests.tiny_nets import TINY_SPEECH, save_tiny_pair, tiny_pair
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> tuple[Path, Path]:
+    return save_tiny_pair(tmp_path_factory.mktemp("pair"))
+
+
+def test_animator_comes_back_the_same(pair):
+    saved, _ = tiny_pair()
+    loaded = load_animator(pair[0])
+    assert loaded.config == saved.config == TINY
+    assert not loaded.training
+    torch.testing.assert_close(
+        loaded.encode_motion(pictures(2)), saved.encode_motion(pictures(2)), rtol=0, atol=0
+    )
+
+
+def test_speech_to_motion_comes_back_the_same(pair):
+    _, saved = tiny_pair()
+    loaded = load_speech_to_motion(pair[1], fingerprint(load_animator(pair[0]).state_dict()))
+    assert loaded.config == TINY_SPEECH
+    assert fingerprint(loaded.state_dict()) == fingerprint(saved.state_dict())
+    assert all(
+        torch.equal(a, b) for a, b in zip(loaded.parameters(), saved.parameters(), strict=True)
+    )
+
+
+def test_half_the_size_keeps_the_fingerprint(pair, tmp_path):
+    whole = read_weights(pair[0])
+    save_weights(tmp_path / "half.safetensors", as_half(whole))
+    half = read_weights(tmp_path / "half.safetensors", ANIMATOR)
+    assert half.fingerprint == whole.fingerprint
+    sizes = [p.stat().st_size for p in (pair[0], tmp_path / "half.safetensors")]
+    assert sizes[1] < 0.6 * sizes[0]
+    animator = load_animator(tmp_path / "half.safetensors")
+    assert {p.dtype for p in animator.parameters()} == {torch.float32}
+    assert fingerprint(animator.state_dict()) == whole.fingerprint
+
+
+def test_fingerprint_tells_weights_names_and_shapes_apart():
+    state = {"a": torch.arange(6.0), "b": torch.ones(2)}
+    prints = {
+        fingerprint(state),
+        fingerprint(state | {"a": torch.arange(6.0) + 0.01}),
+        fingerprint({"c": state["a"], "b": state["b"]}),
+        fingerprint(state | {"a": torch.arange(6.0).view(2, 3)}),
+    }
+    assert len(prints) == 4
+    assert fingerprint(dict(reversed(state.items()))) == fingerprint(state)
+    assert fingerprint(state | {"b": torch.ones(2) + 1e-5}) == fingerprint(state)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state, key: state.pop(key), "lacks the key {key}"),
+        (lambda state, key: state.update(spare=torch.ones(1)), "has the unknown key spare"),
+    ],
+)
+def test_removed_and_unknown_keys_are_named(pair, tmp_path, change, words: str):
+    weights = read_weights(pair[0])
+    state = dict(weights.state)
+    key = sorted(state)[0]
+    change(state, key)
+    path = tmp_path / "other.safetensors"
+    save_weights(path, replace(weights, state=state, fingerprint=fingerprint(state)))
+    with pytest.raises(UserError, match=words.format(key=key)):
+        load_animator(path)
+
+
+def test_shape_that_does_not_fit_is_named(pair, tmp_path):
+    weights = read_weights(pair[0])
+    name = sorted(weights.state)[0]
+    state = weights.state | {name: torch.ones(3, 3, 3)}
+    path = tmp_path / "shape.safetensors"
+    save_weights(path, replace(weights, state=state, fingerprint=fingerprint(state)))
+    with pytest.raises(UserError, match=rf"{name} as \(3, 3, 3\)"):
+        load_animator(path)
+
+
+def test_other_stage_1_is_refused_with_both_fingerprints(pair):
+    bound_to = read_weights(pair[1]).animator_fingerprint
+    with pytest.raises(UserError, match=f"{bound_to}.*0123456789abcdef"):
+        load_speech_to_motion(pair[1], "0123456789abcdef")
+
+
+def test_kinds_are_not_mistaken(pair):
+    with pytest.raises(UserError, match=f"holds a {ANIMATOR}, but a {SPEECH_TO_MOTION} is wanted"):
+        load_speech_to_motion(pair[0], "")
+
+
+def test_config_of_another_version_is_named(pair, tmp_path):
+    weights = read_weights(pair[0])
+    path = tmp_path / "old.safetensors"
+    save_weights(path, replace(weights, config=weights.config | {"regionz": 4}))
+    with pytest.raises(UserError, match="regionz"):
+        load_animator(path)
+
+
+def foreign(kind: str, path: Path, pair: tuple[Path, Path]) -> None:
+    good = pair[0].read_bytes()
+    if kind == "text":
+        path.write_text("these are no weights\n")
+    elif kind == "empty":
+        path.touch()
+    elif kind == "cut":
+        path.write_bytes(good[: len(good) // 2])
+    elif kind == "another project's checkpoint":
+        torch.save({"state_dict": {"a": torch.ones(2)}}, path)
+    elif kind == "a tensor":
+        torch.save(torch.ones(2), path)
+    elif kind == "pickled code":
+        torch.save({"kind": Path}, path)
+    elif kind == "flipped bits":
+        path.write_bytes(good[:-1000] + bytes(b ^ 0xFF for b in good[-1000:]))
+    elif kind == "folder":
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["text", "empty", "cut", "another project's checkpoint", "a tensor", "pickled code"]
+    + ["flipped bits", "folder", "missing"],
+)
+def test_damaged_and_foreign_files_are_named(pair, tmp_path, kind: str):
+    path = tmp_path / "file.ckpt"
+    foreign(kind, path, pair)
+    with pytest.raises(UserError, match=r"file\.ckpt"):
+        load_animator(path)
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(pair, tmp_path, monkeypatch):
+    path = tmp_path / "animator.safetensors"
+    save_animator(path, tiny_pair()[0])
+    before = path.read_bytes()
+
+    def full_disk(state, file, metadata):
+        Path(file).write_bytes(b"half of it")
+        raise OSError("no space left")
+
+    monkeypatch.setattr("mien.checkpoint.save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        save_animator(path, tiny_pair()[0])
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

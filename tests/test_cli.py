@@ -1,0 +1,122 @@
+"""The commands as a person types them: what they find, and how they say what is wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mien.cli import main
+from mien.data.drawn import write_clips
+
+SCRIPTS = Path(sys.executable).parent
+FIT = ["fit", "--config", "stage1.yaml", "--config", "tiny.yaml"]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    write_clips(folder, "train", people=2, clips=1, frames=20, size=64, seed=0)
+    write_clips(folder, "valid", people=1, clips=1, frames=20, size=64, seed=1)
+    return folder
+
+
+def test_lightning_script_trains_from_any_folder(clips: Path, tmp_path: Path):
+    """The literal command of the README, in a folder that holds no config."""
+    command = [SCRIPTS / "lightning", *FIT, "--data.root", clips, "--trainer.max_steps", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert torch.load(tmp_path / "runs/stage1/last.ckpt", weights_only=True)["global_step"] == 1
+
+
+def test_ctrl_c_lets_the_step_finish_and_can_be_gone_on_from(clips: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "mien", *FIT, "--data.root", str(clips)]
+    command += ["--trainer.max_steps", "100000", "--trainer.val_check_interval", "100000"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        events = tmp_path / "runs/stage1/lightning_logs/version_0"
+        deadline = time.monotonic() + 200
+        while not any(p.stat().st_size > 3000 for p in events.glob("events*")):
+            assert time.monotonic() < deadline and running.poll() is None
+            time.sleep(0.2)
+        os.kill(running.pid, signal.SIGTERM)
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert "Traceback" not in said
+    saved = torch.load(tmp_path / "runs/stage1/last.ckpt", weights_only=True)
+    assert f"stopped after step {saved['global_step']}; go on with --ckpt_path" in said
+    assert saved["global_step"] > 0
+
+
+def mistakes(clips: Path, folder: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """Arguments, and words that the sentence must hold."""
+    text = folder / "text.ckpt"
+    text.write_text("no checkpoint")
+    broken = folder / "broken.jsonl"
+    broken.write_text('{"path": 3}\n')
+    empty = folder / "empty.jsonl"
+    empty.touch()
+    root = ["--data.root", str(clips)]
+    return {
+        "no command": (["fid"], ["fid", "fit"]),
+        "no config": (["fit", "--config", "stage9.yaml"], ["stage9.yaml"]),
+        "overlay alone": (["fit", "--config", "tiny.yaml"], ["tiny.yaml"]),
+        "no data": (FIT, ["--data.root", "MIEN_DATA"]),
+        "no such folder": ([*FIT, "--data.root", "/nowhere"], ["/nowhere"]),
+        "no manifest": ([*FIT, *root, "--data.train", "none.jsonl"], ["none.jsonl"]),
+        "empty manifest": ([*FIT, *root, "--data.train", str(empty)], ["empty.jsonl"]),
+        "broken manifest": ([*FIT, *root, "--data.train", str(broken)], ["broken.jsonl:1"]),
+        "unknown option": ([*FIT, *root, "--data.batchsize", "3"], ["batchsize"]),
+        "unknown key": ([*FIT, *root, "--model.animator.regionz", "3"], ["regionz"]),
+        "wrong type": ([*FIT, *root, "--data.batch_size", "many"], ["batch_size", "many"]),
+        "numbers that do not fit": (
+            [*FIT, *root, "--model.animator.deviation_heads", "3"],
+            ["deviation_width 32", "deviation_heads 3"],
+        ),
+        "no checkpoint": ([*FIT, *root, "--ckpt_path", "none.ckpt"], ["none.ckpt"]),
+        "text checkpoint": ([*FIT, *root, f"--ckpt_path={text}"], ["text.ckpt"]),
+        "no first stage": (
+            ["fit", "--config", "stage2.yaml", "--config", "tiny.yaml", *root],
+            ["runs/stage1/last.ckpt"],
+        ),
+        "foreign weights": (
+            [*FIT, *root, "--model.initial_weights", str(text)],
+            ["text.ckpt", "not a checkpoint"],
+        ),
+    }
+
+
+@pytest.mark.parametrize("mistake", mistakes(Path(), Path("/tmp")))
+def test_mistakes_get_one_sentence_and_leave_nothing(
+    mistake: str, clips: Path, tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.delenv("MIEN_DATA", raising=False)
+    arguments, words = mistakes(clips, tmp_path)[mistake]
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    assert main(arguments) == 1
+    told = capsys.readouterr().err.splitlines()
+    sentence = next(line for line in told if line.startswith("error: "))
+    assert told[-1] == sentence
+    for word in words:
+        assert word in sentence
+    assert not list(here.iterdir())
+
+
+def test_data_root_may_come_from_the_environment(clips: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("MIEN_DATA", str(clips))
+    steps = ["--trainer.max_steps", "1", "--trainer.default_root_dir", str(tmp_path)]
+    assert main([*FIT, *steps]) == 0
+
+
+def test_help_names_the_commands(capsys):
+    assert main([]) == main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("infer", "fit", "validate", "--data.root"))

@@ -1,0 +1,210 @@
+"""Both real configs, made tiny, on drawn clips: fit, resume, validate, all the way to a film."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from mien.checkpoint import (
+    ANIMATOR,
+    as_half,
+    fingerprint,
+    load_animator,
+    load_speech_to_motion,
+    read_weights,
+    save_weights,
+)
+from mien.cli import main
+from mien.data.drawn import write_clips
+from mien.errors import UserError
+from mien.media import probe_video, read_video
+from mien.pipeline import animate
+from tests.tiny_nets import voice, write_wav
+
+# With a discriminator that begins in the middle: two optimisers, one without state at first.
+STAGE1 = [
+    *("--config", "stage1.yaml", "--config", "tiny.yaml"),
+    *("--model.loss.adversarial", "0.1", "--model.loss.adversarial_start", "5"),
+]
+STAGE2 = ["--config", "stage2.yaml", "--config", "tiny.yaml"]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    write_clips(folder, "train", people=3, clips=2, frames=30, size=64, seed=0)
+    write_clips(folder, "valid", people=2, clips=1, frames=30, size=64, seed=1)
+    return folder
+
+
+Fit = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def fit(clips: Path, tmp_path_factory) -> Fit:
+    """Train into a folder and return what its last.ckpt holds."""
+    cache = tmp_path_factory.mktemp("motion")
+
+    def run(folder: Path, config: list[str], *more: str) -> dict[str, Any]:
+        if "stage2.yaml" in config:
+            more = (*more, "--data.cache", str(cache))
+        common = ["--data.root", str(clips), "--trainer.default_root_dir", str(folder)]
+        quiet = ["--trainer.enable_progress_bar", "false"]
+        assert main(["fit", *config, *common, *quiet, *more]) == 0
+        return torch.load(folder / "last.ckpt", weights_only=True)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def stage1(fit: Fit, tmp_path_factory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("stage1")
+    return SimpleNamespace(folder=folder, saved=fit(folder, STAGE1), path=folder / "last.ckpt")
+
+
+@pytest.fixture(scope="module")
+def stage2(fit: Fit, stage1: SimpleNamespace, tmp_path_factory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("stage2")
+    saved = fit(folder, STAGE2, "--data.animator", str(stage1.path))
+    return SimpleNamespace(folder=folder, saved=saved, path=folder / "last.ckpt")
+
+
+def differences(a: Any, b: Any, place: str = "") -> list[str]:
+    """Where two nests of dictionaries, lists, tensors and numbers differ in any bit."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        names = sorted(a.keys() | b.keys(), key=str)
+        return [d for n in names for d in differences(a.get(n), b.get(n), f"{place}.{n}")]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return differences(dict(enumerate(a)), dict(enumerate(b)), place)
+    equal = torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    return [] if equal else [place]
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_ten_and_ten_steps_equal_twenty(
+    stage: str, request, fit: Fit, stage1: SimpleNamespace, tmp_path: Path
+):
+    straight = request.getfixturevalue(stage).saved
+    if stage == "stage1":
+        config, more = STAGE1, ()
+    else:
+        config, more = STAGE2, ("--data.animator", str(stage1.path))
+    half = fit(tmp_path, config, *more, "--trainer.max_steps", "10")
+    assert half["global_step"] == 10
+    resumed = fit(tmp_path, config, *more, "--ckpt_path", str(tmp_path / "last.ckpt"))
+
+    for part in ("state_dict", "current_model_state", "optimizer_states", "averaging_state"):
+        assert straight[part], part
+        assert not differences(straight[part], resumed[part]), part
+    assert differences(half["state_dict"], resumed["state_dict"])
+    assert straight["fingerprint"] == resumed["fingerprint"] != half["fingerprint"]
+
+
+def test_stop_between_saves_loses_nothing(fit: Fit, stage1: SimpleNamespace, tmp_path: Path):
+    """A run that ends where neither saving nor validation is due resumes as exactly."""
+    fit(tmp_path, STAGE1, "--trainer.max_steps", "7")
+    resumed = fit(tmp_path, STAGE1, "--ckpt_path", str(tmp_path / "last.ckpt"))
+    assert not differences(stage1.saved["current_model_state"], resumed["current_model_state"])
+
+
+def test_step_counter_equals_batches(stage1: SimpleNamespace):
+    saved = stage1.saved
+    batches = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["processed"]
+    assert saved["global_step"] == batches == 20
+    animator, discriminator = saved["optimizer_states"]
+    assert {float(s["step"]) for s in animator["state"].values()} == {20.0}
+    assert {float(s["step"]) for s in discriminator["state"].values()} == {15.0}
+
+
+def test_averaged_weights_are_the_ones_that_are_loaded(stage1: SimpleNamespace):
+    animator = load_animator(stage1.path)
+    state = animator.state_dict()
+    for name, value in state.items():
+        assert torch.equal(value, stage1.saved["state_dict"][f"animator.{name}"])
+    now = stage1.saved["current_model_state"]
+    assert any(not torch.equal(value, now[f"animator.{name}"]) for name, value in state.items())
+
+
+def test_run_leaves_strips_and_a_config(stage1: SimpleNamespace):
+    assert len(list(stage1.folder.glob("previews/*.png"))) == 2
+    assert len(list(stage1.folder.glob("lightning_logs/*/config.yaml"))) == 1
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_checkpoints_are_judged_by_the_same_config(
+    command: str, stage: str, request, clips: Path, stage1: SimpleNamespace, tmp_path, capsys
+):
+    run = request.getfixturevalue(stage)
+    arguments = [
+        command,
+        *(STAGE1 if stage == "stage1" else STAGE2),
+        *("--data.root", str(clips), "--trainer.default_root_dir", str(tmp_path)),
+        *("--ckpt_path", str(run.path), "--trainer.enable_progress_bar", "false"),
+    ]
+    if stage == "stage2":
+        arguments += ["--data.animator", str(stage1.path), "--data.cache", str(tmp_path)]
+    assert main(arguments) == 0
+    wanted = {"validate": "val/", "test": "test/", "predict": ""}[command]
+    score = "psnr_copy" if stage == "stage1" else "loss_other_speech"
+    assert command == "predict" or f"{wanted}{score}" in capsys.readouterr().out
+
+
+def test_larger_pictures_start_from_smaller(fit: Fit, stage1: SimpleNamespace, tmp_path: Path):
+    saved = fit(
+        tmp_path,
+        STAGE1,
+        *("--model.animator.image_size", "96", "--trainer.max_steps", "1"),
+        *("--model.initial_weights", str(stage1.path), "--model.optimizer.learning_rate", "0"),
+    )
+    assert saved["config"]["image_size"] == 96
+    name = next(n for n in saved["state_dict"] if n.startswith("animator.") and "weight" in n)
+    assert torch.equal(saved["state_dict"][name], stage1.saved["state_dict"][name])
+
+
+def test_other_numbers_cannot_continue_a_run(
+    stage1: SimpleNamespace, clips: Path, tmp_path, capsys
+):
+    arguments = ["fit", *STAGE1, "--data.root", str(clips), "--ckpt_path", str(stage1.path)]
+    arguments += ["--trainer.default_root_dir", str(tmp_path), "--trainer.max_steps", "30"]
+    assert main([*arguments, "--model.animator.max_displacement", "0.4"]) == 1
+    told = "error: the checkpoint has max_displacement 0.5, the config says 0.4"
+    assert told in capsys.readouterr().err
+
+
+def test_other_animator_is_refused(
+    stage1: SimpleNamespace, stage2: SimpleNamespace, clips: Path, tmp_path: Path, capsys
+):
+    weights = read_weights(stage1.path, ANIMATOR)
+    state = {name: value + 1 for name, value in weights.state.items()}
+    other = tmp_path / "other.safetensors"
+    changed = type(weights)(weights.kind, weights.config, state, fingerprint(state))
+    save_weights(other, changed)
+    with pytest.raises(UserError, match=f"{weights.fingerprint}.*{changed.fingerprint}"):
+        load_speech_to_motion(stage2.path, changed.fingerprint)
+
+    arguments = ["fit", *STAGE2, "--data.root", str(clips), "--data.animator", str(other)]
+    arguments += ["--data.cache", str(tmp_path / "motion"), "--ckpt_path", str(stage2.path)]
+    assert main([*arguments, "--trainer.default_root_dir", str(tmp_path)]) == 1
+    assert changed.fingerprint in capsys.readouterr().err
+
+
+def test_trained_pair_makes_a_film(
+    stage1: SimpleNamespace, stage2: SimpleNamespace, clips: Path, tmp_path
+):
+    shipped = tmp_path / "animator.safetensors"
+    save_weights(shipped, as_half(read_weights(stage1.path)))
+    animator = load_animator(shipped)
+    speech = load_speech_to_motion(stage2.path, fingerprint(animator.state_dict()))
+
+    frame = read_video(clips / "valid" / "valid-0-0.mp4")[0]
+    portrait, film = tmp_path / "portrait.png", tmp_path / "film.mp4"
+    Image.fromarray(frame).save(portrait)
+    audio = write_wav(tmp_path / "voice.wav", voice(1.2))
+    animate(audio, portrait, film, animator=animator, speech=speech, box=(10.0, 10.0, 54.0, 54.0))
+    info = probe_video(film)
+    assert (info.fps, info.width, len(read_video(film))) == (25.0, 64, 30)
