@@ -82,8 +82,7 @@ def test_seam_ratio_finds_a_jump_where_it_is():
 def test_a_mouth_that_follows_the_voice_scores_above_the_reversed_voice():
     torch.manual_seed(0)
     loudness = torch.rand(100).repeat_interleave(4) * 0.1 + 1e-3
-    level = 20 * loudness.log10()
-    score = lip_sync(level - level.min() + torch.randn(400), loudness)
+    score = lip_sync(3 * loudness + 0.03 * torch.randn(400), loudness)
     assert score.correlation > 0.8
     assert abs(score.reversed) < 0.3
     assert score.lag == 0
@@ -92,7 +91,7 @@ def test_a_mouth_that_follows_the_voice_scores_above_the_reversed_voice():
 def test_a_late_mouth_is_told_by_its_lag():
     torch.manual_seed(0)
     loudness = torch.rand(300) * 0.1 + 1e-3
-    score = lip_sync(torch.roll(20 * loudness.log10(), 5), loudness)
+    score = lip_sync(torch.roll(loudness, 5), loudness)
     assert score.lag == 5
     assert score.at_lag > 0.9 > score.correlation
 

@@ -44,13 +44,13 @@ class Reenactment:
 
     @property
     def gain(self) -> float:
-        """dB above copying the source; the mission's bound is 1.5."""
+        """dB above copying the source."""
         return self.psnr - self.copy_psnr
 
     @property
     def mouth_share(self) -> float:
-        """Mouth error as a share of copying's; the mission's bound is 0.8."""
-        return self.mouth / self.copy_mouth
+        """Mouth error as a share of copying's; below 1 is better than copying."""
+        return self.mouth / self.copy_mouth if self.copy_mouth else float("nan")
 
 
 @torch.inference_mode()

@@ -34,6 +34,7 @@ from mien.portrait.streaming import render_stream
 from mien.report import Report, Stopwatch, back_ends, machine
 
 Picture = UInt8[np.ndarray, "h w 3"]
+PARTS = "audio", "portrait", "motion", "render", "encode"  # of the work, as reports name them
 Progress = Callable[[int, int], None]
 
 
@@ -69,7 +70,7 @@ def animate(
     if animator is None or speech is None:
         animator, speech = load_models()
     device = next(animator.parameters()).device
-    watch = Stopwatch()
+    watch = Stopwatch(dict.fromkeys(PARTS, 0.0))
 
     with watch.measure("audio"):
         waveform = load_sound(audio)
