@@ -57,10 +57,8 @@ def build(folder: Path, output: Path, licences: list[str] | None) -> None:
     if not output.parent.is_dir():
         raise UserError(f"the folder {output.parent} does not exist: make it first")
     mesh = FaceMesh()
-    records = [
-        look_at(folder, path, identity, licence, mesh)
-        for path, identity, licence in tqdm(clips, desc="clips", unit="clip")
-    ]
+    with tqdm(clips, desc="clips", unit="clip") as bar:
+        records = [look_at(folder, *clip, mesh) for clip in bar]
     write_manifest(output, records)
     faceless = [record.path for record in records if record.mouth is None]
     people = len({record.identity for record in records})

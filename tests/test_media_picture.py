@@ -1,0 +1,180 @@
+"""Whatever a picture came in, it is seen as meant; what is no picture is said in a sentence."""
+
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mien.errors import UserError
+from mien.media import load_picture, save_strip
+
+RED, GREEN = (200, 40, 30), (20, 150, 60)
+
+
+def flag() -> Image.Image:
+    """Red left, green right; 40 wide, 24 high."""
+    pixels = np.empty((24, 40, 3), np.uint8)
+    pixels[:, :20], pixels[:, 20:] = RED, GREEN
+    return Image.fromarray(pixels)
+
+
+def expect_flag(picture: np.ndarray, tolerance: int = 6) -> None:
+    assert picture.shape == (24, 40, 3) and picture.dtype == np.uint8
+    assert np.abs(picture[12, 5].astype(int) - RED).max() <= tolerance
+    assert np.abs(picture[12, 35].astype(int) - GREEN).max() <= tolerance
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tiff", "a.gif", "a.webp", "a.jpg", "a.ppm"])
+def test_any_format_is_the_same_picture(tmp_path, name: str):
+    flag().save(tmp_path / name)
+    expect_flag(load_picture(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["it's two words.png", '"quoted".png', "zoë 画.png"])
+def test_any_name_is_a_name(tmp_path, name: str):
+    flag().save(tmp_path / name)
+    expect_flag(load_picture(tmp_path / name))
+
+
+def test_palette_and_cmyk_are_the_same_picture(tmp_path):
+    flag().convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "a.png")
+    expect_flag(load_picture(tmp_path / "a.png"))
+    flag().convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    expect_flag(load_picture(tmp_path / "a.jpg"))
+    flag().convert("CMYK").save(tmp_path / "a.tiff")
+    expect_flag(load_picture(tmp_path / "a.tiff"))
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA"])
+def test_grey_is_grey(tmp_path, mode: str):
+    Image.new("L", (8, 8), 255).convert(mode).save(tmp_path / "a.png")
+    assert (load_picture(tmp_path / "a.png") == 255).all()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tiff"])
+def test_sixteen_bits_keep_their_brightness(tmp_path, name: str):
+    grey = np.full((8, 8), 0x8000, np.uint16)
+    Image.fromarray(grey).save(tmp_path / name)
+    assert (load_picture(tmp_path / name) == 128).all()
+
+
+def test_float_keeps_its_brightness(tmp_path):
+    Image.fromarray(np.array([[0.0, 0.5, 1.0]], np.float32)).save(tmp_path / "a.tiff")
+    assert load_picture(tmp_path / "a.tiff")[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_what_is_transparent_shows_white(tmp_path):
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    clear.putpixel((0, 0), (0, 0, 0, 128))
+    clear.save(tmp_path / "a.png")
+    picture = load_picture(tmp_path / "a.png")
+    assert picture[4, 4].tolist() == [255, 255, 255] and picture[0, 0].tolist() == [127, 127, 127]
+    one = Image.new("P", (8, 8), 1)
+    one.putpalette([0, 0, 0, 255, 0, 0])
+    one.save(tmp_path / "p.png", transparency=1)
+    assert load_picture(tmp_path / "p.png")[4, 4].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_way_to_hold_a_camera_ends_upright(tmp_path, orientation: int):
+    undone = {  # what the camera did to the picture, for which the tag is the cure
+        1: flag(),
+        2: flag().transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        3: flag().transpose(Image.Transpose.ROTATE_180),
+        4: flag().transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        5: flag().transpose(Image.Transpose.TRANSPOSE),
+        6: flag().transpose(Image.Transpose.ROTATE_90),
+        7: flag().transpose(Image.Transpose.TRANSVERSE),
+        8: flag().transpose(Image.Transpose.ROTATE_270),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    undone.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    expect_flag(load_picture(tmp_path / "a.jpg"))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "L"])
+def test_a_large_picture_becomes_moderate_and_keeps_its_shape(tmp_path, mode: str):
+    flag().resize((4000, 2400)).convert(mode).save(tmp_path / "a.png")
+    assert load_picture(tmp_path / "a.png").shape == (1229, 2048, 3)
+
+
+def test_fifty_megapixels_take_bounded_memory(tmp_path):
+    Image.new("RGB", (8660, 5774), 128).save(tmp_path / "a.jpg")
+    code = (
+        "import resource, sys; from pathlib import Path; from mien.media import load_picture;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024;"
+        "before = peak(); shape = load_picture(Path(sys.argv[1])).shape;"
+        "print(shape == (1365, 2048, 3), peak() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.jpg")], capture_output=True, text=True
+    )
+    right, megabytes = done.stdout.split()
+    assert right == "True" and int(megabytes) < 120  # decoded whole it would take 150
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "complaint"),
+    [(16_000, 10_000, "160 megapixels, more than 150"), (60_000, 50_000, "too many pixels")],
+)
+def test_too_many_pixels_are_refused_before_they_are_decoded(
+    tmp_path, width: int, height: int, complaint: str
+):
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    data = b"IDAT" + zlib.compress(b"")
+    chunk += struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+    with pytest.raises(UserError, match=complaint):
+        load_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tiff", "a.gif"])
+def test_half_a_picture_is_damaged(tmp_path, name: str):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=f"{name} is (damaged|no picture)"):
+        load_picture(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "is empty"),
+        (b"not a picture\n" * 9, "no picture"),
+        (b"\x89PNG\r\n\x1a\n", "no picture"),
+    ],
+)
+def test_what_is_no_picture_is_said(tmp_path, content: bytes, complaint: str):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(UserError, match=complaint):
+        load_picture(tmp_path / "a.png")
+
+
+def test_no_file_and_a_folder_are_said(tmp_path):
+    with pytest.raises(UserError, match=r"no file .*none\.png"):
+        load_picture(tmp_path / "none.png")
+    with pytest.raises(UserError, match="is a folder"):
+        load_picture(tmp_path)
+    with pytest.raises(UserError, match="cannot be opened"):
+        load_picture(Path("x" * 500 + ".png"))
+
+
+def test_a_strip_lays_frames_side_by_side(tmp_path):
+    frames = torch.full((3, 3, 4, 6), -1.0)
+    frames[1], frames[2, 0] = 0.0, 1.0
+    save_strip(tmp_path / "a.png", frames)
+    strip = load_picture(tmp_path / "a.png")
+    assert strip.shape == (4, 18, 3)
+    assert strip[0, [0, 6, 12]].tolist() == [[0, 0, 0], [128, 128, 128], [255, 0, 0]]
+    save_strip(tmp_path / "b.png", frames[2])
+    assert load_picture(tmp_path / "b.png").shape == (4, 6, 3)
