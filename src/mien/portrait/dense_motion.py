@@ -14,7 +14,6 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.nn.conv import group_norm
 from mien.portrait.deviation import GRID, TOKEN_DIM, repeat_frames
 from mien.portrait.region_attention import RegionAttention, equal_shares
 from mien.types import Appearance, MotionField
@@ -25,6 +24,7 @@ class DeviationDecoder(nn.Module):
 
     Taken as the figure's Motion Appearance Decoder: F_A modulates every level (FiLM), F_id joins at
     the last one, so that a move can settle on this face's own mouth and eyes.
+    No normalisation: it would take the size of the deviations away, which is how far to move.
     """
 
     def __init__(
@@ -41,7 +41,6 @@ class DeviationDecoder(nn.Module):
         self.lift = nn.ModuleList(
             nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.norms = nn.ModuleList(group_norm(width) for width in channels)
         self.films = nn.ModuleList(
             nn.Linear(appearance_dim, 2 * width) if appearance_dim else nn.Identity()
             for width in channels
@@ -61,10 +60,10 @@ class DeviationDecoder(nn.Module):
     ) -> Float[Tensor, "b r z h w 2"]:
         """Raw displacement, before the still state is taken off and the bound is applied."""
         x = rearrange(deviations, "b r k y x -> b (r k) y x")
-        for i, (conv, norm, film) in enumerate(zip(self.lift, self.norms, self.films, strict=True)):
+        for i, (conv, film) in enumerate(zip(self.lift, self.films, strict=True)):
             if i:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = norm(conv(x))
+            x = conv(x)
             if self.uses_appearance:
                 scale, shift = film(vector)[:, :, None, None].chunk(2, dim=1)
                 x = x * (1 + scale) + shift

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.errors import UserError
+from mien.ops.warp import identity_grid
 from mien.portrait.appearance import fit_to
 
 MOTION_DIM = 768
@@ -34,27 +35,34 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """Stem of stride 4, then stages that halve the size; returns the last map."""
+    """Stem of stride 4, then stages that halve the size; returns the last map.
+
+    Every change of size also reads two channels of coordinates: what is pooled afterwards would
+    otherwise know that a head moved, but hardly where to.
+    """
 
     def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.Conv2d(3, channels[0], 4, stride=4),
-            nn.GroupNorm(1, channels[0]),
-        ]
-        for i, (width, count) in enumerate(zip(channels, blocks, strict=True)):
-            if i:
-                layers += [
-                    nn.GroupNorm(1, channels[i - 1]),
-                    nn.Conv2d(channels[i - 1], width, 2, stride=2),
-                ]
-            layers += [ConvNeXtBlock(width) for _ in range(count)]
-        self.layers = nn.Sequential(*layers)
+        widths = (3, *channels)
+        self.shrink = nn.ModuleList(
+            nn.Conv2d(a + 2, b, 2 if i else 4, stride=2 if i else 4)
+            for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(1, width) for width in channels)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(ConvNeXtBlock(width) for _ in range(count)))
+            for width, count in zip(channels, blocks, strict=True)
+        )
         self.num_features = channels[-1]
 
     def forward(self, picture: Float[Tensor, "b 3 h1 w1"]) -> Float[Tensor, "b c h2 w2"]:
         """Look at a picture."""
-        return self.layers(picture)
+        x = picture
+        for shrink, norm, stage in zip(self.shrink, self.norms, self.stages, strict=True):
+            places = identity_grid(x.shape[2], x.shape[3], like=x).permute(2, 0, 1)
+            x = torch.cat((x, places.expand(len(x), -1, -1, -1)), dim=1)
+            x = stage(norm(shrink(x)))
+        return x
 
 
 class MotionEncoder(nn.Module):
@@ -81,8 +89,8 @@ class MotionEncoder(nn.Module):
         self.norm = nn.LayerNorm(MOTION_DIM, elementwise_affine=False)
 
     def forward(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b m"]:
-        """What the face is doing, not where nor whose it is."""
-        features = self.body(fit_to(picture, self.size))
+        """What the face is doing; colours and lighting are taken out before anything looks."""
+        features = self.body(_standard_grey(fit_to(picture, self.size)))
         return self.norm(self.head(features.mean(dim=(2, 3))))
 
     def load_pretrained(self) -> None:
@@ -92,6 +100,13 @@ class MotionEncoder(nn.Module):
         if self.backbone:
             trained = timm_backbone(self.backbone, True)
             self.body.load_state_dict(trained.state_dict())
+
+
+def _standard_grey(picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Luminance with mean 0 and deviation 1: motion has no colour, and people are known by theirs."""
+    weights = picture.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
+    grey = (picture * weights).sum(dim=1, keepdim=True)
+    return torch.nn.functional.layer_norm(grey, grey.shape[1:]).expand(-1, 3, -1, -1)
 
 
 def timm_backbone(name: str, pretrained: bool) -> nn.Module:
