@@ -72,9 +72,9 @@ class FaceMesh:
         return []
 
     def all_faces(self, picture: Picture) -> list[Face]:
-        """All faces, also small and faint ones, largest first: a hundred looks, for portraits.
+        """All faces, also small ones and, failing these, faint ones, largest first: for portraits.
 
-        The detector sees faces in gravel when it is asked to look that closely; what it finds
+        A hundred looks. That closely, the detector sees faces in gravel too; what it finds
         counts if the mesh agrees.
         """
         width, height = picture.shape[1], picture.shape[0]
@@ -86,11 +86,16 @@ class FaceMesh:
             for look in (*_whole(width, height), *closer)
             for face in self._detect(picture, look, MAYBE)
         ]
-        kept = [face for face in found if self._agrees(picture, face)]
-        return sorted(drop_doubles(kept), key=_size, reverse=True)
+        faint = [face for face in found if face.score < SURE]
+        for some in ([face for face in found if face.score >= SURE], faint):
+            if kept := [face for face in some if self._agrees(picture, face)]:
+                return sorted(drop_doubles(kept), key=_size, reverse=True)
+        return []
 
     def _agrees(self, picture: Picture, face: Face) -> bool:
-        return self.landmarks(picture, face)[1] > FACE_PRESENT
+        """Does the mesh see a face, and there? Beside a face its second look slides onto it."""
+        points, present = self.landmarks(picture, face)
+        return present > FACE_PRESENT and overlap(face.box, box_around(points)) > SAME_FACE
 
     def landmarks(self, picture: Picture, face: Face) -> tuple[Landmarks, float]:
         """The points (x, y and depth in pixels, nearer is negative) and the probability of a face.
