@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from mien.ops.selective_scan import _cuda_kernel
+
 Item = TypeVar("Item")
 
 
@@ -69,7 +71,9 @@ def machine() -> str:
 
 def back_ends() -> str:
     """Which software did the work."""
-    return f"torch {torch.__version__}, {torch.get_num_threads()} threads, selective scan: torch"
+    on_gpu = torch.cuda.is_available()
+    scan = "mamba-ssm" if on_gpu and _cuda_kernel() is not None else "torch"
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads, selective scan: {scan}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""The demo and the speed tool on tiny nets; the demo on the shipped weights where there are any."""
+
+import json
+
+import av
+import pytest
+
+from mien import demo, pipeline
+from tests.test_evaluation import load_tool
+from tests.tiny_nets import save_tiny_pair
+
+
+@pytest.fixture
+def tiny_weights(tmp_path, monkeypatch):
+    """A working directory, and the tiny pair in place of the weights that ship."""
+    monkeypatch.chdir(tmp_path)
+    paths = save_tiny_pair(tmp_path)
+    monkeypatch.setattr(pipeline, "default_weights", lambda: paths)
+    return paths
+
+
+def seconds_of(path, kind: str) -> float:
+    with av.open(str(path)) as container:
+        stream = next(stream for stream in container.streams if stream.type == kind)
+        return float(stream.duration * stream.time_base)
+
+
+def test_the_astronaut_speaks_the_sentence(tiny_weights, tmp_path, capsys):
+    assert demo.main([]) == 0
+    made = tmp_path / "demo.mp4"
+    told = capsys.readouterr().out
+    for part in (str(made), "length", "per second of video", "machine", "back ends"):
+        assert part in told
+    assert abs(seconds_of(made, "video") - seconds_of(made, "audio")) <= 1 / 25
+    assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["demo.mp4"]
+
+
+def test_the_demo_replaces_its_own_earlier_result(tiny_weights, tmp_path):
+    (tmp_path / "demo.mp4").write_bytes(b"earlier")
+    assert demo.main([]) == 0
+    assert seconds_of(tmp_path / "demo.mp4", "video") > 1
+
+
+def test_the_demo_takes_no_arguments(tiny_weights, capsys):
+    assert demo.main(["--fast"]) == 1
+    assert capsys.readouterr().err.startswith("error: the demo takes no arguments")
+
+
+def test_the_speed_tool_measures_both_nets_and_the_whole(tiny_weights, tmp_path, capsys):
+    kept = tmp_path / "speed.json"
+    assert load_tool("benchmark").main(["--threads", "1", "--json", str(kept)]) == 0
+    figures = json.loads(kept.read_text())
+    assert figures["render, GFLOP a frame"] > 0
+    assert figures["motion, GFLOP a frame"] > 0
+    assert figures["end to end, frames a second"] < figures["render only, frames a second"]
+    assert "render only, frames a second" in capsys.readouterr().out
+
+
+def test_the_shipped_demo_is_as_long_as_its_sentence(shipped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert demo.main([]) == 0
+    video = seconds_of(tmp_path / "demo.mp4", "video")
+    assert abs(video - seconds_of(tmp_path / "demo.mp4", "audio")) <= 1 / 25
