@@ -3,7 +3,9 @@
 from dataclasses import fields, is_dataclass
 
 import pytest
+import torch
 from omegaconf import OmegaConf
+from torch.utils.flop_counter import FlopCounterMode
 
 from mien.config import restore
 from mien.data.augment import AugmentConfig
@@ -12,7 +14,7 @@ from mien.errors import UserError
 from mien.motion.objective import SpeechObjectiveConfig
 from mien.motion.speech_to_motion import SpeechToMotionConfig
 from mien.overlays import FOLDER, find_config, join_configs
-from mien.portrait.animator import AnimatorConfig
+from mien.portrait.animator import Animator, AnimatorConfig
 from mien.training.discriminator import DiscriminatorConfig
 from mien.training.losses import LossConfig
 from mien.training.optimization import OptimizerConfig
@@ -113,3 +115,35 @@ def test_broken_config_is_named(tmp_path, text: str):
     broken.write_text(text)
     with pytest.raises(UserError, match=r"broken\.yaml"):
         join_configs([str(broken)])
+
+
+def test_file_is_laid_over_the_one_it_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text in (
+        ("one", "trainer: {max_steps: 1, devices: 7}"),
+        ("two", "over: one.yaml\ntrainer: {max_steps: 2}"),
+        ("three", "over: two.yaml\nstage1: {trainer: {max_epochs: 3}}"),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    trainer = joined("stage1.yaml", "three.yaml").trainer
+    assert (trainer.max_steps, trainer.devices, trainer.max_epochs) == (2, 7, 3)
+
+
+# GFLOP a generated frame that each preset may take (1 MAC = 2 FLOP): the renderer's share.
+BUDGETS = {"tiny": 0.2, "small": 4.0, "base": 60.0, "base512": 120.0, "paper": 1150.0}
+
+
+@pytest.mark.parametrize("preset", BUDGETS)
+def test_presets_keep_their_budget(preset: str):
+    section = OmegaConf.select(joined("stage1.yaml", f"{preset}.yaml"), "model.init_args.animator")
+    config = restore(AnimatorConfig, OmegaConf.to_container(section))
+    with torch.device("meta"):
+        animator = Animator(config).eval()
+        source = torch.zeros(1, 3, config.image_size, config.image_size)
+    with torch.no_grad():
+        appearance, motion = animator.encode_appearance(source), animator.encode_motion(source)
+        with FlopCounterMode(display=False) as counter:
+            animator.draw(appearance, motion, motion[:, None].expand(-1, 8, -1))
+    gflop = counter.get_total_flops() / 8 / 1e9
+    assert gflop <= BUDGETS[preset]
+    assert config.image_size == {"tiny": 64, "base512": 512}.get(preset, 256)

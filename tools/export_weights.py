@@ -13,7 +13,7 @@ from mien.errors import UserError
 
 def main() -> int:
     """Read the command line, write the file; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkpoint", type=Path, help="a .ckpt of either stage")
     parser.add_argument("output", type=Path, help="the .safetensors to write")
     given = parser.parse_args()

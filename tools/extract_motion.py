@@ -17,7 +17,7 @@ from mien.errors import UserError
 
 def main() -> int:
     """Read the command line, write what is missing; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("animator", type=Path, help="stage-1 weights, .ckpt or .safetensors")
     parser.add_argument("root", type=Path, help="folder of clips")
     parser.add_argument("manifest", type=Path, help="manifest, here or in the folder of clips")

@@ -14,7 +14,7 @@ from mien.errors import UserError
 
 def main() -> int:
     """Read the command line, write the clips; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="where the clips and their manifests go")
     parser.add_argument("--people", type=int, default=4, help="drawn people to learn from")
     parser.add_argument("--valid-people", type=int, default=2, help="other people to judge on")

@@ -2,7 +2,8 @@
 
 `--config stage1.yaml --config tiny.yaml` lays the second file over the first. An overlay that is
 meant for both stages holds what they share at the top and, below `stage1:` and `stage2:`, what is
-for one of them; the other section is dropped. `model.class_path` tells which stage is at hand.
+for one of them; the other section is dropped. `model.class_path` tells which stage is at hand. A
+file that says `over: base.yaml` is laid over that file, wherever it is used.
 """
 
 from pathlib import Path
@@ -50,24 +51,31 @@ def read_config(path: Path) -> DictConfig:
     return config
 
 
+def read_stack(name: str) -> list[tuple[str, DictConfig]]:
+    """A file, behind the files that it says it is laid over."""
+    config = read_config(find_config(name))
+    under = config.pop("over", None)
+    return [*(read_stack(under) if under else []), (name, config)]
+
+
 def join_configs(names: list[str]) -> str:
     """All files of a command line as one YAML text, later files over earlier ones.
 
     Raises:
         UserError: a file is missing or broken, or an overlay stands alone.
     """
-    configs = [read_config(find_config(name)) for name in names]
-    joined = cast(DictConfig, OmegaConf.merge(*configs))
+    stack = [layer for name in names for layer in read_stack(name)]
+    joined = cast(DictConfig, OmegaConf.merge(*(config for _, config in stack)))
     stage = SECTIONS.get(str(OmegaConf.select(joined, "model.class_path")))
 
-    chosen: list[DictConfig] = []
-    for name, config in zip(names, configs, strict=True):
+    layers: list[DictConfig] = []
+    for name, config in stack:
         sections = {section: config.pop(section, None) for section in SECTIONS.values()}
-        if any(sections.values()) and stage is None:
+        if stage is None and any(sections.values()):
             raise UserError(
                 f"{name} is an overlay: put --config stage1.yaml or stage2.yaml before it"
             )
-        chosen.append(config)
+        layers.append(config)
         if stage is not None and sections[stage] is not None:
-            chosen.append(sections[stage])
-    return OmegaConf.to_yaml(OmegaConf.merge(*chosen))
+            layers.append(sections[stage])
+    return OmegaConf.to_yaml(OmegaConf.merge(*layers))

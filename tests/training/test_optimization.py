@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from mien.errors import UserError
 from mien.nn.mamba import MambaBlock
 from mien.training.optimization import (
     OptimizerConfig,
     decay_groups,
     rate_at,
+    refuse_float16,
     set_rate,
     tame_gradients,
 )
@@ -75,3 +77,10 @@ def test_scan_parameters_and_vectors_do_not_decay():
     assert "in_proj.weight" in {names[id(parameter)] for parameter in decayed["params"]}
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     assert len(names) == len(decayed["params"]) + len(free["params"])
+
+
+def test_float16_is_refused():
+    for precision in ("32-true", "bf16-mixed", "64-true"):
+        refuse_float16(precision)
+    with pytest.raises(UserError, match="16-mixed"):
+        refuse_float16("16-mixed")

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mien.errors import UserError
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -55,6 +57,16 @@ def tame_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Float[Te
         for parameter in parameters:
             parameter.grad = None
     return norm
+
+
+def refuse_float16(precision: str) -> None:
+    """Float16 needs its gradients scaled before they are clipped, which these stages do not do.
+
+    Raises:
+        UserError: the precision is 16-mixed or 16-true.
+    """
+    if precision.startswith("16"):
+        raise UserError(f"trainer.precision {precision} is too narrow here: use bf16-mixed or 32")
 
 
 def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

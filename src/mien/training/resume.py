@@ -46,7 +46,7 @@ class ResumePoint(Checkpoint):
             step % trainer.val_check_batch == 0
         )
         if due or before_validation or self._asked_to_stop:
-            trainer.save_checkpoint(self.path(trainer))
+            trainer.save_checkpoint(self.path(trainer), weights_only=False)
         self._stop_if_asked(trainer)
 
     def on_validation_batch_end(

@@ -24,7 +24,13 @@ from mien.training.discriminator import (
     feature_matching_loss,
 )
 from mien.training.losses import LossConfig, field_loss, pixel_loss, threshold_mask_loss
-from mien.training.optimization import OptimizerConfig, rate_at, set_rate, tame_gradients
+from mien.training.optimization import (
+    OptimizerConfig,
+    rate_at,
+    refuse_float16,
+    set_rate,
+    tame_gradients,
+)
 from mien.training.perceptual import PerceptualLoss
 from mien.types import FramePair
 
@@ -86,6 +92,7 @@ class ReconstructionStage(LightningModule):
 
     def on_fit_start(self) -> None:
         """Bring along what Lightning does not know of."""
+        refuse_float16(str(self.trainer.precision))
         for perceptual in self._perceptual:
             perceptual.to(self.device)
 

@@ -17,6 +17,7 @@ from mien.training.optimization import (
     OptimizerConfig,
     decay_groups,
     rate_at,
+    refuse_float16,
     set_rate,
     tame_gradients,
 )
@@ -56,6 +57,10 @@ class DiffusionStage(LightningModule):
             kept = self.speech.space.fit(*data.motion_examples())
             dims = self.speech.config.space_dims
             self.print(f"motion space: {dims} dimensions hold {kept:.1%} of the variance")
+
+    def on_fit_start(self) -> None:
+        """Refuse what these steps cannot do."""
+        refuse_float16(str(self.trainer.precision))
 
     def training_step(self, batch: SpeechClip, batch_idx: int) -> None:
         """One step; it counts even when its gradients could not be used."""
