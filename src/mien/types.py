@@ -1,8 +1,8 @@
 """What travels between the parts of mien, with named axes; the test suite executes these shapes.
 
-Axes: b batch, t video frames, l audio steps, s audio samples, f mel bins, c channels, z depth layers,
-h w space, m motion numbers, a appearance numbers, d model width, r regions, n history frames.
-Pictures are RGB in [-1, 1]; waveforms are mono in [-1, 1] at 16 kHz.
+Axes: b batch, t video frames, l audio steps, s audio samples, f mel bins, c channels, z depth
+layers, h w space, m motion numbers, a appearance numbers, d model width, r regions, n history
+frames. Pictures are RGB in [-1, 1]; waveforms are mono in [-1, 1] at 16 kHz.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ from torch import Tensor
 class Appearance:
     """Who the source is: all that rendering needs from the portrait, computed once.
 
-    `volume` is the paper's F_id, `vector` its F_A; `skips` are the encoder's earlier maps from coarse
-    to fine (empty where warped skips are off), `picture` is the source itself at output size.
+    `volume` is the paper's F_id, `vector` its F_A; `skips` are the encoder's earlier maps from
+    coarse to fine (empty where warped skips are off), `picture` is the source itself at output
+    size.
     """
 
     volume: Float[Tensor, "b c z h w"]
@@ -40,7 +41,9 @@ class MotionField:
 
 @dataclass(frozen=True)
 class AudioContext:
-    """What was heard: `whole` from Mamba-g (the utterance), `local` from Mamba-l (around each frame)."""
+    """What was heard: `whole` from Mamba-g (the utterance), `local` from Mamba-l (around each
+    frame).
+    """
 
     whole: Float[Tensor, "b d"]
     local: Float[Tensor, "b t d"]
@@ -48,7 +51,8 @@ class AudioContext:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """All that the motion denoiser is told (paper: c = (F_ag, F_al, M[i-4..i-1], F_A), and M^0 beside it).
+    """All that the motion denoiser is told (paper: c = (F_ag, F_al, M[i-4..i-1], F_A), and M^0
+    beside it).
 
     `history_known` is False where there is no frame before (the start of an utterance) or where
     the history was withheld.
@@ -63,9 +67,12 @@ class Conditioning:
 
 @dataclass
 class FramePair:
-    """Stage 1 batch: two frames of one clip. `mouth` weighs the mouth region of `driving` in [0, 1].
+    """Stage 1 batch: two frames of one clip. `mouth` weighs the mouth region of `driving` in [0,
+    1].
 
-    `motion_view_*` are the same two frames, recoloured for the motion encoder alone.
+    `motion_view_*` are the same two frames, recoloured for the motion encoder alone. Where
+    `driving` is `source` itself, moved on purpose, `displacement` is that move and
+    `displacement_known` is 1; elsewhere both are 0.
     """
 
     source: Float[Tensor, "b 3 h w"]
@@ -73,6 +80,8 @@ class FramePair:
     motion_view_source: Float[Tensor, "b 3 h w"]
     motion_view_driving: Float[Tensor, "b 3 h w"]
     mouth: Float[Tensor, "b 1 h w"]
+    displacement: Float[Tensor, "b h w 2"]
+    displacement_known: Float[Tensor, " b"]
 
 
 @dataclass

@@ -30,8 +30,9 @@ class AugmentConfig:
     flip: float = 0.5  # chance of a mirror image
     color: float = 0.12  # deviation of the colour matrix's entries
     gamma: float = 0.2  # deviation of the log of the gamma
-    motion_view: float = 0.15  # colour and gamma of the motion encoder's views, each on its own
-    head_move: float = 0.5  # chance that the head of one of the two frames is moved as well
+    motion_view: float = 0.03  # colour and gamma of the motion encoder's views, each on its own
+    same_frame: float = 0.3  # chance that driving is the source frame itself, its head moved
+    head_move: float = 0.5  # chance that one frame's head is moved in the other pairs
     head_shift: float = 0.08  # deviation of that move
     head_turn: float = 5.0  # deviation of its rotation, degrees
     head_stretch: float = 0.05  # deviation of the log of its scale
@@ -49,10 +50,16 @@ def augment_pair(
     `driving`.
     """
     bent = _bent_grid(source.shape[1], source.shape[2], config, generator)
-    grids = [bent, bent]
-    if torch.rand(1, generator=generator) < config.head_move:
+    still = identity_grid(source.shape[1], source.shape[2], like=source)
+    grids, displacement = [bent, bent], torch.zeros_like(still)
+    known = bool(torch.rand(1, generator=generator) < config.same_frame)
+    if known:
+        driving = source
+        move = _head_move(still, config, generator)
+        grids[1], displacement = _compose(bent, move), move - still
+    elif torch.rand(1, generator=generator) < config.head_move:
         moved = int(torch.randint(2, (1,), generator=generator))
-        grids[moved] = _head_moved(bent, config, generator)
+        grids[moved] = _compose(bent, _head_move(still, config, generator))
     pair = [_read(source, grids[0]), _read(torch.cat((driving, mouth)), grids[1])]
     recolor = _Recoloring.draw(config.color, config.gamma, generator)
     frames = [recolor(frame[:3])[None] for frame in pair]
@@ -60,7 +67,9 @@ def augment_pair(
         _Recoloring.draw(config.motion_view, config.motion_view, generator)(frame[0])[None]
         for frame in frames
     ]
-    return FramePair(frames[0], frames[1], views[0], views[1], pair[1][None, 3:].clamp(0, 1))
+    mouth = pair[1][None, 3:].clamp(0, 1)
+    told = torch.tensor([float(known)])
+    return FramePair(*frames, *views, mouth, displacement[None], told)
 
 
 @dataclass(frozen=True)
@@ -101,24 +110,35 @@ def _bent_grid(
     return torch.cat((torch.where(flipped, -grid[..., :1], grid[..., :1]), grid[..., 1:]), dim=-1)
 
 
-def _head_moved(
-    grid: Float[Tensor, "h w 2"], config: AugmentConfig, generator: Generator
+def _head_move(
+    still: Float[Tensor, "h w 2"], config: AugmentConfig, generator: Generator
 ) -> Float[Tensor, "h w 2"]:
-    """The grid with a rigid move of the head and a bulge of the face's middle; far places stay."""
+    """Where a moved head is read: a rigid move and a bulge of the face's middle; far places
+    stay.
+    """
     shift = config.head_shift * torch.randn(2, generator=generator)
     angle = torch.deg2rad(config.head_turn * torch.randn(1, generator=generator))
     stretch = torch.exp(config.head_stretch * torch.randn(1, generator=generator))
     bulge = config.head_bulge * torch.randn(2, generator=generator)
 
     # Clips are cropped so that the head fills the middle; its ellipse fades out towards the border.
-    radius = (grid / torch.tensor([0.75, 0.9])).square().sum(dim=-1, keepdim=True)
+    radius = (still / torch.tensor([0.75, 0.9])).square().sum(dim=-1, keepdim=True)
     head = torch.exp(-(radius**2))
     turn = torch.stack((torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)))
-    rigid = stretch * (grid @ turn.view(2, 2).T) + shift - grid
-    return grid + head * rigid + torch.exp(-4 * radius) * bulge
+    rigid = stretch * (still @ turn.view(2, 2).T) + shift - still
+    return still + head * rigid + torch.exp(-4 * radius) * bulge
 
 
-def _read(picture: Float[Tensor, "c h w"], grid: Float[Tensor, "h w 2"]) -> Float[Tensor, "c h w"]:
-    return F.grid_sample(picture[None], grid[None], padding_mode="reflection", align_corners=False)[
+def _compose(
+    outer: Float[Tensor, "h w 2"], inner: Float[Tensor, "h w 2"]
+) -> Float[Tensor, "h w 2"]:
+    """One grid for two warps: what `outer` shows, read at `inner`."""
+    return _read(outer.permute(2, 0, 1), inner, padding_mode="border").permute(1, 2, 0)
+
+
+def _read(
+    picture: Float[Tensor, "c h w"], grid: Float[Tensor, "h w 2"], padding_mode: str = "reflection"
+) -> Float[Tensor, "c h w"]:
+    return F.grid_sample(picture[None], grid[None], padding_mode=padding_mode, align_corners=False)[
         0
     ]

@@ -103,7 +103,7 @@ class MotionEncoder(nn.Module):
 
 
 def _standard_grey(picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """Luminance with mean 0 and deviation 1: motion has no colour, and people are known by theirs."""
+    """Luminance with mean 0 and deviation 1: motion has no colour, but people have."""
     weights = picture.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
     grey = (picture * weights).sum(dim=1, keepdim=True)
     return torch.nn.functional.layer_norm(grey, grey.shape[1:]).expand(-1, 3, -1, -1)

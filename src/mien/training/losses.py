@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.types import MotionField
+from mien.portrait.region_attention import mean_flow
+from mien.types import FramePair, MotionField
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class LossConfig:
     threshold: float = 0.0  # a3, L_pg
     threshold_tau: float = 0.1  # tau, after features are brought to unit variance
     threshold_start: int = 10_000
+    known_field: float = 2.0  # L1 to the displacement where the pair was moved on purpose
     smoothness: float = 0.02  # total variation of the displacement
     region_balance: float = 0.01  # keeps every region's share away from 0
 
@@ -73,6 +75,19 @@ def threshold_mask_loss(
     difference = (wanted - moved) / scale
     gate = (difference.abs().mean(dim=1, keepdim=True) > tau).to(difference.dtype)
     return torch.sqrt((difference.square() * gate).mean() + 1e-8)
+
+
+def known_field_loss(field: MotionField, pair: FramePair) -> Float[Tensor, ""]:
+    """Distance of the field to a displacement that is known because the augmentation made it.
+
+    Without it the motion path often dies in its first steps: random motion does harm, so it is
+    driven to 0, where neither the encoder nor the field gets a gradient any more.
+    """
+    flow = mean_flow(field.displacement, field.mask)
+    side = flow.shape[1]
+    wanted = F.adaptive_avg_pool2d(pair.displacement.permute(0, 3, 1, 2), side).permute(0, 2, 3, 1)
+    error = (flow - wanted).abs().mean(dim=(1, 2, 3))
+    return (error * pair.displacement_known).mean()
 
 
 def field_loss(field: MotionField, config: LossConfig) -> dict[str, Tensor]:
