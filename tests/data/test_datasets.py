@@ -24,7 +24,7 @@ from mien.data.datasets import (
 )
 from mien.data.drawn import write_clips
 from mien.data.latents import extract, extract_all, latents_path, motion_examples, read
-from mien.data.manifest import ClipRecord
+from mien.data.manifest import ClipRecord, write_manifest
 from mien.data.speech import (
     FixedWindows,
     SpeechClips,
@@ -257,3 +257,12 @@ def test_data_root_is_told_to_be_missing(monkeypatch, tmp_path):
     assert data_root(None) == tmp_path
     with pytest.raises(UserError, match="nowhere"):
         data_root(tmp_path / "nowhere")
+
+
+def test_clips_may_lie_in_the_folder_named_like_their_manifest(clips, records, tmp_path):
+    short = [replace(record, path=record.path.removeprefix("train/")) for record in records]
+    write_manifest(tmp_path / "train.jsonl", short)
+    assert read_records(clips, tmp_path / "train.jsonl") == records
+    write_manifest(tmp_path / "other.jsonl", short)
+    with pytest.raises(UserError, match=f"{short[0].path}, which is not in"):
+        read_records(clips, tmp_path / "other.jsonl")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +52,27 @@ def data_root(given: Path | None) -> Path:
 def read_records(root: Path, manifest: Path) -> list[ClipRecord]:
     """The clips of a manifest, which lies in the working directory, else in the data root.
 
+    Clip paths start from the root, or from the folder in it that is named like the manifest (the
+    clips of train.jsonl may lie in root/train); the records returned start from the root.
+
     Raises:
-        UserError: there is no such manifest, or it lists no clip.
+        UserError: there is no such manifest, it lists no clip, or a clip is not there.
     """
-    places = [manifest, root / manifest]
-    found = next((place for place in places if place.is_file()), None)
+    found = next((place for place in (manifest, root / manifest) if place.is_file()), None)
     if found is None:
         raise UserError(
             f"no manifest {manifest} here nor in {root}: make one with tools/build_manifest.py"
         )
-    records = read_manifest(found, root)
+    records = read_manifest(found)
     if not records:
         raise UserError(f"the manifest {found} lists no clip: make it with tools/build_manifest.py")
+
+    folder = root / manifest.stem
+    if not (root / records[0].path).is_file() and (folder / records[0].path).is_file():
+        records = [replace(record, path=f"{folder.name}/{record.path}") for record in records]
+    for record in records:
+        if not (root / record.path).is_file():
+            raise UserError(f"{found} names {record.path}, which is not in {root}: check the root")
     return records
 
 

@@ -23,7 +23,13 @@ from mien.training.discriminator import (
     discriminator_loss,
     feature_matching_loss,
 )
-from mien.training.losses import LossConfig, field_loss, pixel_loss, threshold_mask_loss
+from mien.training.losses import (
+    LossConfig,
+    field_loss,
+    known_field_loss,
+    pixel_loss,
+    threshold_mask_loss,
+)
 from mien.training.optimization import (
     OptimizerConfig,
     rate_at,
@@ -121,6 +127,7 @@ class ReconstructionStage(LightningModule):
         config = self.loss_config
         parts = pixel_loss(rendering.frames, batch.driving, batch.mouth, config)
         parts |= field_loss(rendering.field, config)
+        parts["known_field"] = config.known_field * known_field_loss(rendering.field, batch)
         for perceptual in self._perceptual:
             parts["perceptual"] = config.perceptual * perceptual(rendering.frames, batch.driving)
         if config.threshold and self.global_step >= config.threshold_start:
