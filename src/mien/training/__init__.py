@@ -1,0 +1,1 @@
+"""Losses and the Lightning shells around the two nets."""
