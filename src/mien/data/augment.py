@@ -67,9 +67,15 @@ def augment_pair(
         _Recoloring.draw(config.motion_view, config.motion_view, generator)(frame[0])[None]
         for frame in frames
     ]
-    mouth = pair[1][None, 3:].clamp(0, 1)
-    told = torch.tensor([float(known)])
-    return FramePair(*frames, *views, mouth, displacement[None], told)
+    return FramePair(
+        source=frames[0],
+        driving=frames[1],
+        motion_view_source=views[0],
+        motion_view_driving=views[1],
+        mouth=pair[1][None, 3:].clamp(0, 1),
+        displacement=displacement[None],
+        displacement_known=torch.tensor([float(known)]),
+    )
 
 
 @dataclass(frozen=True)
