@@ -7,6 +7,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
+from mien.audio.features import FPS
 from mien.config import restore
 from mien.data.augment import AugmentConfig
 from mien.data.speech import VoiceConfig
@@ -130,7 +131,7 @@ def test_file_is_laid_over_the_one_it_names(tmp_path, monkeypatch):
 
 
 # GFLOP a generated frame that each preset may take (1 MAC = 2 FLOP): motion encoder and renderer,
-# eight frames drawn together (what depends on the source alone is counted once for them).
+# a second drawn together (what depends on the source alone is counted once for them).
 BUDGETS = {"tiny": 0.2, "small": 4.0, "base": 60.0, "base512": 120.0, "paper": 1150.0}
 
 
@@ -144,8 +145,8 @@ def test_presets_keep_their_budget(preset: str):
     with torch.no_grad():
         appearance, motion = animator.encode_appearance(source), animator.encode_motion(source)
         with FlopCounterMode(display=False) as counter:
-            driving = animator.encode_motion(source.expand(8, -1, -1, -1))
+            driving = animator.encode_motion(source.expand(FPS, -1, -1, -1))
             animator.draw(appearance, motion, driving[None])
-    gflop = counter.get_total_flops() / 8 / 1e9
+    gflop = counter.get_total_flops() / FPS / 1e9
     assert gflop <= BUDGETS[preset]
     assert config.image_size == {"tiny": 64, "base512": 512}.get(preset, 256)
