@@ -48,8 +48,8 @@ class RegionAttention(nn.Module):
             (regions * (compressed + 1) + compressed) * merged, widths, volume
         )
         conv = nn.Conv3d if volume else nn.Conv2d
-        self.share = conv(widths[0], (regions + 1) * merged, 3, padding=1)
-        self.cover = conv(widths[0], merged, 3, padding=1)
+        self.share = conv(widths[0], (regions + 1) * merged, 1)
+        self.cover = conv(widths[0], merged, 1)
         assert self.cover.bias is not None
         nn.init.constant_(self.cover.bias, 2.0)  # start by trusting the moved features
 
