@@ -1,4 +1,4 @@
-"""The commands `mien` and `lightning`: fit, validate, test, predict, and infer.
+"""The commands `mien` and `lightning`: infer and demo; fit, validate, test and predict.
 
 Training goes through LightningCLI; a person's mistake is told in one sentence, without traceback.
 """
@@ -14,6 +14,7 @@ from typing import NoReturn
 from mien.errors import UserError
 
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
+       mien demo                                       the astronaut does, into demo.mp4
        mien fit --config stage1.yaml --data.root DIR   train (stage2.yaml: the second stage)
        mien validate|test|predict --config stage1.yaml --ckpt_path last.ckpt --data.root DIR
        mien COMMAND --help"""
@@ -29,12 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
             from mien.infer import main as infer
 
             return infer(rest)
+        if command == "demo":
+            from mien.demo import main as demo
+
+            return demo(rest)
         if command in TRAINING:
             return train([command, *with_joined_configs(rest)])
         if command in ("-h", "--help"):
             print(USAGE)
             return 0
-        raise UserError(f"no command {command}: the commands are infer, {', '.join(TRAINING)}")
+        raise UserError(
+            f"no command {command}: the commands are infer, demo, {', '.join(TRAINING)}"
+        )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""The one error that a person is meant to read: entry points print it as one sentence and exit with 1."""
+"""The error that a person is meant to read: entry points print one sentence and exit with 1."""
 
 
 class UserError(Exception):

@@ -16,6 +16,7 @@ from mien.data.datasets import (
     ClipCache,
     FixedPairs,
     FramePairs,
+    People,
     collate_pairs,
     far_frames,
     mouth_map,
@@ -62,7 +63,9 @@ def folder(clips, records, tmp_path_factory) -> Path:
 
 
 def pairs_of(clips, records, capacity: int = 9, seed: int = 0) -> FramePairs:
-    return FramePairs(records, ClipCache(clips, 64, capacity), AugmentConfig(), seed)
+    return FramePairs(
+        records, ClipCache(clips, 64, capacity), AugmentConfig(), balance=0.0, seed=seed
+    )
 
 
 def same(a, b) -> bool:
@@ -183,8 +186,10 @@ def test_stopped_extraction_goes_on(clips, records, tmp_path, monkeypatch):
 
 
 def test_windows_hold_the_motion_before_them_and_the_sound_of_the_whole(records, folder):
-    speech = SpeechClips(records, folder, WINDOW, SILENT_CHANGE, seed=0)
-    assert same(speech[5], SpeechClips(records, folder, WINDOW, SILENT_CHANGE, seed=0)[5])
+    speech = SpeechClips(records, folder, WINDOW, SILENT_CHANGE, balance=0.0, seed=0)
+    assert same(
+        speech[5], SpeechClips(records, folder, WINDOW, SILENT_CHANGE, balance=0.0, seed=0)[5]
+    )
     latents = {r.path: read(latents_path(folder, r)) for r in records}
     starts = set()
     for index in range(60):
@@ -266,3 +271,17 @@ def test_clips_may_lie_in_the_folder_named_like_their_manifest(clips, records, t
     write_manifest(tmp_path / "other.jsonl", short)
     with pytest.raises(UserError, match=f"{short[0].path}, which is not in"):
         read_records(clips, tmp_path / "other.jsonl")
+
+
+def test_balance_lies_between_people_and_seconds():
+    records = [ClipRecord(f"a{i}.mp4", "a", "pd", 3.0, 75) for i in range(16)]
+    records.append(ClipRecord("b.mp4", "b", "pd", 3.0, 75))
+
+    def share_of_b(balance: float) -> float:
+        people, generator = People(records, balance), torch.Generator().manual_seed(0)
+        drawn = [people.draw_clip(generator).identity for _ in range(2000)]
+        return drawn.count("b") / len(drawn)
+
+    assert abs(share_of_b(0.0) - 1 / 2) < 0.04
+    assert abs(share_of_b(0.5) - 1 / 5) < 0.04
+    assert abs(share_of_b(1.0) - 1 / 17) < 0.02

@@ -87,6 +87,7 @@ class PortraitData(LightningDataModule):
         valid_pairs: pairs of each validation clip.
         cached_clips: decoded clips each worker keeps in memory (75 frames at 128 px take 4 MB).
         workers: processes that decode and augment beside the training; 0 does it in between.
+        balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, frames and augmentation.
         augmentation: how strongly a pair is changed into a person who does not exist.
     """
@@ -100,13 +101,15 @@ class PortraitData(LightningDataModule):
         valid_pairs: int = 4,
         cached_clips: int = 128,
         workers: int = 1,
+        balance: float = 0.25,
         seed: int = 0,
         augmentation: AugmentConfig = AugmentConfig(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
         self.batch_size, self.valid_pairs = batch_size, valid_pairs
-        self.cached_clips, self.workers, self.seed = cached_clips, workers, seed
+        self.cached_clips, self.workers = cached_clips, workers
+        self.balance, self.seed = balance, seed
         self.augmentation = augmentation
 
     def prepare_data(self) -> None:
@@ -120,7 +123,9 @@ class PortraitData(LightningDataModule):
         clips = ClipCache(root, self._stage.image_size, self.cached_clips)
         if stage == "fit":
             records = read_records(root, self.train_manifest)
-            self.train_pairs = FramePairs(records, clips, self.augmentation, self.seed)
+            self.train_pairs = FramePairs(
+                records, clips, self.augmentation, self.balance, self.seed
+            )
         records = read_records(root, self.valid_manifest)
         self.fixed_pairs = FixedPairs(records, clips, self.valid_pairs)
 
@@ -159,6 +164,7 @@ class SpeechData(LightningDataModule):
         cache: folder for the extracted motion, one folder in it for each animator.
         batch_size: windows in a step.
         workers: processes that prepare samples beside the training; 0 does it in between.
+        balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, windows and changes of voice.
         voice: how strongly voices are changed.
     """
@@ -172,6 +178,7 @@ class SpeechData(LightningDataModule):
         cache: Path = Path("runs/motion"),
         batch_size: int = 32,
         workers: int = 1,
+        balance: float = 0.5,
         seed: int = 0,
         voice: VoiceConfig = VoiceConfig(),  # noqa: B008 (frozen)
     ) -> None:
@@ -179,7 +186,8 @@ class SpeechData(LightningDataModule):
         self.animator_path = animator or default_weights()[0]
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
         self.cache, self.voice = cache, voice
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.batch_size, self.workers = batch_size, workers
+        self.balance, self.seed = balance, seed
 
     def prepare_data(self) -> None:
         """Extract the motion that is not there yet."""
@@ -203,7 +211,9 @@ class SpeechData(LightningDataModule):
         window = WindowSpec(config.window, config.history, config.front_end)
         if stage == "fit":
             records = self._records(self.train_manifest)
-            self.speech_clips = SpeechClips(records, folder, window, self.voice, self.seed)
+            self.speech_clips = SpeechClips(
+                records, folder, window, self.voice, self.balance, self.seed
+            )
         self.fixed_windows = FixedWindows(self._records(self.valid_manifest), folder, window)
 
     @property
@@ -230,7 +240,7 @@ class SpeechData(LightningDataModule):
 
     def motion_examples(self) -> tuple[Float[Tensor, "n m"], Float[Tensor, "sources m"]]:
         """Differences M^i - M^0 and sources M^0 of the training clips, for the motion space."""
-        return motion_examples(self.speech_clips.people, self.speech_clips.folder)
+        return motion_examples(self.speech_clips.people.people, self.speech_clips.folder)
 
     def train_dataloader(self) -> DataLoader:
         """Endless, from where the step counter stands: a resumed run sees no sample twice."""

@@ -48,6 +48,24 @@ def by_identity(records: Sequence[ClipRecord]) -> list[list[ClipRecord]]:
     return [people[name] for name in sorted(people)]
 
 
+class People:
+    """Who is in the records, drawn with a chance of (their seconds) ** balance.
+
+    Balance 0 draws every person alike, 1 every second of footage alike: in between, one speaker who
+    holds most of the minutes does not hold most of the samples, nor a three-second clip as many.
+    """
+
+    def __init__(self, records: Sequence[ClipRecord], balance: float) -> None:
+        self.people = by_identity(records)
+        seconds = [sum(record.seconds for record in person) for person in self.people]
+        self.chances = torch.tensor(seconds, dtype=torch.float64) ** balance
+
+    def draw_clip(self, generator: torch.Generator) -> ClipRecord:
+        """A person, then one of their clips."""
+        person = self.people[int(torch.multinomial(self.chances, 1, generator=generator))]
+        return person[draw(len(person), generator)]
+
+
 def collate_pairs(pairs: Sequence[FramePair]) -> FramePair:
     """Join pairs along the batch axis."""
     return FramePair(
@@ -104,15 +122,15 @@ class FramePairs(Dataset[FramePair]):
         records: Sequence[ClipRecord],
         clips: ClipCache,
         augmentation: AugmentConfig,
+        balance: float,
         seed: int,
     ) -> None:
-        self.people = by_identity(records)
+        self.people = People(records, balance)
         self.clips, self.augmentation, self.seed = clips, augmentation, seed
 
     def __getitem__(self, index: int) -> FramePair:
         generator = sample_generator(self.seed, index)
-        person = self.people[draw(len(self.people), generator)]
-        record = person[draw(len(person), generator)]
+        record = self.people.draw_clip(generator)
         frames = self.clips.frames(record)
         chosen = far_frames(len(frames), generator)
 

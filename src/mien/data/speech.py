@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from mien.audio.features import SILENCE
 from mien.audio.pretrained import FrontEnd, FrontEndConfig, load_front_end
-from mien.data.datasets import by_identity, draw, sample_generator
+from mien.data.datasets import People, draw, sample_generator
 from mien.data.latents import ClipLatents, latents_path, read
 from mien.data.manifest import ClipRecord
 from mien.types import SpeechClip
@@ -51,16 +51,16 @@ class SpeechClips(Dataset[SpeechClip]):
         folder: Path,
         window: WindowSpec,
         voice: VoiceConfig,
+        balance: float,
         seed: int,
     ) -> None:
-        self.people = by_identity(records)
+        self.people = People(records, balance)
         self.folder, self.window, self.voice, self.seed = folder, window, voice, seed
         self.front_end = load_front_end(window.front_end)
 
     def __getitem__(self, index: int) -> SpeechClip:
         generator = sample_generator(self.seed, index)
-        person = self.people[draw(len(self.people), generator)]
-        latents = read(latents_path(self.folder, person[draw(len(person), generator)]))
+        latents = read(latents_path(self.folder, self.people.draw_clip(generator)))
         start = draw(len(latents.motion) - self.window.frames + 1, generator)
         portrait = draw(len(latents.appearance), generator)
 

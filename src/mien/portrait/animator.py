@@ -70,7 +70,7 @@ class AnimatorConfig:
     compressed_channels: int = 2
     attention_channels: tuple[int, ...] = (48, 64, 64)
     attention_volume: bool = False  # convolve the attention in 3-D
-    region_dropout: float = 0.1
+    region_dropout: float = 0.0
 
     occlusion: Occlusion = "blend"
     activation_slope: float = 0.2  # beta
