@@ -72,6 +72,7 @@ class ReconstructionStage(LightningModule):
             if loss.perceptual
             else ()
         )
+        self.begins_anew = initial_weights is None
         if initial_weights is not None:
             self._start_from(initial_weights)
         self.skipped_steps = 0
@@ -88,6 +89,11 @@ class ReconstructionStage(LightningModule):
         except RuntimeError as error:
             reason = " ".join(str(error).split("\n\t", 1)[-1].split())
             raise UserError(f"initial_weights {path} do not fit this animator: {reason}") from error
+
+    def setup(self, stage: str) -> None:
+        """Fetch a pretrained backbone's weights, in a run that neither resumes nor goes on."""
+        if stage == "fit" and self.begins_anew and self.trainer.ckpt_path is None:
+            self.animator.motion_encoder.load_pretrained()
 
     def forward(self, pair: FramePair) -> Rendering:
         """Redraw each source with its driving frame's motion."""
