@@ -71,7 +71,7 @@ def extract(animator: Animator, clips: ClipCache, record: ClipRecord) -> ClipLat
     ]
     portraits = appearance_frames(len(frames))
     appearance = [
-        animator.encode_appearance(to_picture(frames[[t]]).to(device)).vector.cpu()
+        animator.encode_identity(to_picture(frames[[t]]).to(device)).cpu()
         for t in portraits.tolist()
     ]
     sound = load_audio(clips.root / record.path)

@@ -173,7 +173,11 @@ class Animator(nn.Module):
         encoded = fit_to(picture, self.config.encoded_size)
         volume, (half, full) = self.appearance_encoder(encoded)
         skips = (half, full) if self.config.warped_skips else ()
-        return Appearance(volume, self.appearance_vector(encoded), skips, picture)
+        return Appearance(volume, self.encode_identity(source), skips, picture)
+
+    def encode_identity(self, source: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b a"]:
+        """F_A alone; at the motion encoder's size, so that it does not depend on the output's."""
+        return self.appearance_vector(fit_to(source, self.config.motion_input_size))
 
     def encode_motion(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b m"]:
         """M_D: what the face in each picture is doing."""
