@@ -35,7 +35,7 @@ def causal_conv1d_reference(
 def _cuda_kernel() -> Callable | None:
     """The one door to causal-conv1d; says once why the door is shut."""
     try:
-        from causal_conv1d import causal_conv1d_fn  # pyright: ignore[reportMissingImports]
+        from causal_conv1d import causal_conv1d_fn  # pyright: ignore
     except ImportError as error:
         warnings.warn(
             f"the causal convolution runs in plain torch, because causal-conv1d cannot be used: "

@@ -82,6 +82,7 @@ def vgg19_stages() -> tuple[nn.ModuleList, tuple[float, ...], tuple[float, ...]]
             f"the weights of VGG-19 could not be fetched ({error}); "
             "connect once, put the file into torch's hub cache, or set perceptual_trunk: hed"
         ) from error
+    assert isinstance(features, nn.Sequential)
     return _cut(features), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
