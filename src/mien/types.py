@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+SAMPLE_RATE = 16_000  # of every waveform, samples a second
+FPS = 25  # of every video, frames a second
+
 
 @dataclass(frozen=True)
 class Appearance:

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.types import FPS, SAMPLE_RATE
+
 
 def exact_ratio(whole: int, part: int) -> int:
     """How many `part` make a `whole`; a remainder is an error, because it would become drift."""
@@ -20,8 +22,6 @@ def exact_ratio(whole: int, part: int) -> int:
     return whole // part
 
 
-SAMPLE_RATE = 16_000
-FPS = 25
 HOP = 160
 WINDOW = 400
 FFT = 512

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from mien.errors import UserError
 from mien.media.files import readable
-
-SAMPLE_RATE = 16_000
+from mien.types import SAMPLE_RATE
 
 Array = np.ndarray
 
