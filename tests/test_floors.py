@@ -36,6 +36,7 @@ DOORS = {
     "torchaudio": ("audio/pretrained",),
     "h5py": ("training/perceptual",),
     "av": ("media",),
+    "cv2": ("data/flow",),
     "PIL": ("media",),
     "soundfile": ("media",),
     "soxr": ("media",),

@@ -33,7 +33,7 @@ def run(code: str) -> str:
 
 
 def test_importing_mien_imports_nothing_heavy():
-    heavy = ("torch", "numpy", "lightning", "librosa", "av", "PIL", "torchvision")
+    heavy = ("torch", "numpy", "lightning", "librosa", "av", "cv2", "PIL", "torchvision")
     code = f"import sys, mien, mien.infer; print([n for n in {heavy} if n in sys.modules])"
     assert run(code) == "[]"
 

@@ -199,11 +199,17 @@ class TestCrop:
     @pytest.mark.parametrize(
         "square", [(-30, -30, 70, 70), (60, 60, 160, 160), (-40, -40, 140, 140)]
     )
-    def test_beyond_the_border_its_colours_go_on(self, square):
+    def test_beyond_the_border_no_other_colour_comes_in(self, square):
         picture = np.full((100, 100, 3), 200, dtype=np.uint8)
         cut = pipeline.crop(picture, tuple(map(float, square)), 32)
         assert cut.shape == (1, 3, 32, 32)
         torch.testing.assert_close(cut, torch.full_like(cut, 200 / 127.5 - 1))
+
+    def test_beyond_the_border_it_is_mirrored(self):
+        picture = np.arange(64, dtype=np.uint8)[None, :, None].repeat(64, 0).repeat(3, 2)
+        row = pipeline.crop(picture, (-8.0, 0.0, 56.0, 64.0), 64)[0, 0, 0]
+        torch.testing.assert_close(row[:8], row[8:16].flip(0))
+        assert row[8] == -1
 
 
 class TestReport:

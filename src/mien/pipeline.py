@@ -178,7 +178,7 @@ def load_face(
 
 
 def crop(picture: Picture, square: Box, size: int) -> Float[Tensor, "1 3 size size"]:
-    """A square of the picture in [-1, 1]; beyond the border the border's colours go on."""
+    """A square of the picture in [-1, 1]; beyond the border it is mirrored."""
     height, width = picture.shape[:2]
     left, top = round(square[0]), round(square[1])
     side = max(1, round(square[2] - square[0]))
@@ -189,7 +189,7 @@ def crop(picture: Picture, square: Box, size: int) -> Float[Tensor, "1 3 size si
         (max(0, -left), max(0, right - width)),
         (0, 0),
     )
-    pixels = torch.from_numpy(np.pad(inside, beyond, mode="edge"))
+    pixels = torch.from_numpy(np.pad(inside, beyond, mode="symmetric"))
     # Resized as bytes: a 50-megapixel face would take 600 MB as floats.
     scaled = F.interpolate(
         rearrange(pixels, "h w c -> 1 c h w"), (size, size), mode="bicubic", antialias=True

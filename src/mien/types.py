@@ -74,8 +74,9 @@ class FramePair:
     1].
 
     `motion_view_*` are the same two frames, recoloured for the motion encoder alone. Where
-    `driving` is `source` itself, moved on purpose, `displacement` is that move and
-    `displacement_known` is 1; elsewhere both are 0.
+    `driving` is `source` itself, moved on purpose, `displacement` is that move; elsewhere it is
+    what optical flow measured. `displacement_trust` is 1 where the move was made on purpose, in
+    [0, 1] where it was measured, and 0 in validation.
     """
 
     source: Float[Tensor, "b 3 h w"]
@@ -84,7 +85,7 @@ class FramePair:
     motion_view_driving: Float[Tensor, "b 3 h w"]
     mouth: Float[Tensor, "b 1 h w"]
     displacement: Float[Tensor, "b h w 2"]
-    displacement_known: Float[Tensor, " b"]
+    displacement_trust: Float[Tensor, "b h w 1"]
 
 
 @dataclass

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mien.data.augment import AugmentConfig, augment_pair
-from mien.ops.warp import warp_map
+from mien.data.flow import measure_flow
+from mien.ops.warp import identity_grid, warp_map
 
 NOTHING = AugmentConfig(
     **{field.name: 0.0 for field in fields(AugmentConfig) if field.name != "bend_points"}
@@ -53,18 +54,75 @@ def test_a_moved_head_leaves_the_corners_still():
 
 
 def test_the_known_displacement_is_the_move_that_was_made():
-    config = AugmentConfig(same_frame=1.0, motion_view=0.0)
+    config = AugmentConfig(same_frame=1.0, lips_alone=0.0, motion_view=0.0, mouth_open=0.0)
     pair = drawn(config, seed=3)
-    assert pair.displacement_known == 1
+    assert (pair.displacement_trust == 1).all()
     assert pair.displacement.abs().max() > 0.02
     again = warp_map(pair.source, pair.displacement)
     inner = (..., slice(8, 40), slice(8, 40))
     before = (pair.source - pair.driving)[inner].abs().mean()
     after = (again - pair.driving)[inner].abs().mean()
     assert after < 0.15 * before
-    unknown = drawn(AugmentConfig(same_frame=0.0))
-    assert unknown.displacement_known == 0
+    unknown = drawn(AugmentConfig(same_frame=0.0, flow=0.0))
+    assert unknown.displacement_trust.max() == 0
     assert unknown.displacement.abs().max() == 0
+
+
+def boxed(top: int, bottom: int, left: int, right: int) -> torch.Tensor:
+    mouth = torch.zeros(1, 48, 48)
+    mouth[:, top:bottom, left:right] = 1
+    return mouth
+
+
+def test_lips_part_at_the_mouth_and_nothing_else_moves():
+    config = AugmentConfig(
+        **{**vars(NOTHING), "same_frame": 1.0, "lips_alone": 1.0, "mouth_open": 0.4}
+    )
+    source, mouth = frames()[0], boxed(28, 36, 16, 32)
+    openings = []
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        move = augment_pair(source, source, mouth, config, generator).displacement[0]
+        assert move[:12].abs().max() < 0.01 and move[..., 0].abs().max() < 1e-6
+        upper, lower = move[28, 24, 1], move[35, 24, 1]
+        openings.append(float(upper - lower))  # opened lips are read from closer together
+        pair = augment_pair(source, source, mouth, config, torch.Generator().manual_seed(seed))
+        undrawn = warp_map(pair.source, move[None]) - pair.driving
+        painted = undrawn.abs().amax(dim=1)[0]
+        assert painted[:20].max() < 1e-3
+        assert (painted[28:36].max() > 0.05) == (openings[-1] > 0)
+        fold = 2 / 48 + move[..., 1].diff(dim=0)
+        assert fold.min() > 0
+    assert min(openings) < -0.02 and max(openings) > 0.02
+
+
+def test_without_a_mouth_no_lips_move():
+    config = AugmentConfig(
+        **{**vars(NOTHING), "same_frame": 1.0, "lips_alone": 1.0, "mouth_open": 0.4}
+    )
+    source = frames()[0]
+    pair = augment_pair(
+        source, source, torch.zeros(1, 48, 48), config, torch.Generator().manual_seed(0)
+    )
+    assert pair.displacement.abs().max() < 1e-6
+    torch.testing.assert_close(pair.source, pair.driving, rtol=0, atol=1e-5)
+
+
+def test_flow_finds_a_move_and_says_where_it_does_not():
+    source = frames(seed=4)[0]
+    source = torch.nn.functional.interpolate(source[None], (256, 256), mode="bicubic")[0]
+    source = source + 0.3 * torch.randn(3, 256, 256, generator=torch.Generator().manual_seed(0))
+    source = torch.nn.functional.avg_pool2d(source[None], 5, 1, 2)[0].clamp(-1, 1)
+    middle = torch.exp(-4 * identity_grid(256, 256, like=source).square().sum(-1, keepdim=True))
+    move = 0.05 * middle * torch.tensor([1.0, -0.5])
+    driving = warp_map(source[None], move[None])[0]
+    driving[:, :40, :40] = torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(1))
+    found, trust = measure_flow(source, driving)
+    inner = (slice(96, 160), slice(96, 160))
+    assert trust[inner].mean() > 0.95 and trust[8:32, 8:32].mean() < 0.5
+    assert (found[inner] - move[inner]).abs().mean() < 0.1 * move[inner].abs().mean()
+    again, _ = measure_flow(source, driving)
+    assert torch.equal(found, again)
 
 
 @pytest.mark.parametrize("seed", range(5))

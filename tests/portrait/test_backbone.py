@@ -28,7 +28,7 @@ def test_a_timm_backbone_reads_motion_and_learns(timm):
 
 def test_pretrained_weights_come_in_only_when_asked(timm, monkeypatch):
     torch.manual_seed(0)
-    encoder = MotionEncoder(64, (), (), NAME)
+    encoder = MotionEncoder(64, (), (), 0, NAME)
     torch.manual_seed(1)
     trained = timm.create_model(NAME, pretrained=False, num_classes=0, global_pool="")
     asked = []
@@ -46,11 +46,11 @@ def test_pretrained_weights_come_in_only_when_asked(timm, monkeypatch):
 
 def test_an_unknown_backbone_is_named(timm):
     with pytest.raises(UserError, match="no_such_net"):
-        MotionEncoder(64, (), (), "no_such_net")
+        MotionEncoder(64, (), (), 0, "no_such_net")
 
 
 def test_weights_that_cannot_be_fetched_are_told_in_one_sentence(timm, monkeypatch):
-    encoder = MotionEncoder(64, (), (), NAME)
+    encoder = MotionEncoder(64, (), (), 0, NAME)
 
     def hub(*names, **settings):
         raise OSError("no way to the hub")
@@ -63,9 +63,9 @@ def test_weights_that_cannot_be_fetched_are_told_in_one_sentence(timm, monkeypat
 def test_without_timm_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match="mien\\[pretrained\\]"):
-        MotionEncoder(64, (), (), NAME)
+        MotionEncoder(64, (), (), 0, NAME)
 
 
 def test_without_a_backbone_nothing_is_fetched(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    MotionEncoder(64, (8, 8, 8), (1, 1, 1), None).load_pretrained()
+    MotionEncoder(64, (8, 8, 8), (1, 1, 1), 8, None).load_pretrained()

@@ -3,6 +3,13 @@ import torch
 from mien.ops.warp import identity_grid, resize_displacement, warp_map, warp_volume
 from mien.portrait.deviation import DeviationTransformer
 from mien.portrait.frame_decoder import occlude
+from mien.portrait.motion_encoder import (
+    GRID,
+    TOKEN_DIM,
+    MotionEncoder,
+    motion_tokens,
+    token_places,
+)
 from mien.portrait.region_attention import RegionAttention, mean_flow
 
 
@@ -91,3 +98,44 @@ def test_running_statistics_learn_the_size_of_differences_only_in_training():
     transformer.train()(source, driving)
     learned = transformer.running_square.clone()
     assert ((learned > 1.5) & (learned < 2.5)).all()  # two unit variances
+
+
+def test_tokens_look_around_their_own_cells():
+    cells = identity_grid(GRID, GRID, like=torch.zeros(1))
+    assert torch.equal(token_places(torch.zeros(1, TOKEN_DIM, GRID, GRID))[0], cells)
+    torch.manual_seed(0)
+    encoder = MotionEncoder(64, (16, 24, 32), (1, 1, 1), 16, None)
+    places = token_places(encoder.tokens(torch.rand(2, 3, 64, 64)))
+    assert (places - cells).abs().max() < 3 * 2 / GRID
+    assert (places - cells).abs().mean() < 2 / GRID
+
+
+def test_tokens_learn_to_follow_what_moves():
+    torch.manual_seed(0)
+    encoder = MotionEncoder(64, (16, 24, 32), (1, 1, 1), 16, None)
+    optimizer = torch.optim.Adam(encoder.parameters(), 2e-3)
+    picture = torch.nn.functional.interpolate(torch.rand(8, 3, 12, 12), 64, mode="bicubic")
+    explained = []
+    for _ in range(60):
+        move = 0.1 * torch.randn(8, 1, 1, 2).expand(8, 64, 64, 2)
+        pair = torch.cat((picture, warp_map(picture, move)))
+        source, driving = token_places(encoder.tokens(pair))[:, 1:-1, 1:-1].chunk(2)
+        error = (driving + move[:, :1, :1] - source).square().mean()
+        explained.append(1 - (error / move.square().mean()).item())
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+    assert sum(explained[-10:]) / 10 > 0.3 > 0.1 > explained[0]
+
+
+def test_the_motion_is_the_standardised_tokens():
+    encoder = MotionEncoder(64, (16, 24, 32), (1, 1, 1), 16, None).eval()
+    picture = torch.rand(2, 3, 64, 64)
+    motion = encoder(picture)
+    tokens = encoder.tokens(picture)
+    spread = tokens.flatten(1).std(dim=1, correction=0).view(2, 1, 1, 1)
+    middle = tokens.flatten(1).mean(dim=1).view(2, 1, 1, 1)
+    torch.testing.assert_close(
+        motion_tokens(motion), (tokens - middle) / spread, rtol=1e-3, atol=1e-3
+    )
+    torch.testing.assert_close(motion.std(dim=1, correction=0), torch.ones(2), rtol=0, atol=1e-3)

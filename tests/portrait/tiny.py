@@ -16,6 +16,7 @@ TINY = AnimatorConfig(
     motion_input_size=64,
     motion_channels=(16, 24, 32),
     motion_blocks=(1, 1, 1),
+    motion_width=16,
     regions=4,
     deviation_width=32,
     deviation_layers=1,

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mien.ops.warp import identity_grid
 from mien.training.discriminator import (
     DiscriminatorConfig,
     PatchDiscriminator,
@@ -11,10 +12,12 @@ from mien.training.discriminator import (
     feature_matching_loss,
 )
 from mien.training.losses import (
+    SPREAD,
     LossConfig,
     field_loss,
     known_field_loss,
     pixel_loss,
+    place_loss,
     threshold_mask_loss,
 )
 from mien.types import FramePair, MotionField
@@ -94,19 +97,81 @@ def test_a_dead_region_costs_and_a_living_one_does_not():
     )
 
 
-def test_only_known_moves_teach_the_field():
-    displacement = torch.zeros(2, 1, 4, 4, 2, requires_grad=True)
-    found = MotionField(displacement, torch.ones(2, 1, 4, 4), torch.ones(2, 2, 1, 4, 4) / 2)
-    picture = torch.zeros(2, 3, 8, 8)
-    move = torch.full((2, 8, 8, 2), 0.1)
-    told = torch.tensor([1.0, 0.0])
-    pair = FramePair(picture, picture, picture, picture, picture[:, :1], move, told)
-    loss = known_field_loss(found, pair)
+def told(trust: torch.Tensor, mouth: torch.Tensor | None = None) -> FramePair:
+    """Pairs of pictures that moved by 0.1 everywhere."""
+    picture = torch.zeros(len(trust), 3, 8, 8)
+    move = torch.full((len(trust), 8, 8, 2), 0.1)
+    mouth = picture[:, :1] if mouth is None else mouth
+    return FramePair(picture, picture, picture, picture, mouth, move, trust)
+
+
+def still_field(pairs: int) -> MotionField:
+    displacement = torch.zeros(pairs, 1, 4, 4, 2, requires_grad=True)
+    shares = torch.ones(pairs, 2, 1, 4, 4) / 2
+    return MotionField(displacement, torch.ones(pairs, 1, 4, 4), shares)
+
+
+def test_only_trusted_moves_teach_the_field():
+    trust = torch.zeros(2, 8, 8, 1)
+    trust[0, :4] = 1
+    found = still_field(2)
+    loss = known_field_loss(found, told(trust))
     loss.backward()
-    torch.testing.assert_close(loss, torch.tensor(0.05))  # the mean of 0.1 and of nothing
-    assert displacement.grad is not None
-    assert (displacement.grad[0] != 0).all()
-    assert (displacement.grad[1] == 0).all()
+    torch.testing.assert_close(loss, torch.tensor((0.1 - SPREAD / 2) / 4))  # a quarter is trusted
+    gradient = found.displacement.grad
+    assert gradient is not None
+    assert (gradient[0, 0, :2] != 0).all()
+    assert (gradient[0, 0, 2:] == 0).all() and (gradient[1] == 0).all()
+
+
+def test_a_move_that_is_trusted_in_part_is_wanted_in_full():
+    part = torch.ones(1, 8, 8, 1)
+    part[:, ::2] = 0  # every cell of the field holds trusted pixels and others
+    found = still_field(1)
+    wanted = MotionField(torch.full_like(found.displacement, 0.1), found.mask, found.regions)
+    assert known_field_loss(wanted, told(part)) < 1e-6 < known_field_loss(found, told(part))
+
+
+def test_the_mouth_counts_more():
+    mouth = torch.zeros(1, 1, 8, 8)
+    mouth[..., :4] = 1
+    everywhere = torch.ones(1, 8, 8, 1)
+    plain, weighted = (
+        known_field_loss(still_field(1), told(everywhere, mouth), more) for more in (0.0, 10.0)
+    )
+    torch.testing.assert_close(weighted, plain * 6)
+
+
+def test_places_that_follow_the_move_cost_nothing_and_others_learn_to():
+    here = identity_grid(4, 4, like=torch.zeros(1)).expand(1, 4, 4, 2) * 0.8
+    pair = told(torch.ones(1, 8, 8, 1))
+    assert place_loss(here + 0.1, here, pair) < 1e-8
+    stuck = here.clone().requires_grad_()
+    loss = place_loss(stuck, here, pair)
+    torch.testing.assert_close(loss, torch.tensor(0.1 - SPREAD / 2))
+    loss.backward()
+    assert stuck.grad is not None and (stuck.grad < 0).all()  # they move along
+    assert place_loss(here, here, told(torch.zeros(1, 8, 8, 1))) == 0
+
+
+def test_places_read_the_move_where_the_driving_token_looks():
+    grid = identity_grid(8, 8, like=torch.zeros(1))
+    pair = told(torch.ones(1, 8, 8, 1))
+    pair = replace(pair, displacement=torch.stack((0.3 * grid[..., 0], 0 * grid[..., 1]), -1)[None])
+    driving = identity_grid(4, 4, like=torch.zeros(1)).expand(1, 4, 4, 2) * 0.8
+    source = driving * torch.tensor([1.3, 1.0])
+    assert place_loss(source, driving, pair) < 1e-8
+    assert place_loss(driving, source, pair) > 0.01
+    assert place_loss(driving * torch.tensor([1.0, 1.3]), driving, pair) > 0.01
+
+
+def test_the_places_of_the_mouth_count_more():
+    mouth = torch.zeros(1, 1, 8, 8)
+    mouth[..., :4] = 1
+    here = identity_grid(4, 4, like=torch.zeros(1)).expand(1, 4, 4, 2)
+    pair = told(torch.ones(1, 8, 8, 1), mouth)
+    plain, weighted = (place_loss(here, here, pair, more) for more in (0.0, 10.0))
+    torch.testing.assert_close(weighted, plain * 6)
 
 
 def test_the_discriminator_learns_to_tell_stripes_from_noise():

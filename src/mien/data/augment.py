@@ -1,9 +1,10 @@
 """People who do not exist: one random warp and recolouring per pair of frames.
 
 A dozen faces cannot teach a general identity space, so every pair is bent and recoloured, source
-and driving alike. Heads hardly move in much footage, so the head of one of the
-two is often moved on top, its surroundings kept still. The motion encoder's own views are
-recoloured once more, each on its own, so that the motion cannot carry who it is (paper.md 2.5).
+and driving alike. Heads hardly move in much footage, so the head of one of the two is often moved
+on top, its surroundings kept still; where the two are one frame, its lips are moved as well, since
+real lips move too little to be noticed early. The motion encoder's own views are recoloured once
+more, each on its own, so that the motion cannot carry who it is (paper.md 2.5).
 Axes: b batch, c channels, h w space.
 """
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from mien.data.flow import measure_flow
 from mien.ops.warp import identity_grid
 from mien.types import FramePair
 
@@ -31,12 +33,16 @@ class AugmentConfig:
     color: float = 0.12  # deviation of the colour matrix's entries
     gamma: float = 0.2  # deviation of the log of the gamma
     motion_view: float = 0.03  # colour and gamma of the motion encoder's views, each on its own
-    same_frame: float = 0.3  # chance that driving is the source frame itself, its head moved
-    head_move: float = 0.5  # chance that one frame's head is moved in the other pairs
+    same_frame: float = 0.3  # chance that driving is the source frame itself, head and lips moved
+    head_move: float = 0.25  # chance that one frame's head is moved in the other pairs
     head_shift: float = 0.08  # deviation of that move
     head_turn: float = 5.0  # deviation of its rotation, degrees
     head_stretch: float = 0.05  # deviation of the log of its scale
     head_bulge: float = 0.05  # deviation of the extra move of the face's middle (turning, nodding)
+    lips_alone: float = 0.5  # chance that the lips of such a pair move and the head does not
+    mouth_open: float = 0.4  # deviation of the lips' opening, in half heights of the mouth box
+    mouth_widen: float = 0.12  # deviation of the log of the mouth's width
+    flow: float = 1.0  # trust in the optical flow of the other pairs; 0: it is not measured
 
 
 def augment_pair(
@@ -47,20 +53,34 @@ def augment_pair(
     generator: Generator,
 ) -> FramePair:
     """Bend and recolour a pair alike; pictures in [-1, 1], `mouth` a weight in [0, 1] on
-    `driving`.
+    `driving`. The pair's displacement is the move that was made, or the flow that was measured.
     """
     bent = _bent_grid(source.shape[1], source.shape[2], config, generator)
     still = identity_grid(source.shape[1], source.shape[2], like=source)
-    grids, displacement = [bent, bent], torch.zeros_like(still)
-    known = bool(torch.rand(1, generator=generator) < config.same_frame)
-    if known:
+    grids, displacement, trust = (
+        [bent, bent],
+        torch.zeros_like(still),
+        torch.zeros_like(still)[..., :1],
+    )
+    same = bool(torch.rand(1, generator=generator) < config.same_frame)
+    if same:
         driving = source
-        move = _head_move(still, config, generator)
-        grids[1], displacement = _compose(bent, move), move - still
+        lips, inside = _mouth_move(still, _read(mouth, bent), config, generator)
+        lips_alone = bool(torch.rand(1, generator=generator) < config.lips_alone) and mouth.any()
+        head = _head_move(still, config, generator)
+        move = lips if lips_alone else _compose(lips, head)
+        grids[1], displacement, trust = _compose(bent, move), move - still, torch.ones_like(trust)
+        inside = _read(inside, move)
     elif torch.rand(1, generator=generator) < config.head_move:
         moved = int(torch.randint(2, (1,), generator=generator))
         grids[moved] = _compose(bent, _head_move(still, config, generator))
     pair = [_read(source, grids[0]), _read(torch.cat((driving, mouth)), grids[1])]
+    if same:
+        tone = torch.rand(1, generator=generator) * 1.2 - 0.95  # from dark to teeth
+        pair[1][:3] = torch.lerp(pair[1][:3], tone.expand_as(pair[1][:3]), inside)
+    if config.flow and not same:
+        displacement, trust = measure_flow(pair[0], pair[1][:3])
+        trust = config.flow * trust
     recolor = _Recoloring.draw(config.color, config.gamma, generator)
     frames = [recolor(frame[:3])[None] for frame in pair]
     views = [
@@ -74,7 +94,7 @@ def augment_pair(
         motion_view_driving=views[1],
         mouth=pair[1][None, 3:].clamp(0, 1),
         displacement=displacement[None],
-        displacement_known=torch.tensor([float(known)]),
+        displacement_trust=trust[None],
     )
 
 
@@ -131,6 +151,39 @@ def _head_move(
     head = torch.exp(-(radius**2))
     rigid = stretch * _turned(still, angle) + shift - still
     return still + head * rigid + torch.exp(-4 * radius) * bulge
+
+
+def _mouth_move(
+    still: Float[Tensor, "h w 2"],
+    mouth: Float[Tensor, "1 h w"],
+    config: AugmentConfig,
+    generator: Generator,
+) -> tuple[Float[Tensor, "h w 2"], Float[Tensor, "1 h w"]]:
+    """Where opened (or shut) and widened lips are read, the jaw following the lower lip; and how
+    much of each place, before the move, is the inside of the mouth that opening shows.
+
+    Where no mouth is marked nothing moves.
+    """
+    opening = config.mouth_open * torch.randn(1, generator=generator).clamp(-2, 2)
+    widening = config.mouth_widen * torch.randn(1, generator=generator)
+    total = mouth.sum()
+    if total < 1:
+        return still, torch.zeros_like(mouth)
+    share = (mouth[0] / total)[..., None]
+    middle = (share * still).sum(dim=(0, 1))
+    # Of an evenly filled box the half side is the deviation times the root of three.
+    half = (3 * (share * (still - middle).square()).sum(dim=(0, 1))).sqrt()
+    x, y = ((still - middle) / half).split(1, dim=-1)
+    # The box holds the mouth wide open, so shut lips meet above its middle.
+    y = y + 0.15 + 0.15 * torch.randn(1, generator=generator)
+
+    # Steep between the lips, yet nowhere so steep that the picture folds over.
+    slope = opening.abs().clamp_min(0.3) / 0.9
+    reach = torch.where(y > 0, torch.exp(-((y / 2.5) ** 2)), 0.3 * torch.exp(-((y / 1.2) ** 2)))
+    down = -opening * torch.tanh(y / slope) * reach * torch.exp(-((x / 1.3) ** 2))
+    aside = x * (torch.exp(-widening) - 1) * torch.exp(-((x / 1.3) ** 2) - (y / 1.3) ** 2)
+    inside = torch.exp(-((y / 0.12) ** 2) - (x / 0.6) ** 4) * (opening / 0.3).clamp(0, 1)
+    return still + torch.cat((aside, down), dim=-1) * half, inside[None, ..., 0]
 
 
 def _turned(grid: Float[Tensor, "h w 2"], angle: Float[Tensor, " 1"]) -> Float[Tensor, "h w 2"]:

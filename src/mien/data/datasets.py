@@ -164,5 +164,6 @@ class FixedPairs(Dataset[FramePair]):
         part = (index % self.pairs_per_clip + 1) / self.pairs_per_clip
         source, driving = to_picture(frames[[0, round(part * (len(frames) - 1))]])[:, None]
         mouth = mouth_map(record, self.clips.image_size)[None]
-        nothing_known = torch.zeros(1, *source.shape[2:], 2), torch.zeros(1)
+        size = source.shape[2:]
+        nothing_known = torch.zeros(1, *size, 2), torch.zeros(1, *size, 1)
         return FramePair(source, driving, source, driving, mouth, *nothing_known)

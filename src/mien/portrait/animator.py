@@ -53,8 +53,9 @@ class AnimatorConfig:
     appearance_channels: tuple[int, ...] = (32, 64, 128, 192)
 
     motion_input_size: int = 128
-    motion_channels: tuple[int, ...] = (40, 80, 160, 320)
+    motion_channels: tuple[int, ...] = (24, 80, 160, 256)
     motion_blocks: tuple[int, ...] = (1, 1, 2, 1)
+    motion_width: int = 40  # channels of the map that is turned into tokens
     motion_backbone: str | None = None  # a timm model in place of the own ConvNeXt
 
     regions: int = 8  # lambda
@@ -143,7 +144,11 @@ class Animator(nn.Module):
         )
         self.appearance_vector = AppearanceVector(c.appearance_channels, c.appearance_dim)
         self.motion_encoder = MotionEncoder(
-            c.motion_input_size, c.motion_channels, c.motion_blocks, c.motion_backbone
+            c.motion_input_size,
+            c.motion_channels,
+            c.motion_blocks,
+            c.motion_width,
+            c.motion_backbone,
         )
         self.deviation_transformer = DeviationTransformer(
             c.regions,

@@ -14,7 +14,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.portrait.deviation import GRID, TOKEN_DIM, repeat_frames
+from mien.portrait.deviation import repeat_frames
+from mien.portrait.motion_encoder import GRID, TOKEN_DIM
 from mien.portrait.region_attention import RegionAttention, equal_shares
 from mien.types import Appearance, MotionField
 

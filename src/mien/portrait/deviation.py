@@ -15,10 +15,8 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.portrait.motion_encoder import MOTION_DIM, motion_tokens
+from mien.portrait.motion_encoder import GRID, TOKEN_DIM, motion_tokens
 
-GRID = 8  # the paper: M_D is reshaped to 8 x 8 x 12
-TOKEN_DIM = MOTION_DIM // GRID**2
 EPS = 1e-5  # the paper's
 
 
@@ -69,8 +67,8 @@ class DeviationTransformer(nn.Module):
         self, source: Float[Tensor, "b m"], driving: Float[Tensor, "b t m"]
     ) -> Float[Tensor, "b t r k n n"]:
         """How every region departs from the source, frame by frame."""
-        v_source = motion_tokens(standardise(source), GRID)[:, None]
-        v_driving = motion_tokens(standardise(driving), GRID)
+        v_source = motion_tokens(standardise(source))[:, None]
+        v_driving = motion_tokens(standardise(driving))
         difference = self._normalise(v_driving - v_source)
 
         tokens = self._attend(v_driving, v_source.expand_as(v_driving))

@@ -1,12 +1,17 @@
 """Any picture -> motion, 768 numbers without a spatial map (the paper's motion encoder, M_D).
 
-A small ConvNeXt; `timm` may supply a pretrained one. Its last map is brought to 4 x 4 and squeezed
-before it becomes numbers: with a plain mean over space the net could not tell where a head had
-moved to (known moves explained after 150 steps: 16 % against none).
-Axes: b batch, c channels, h w space, m motion.
+A small ConvNeXt whose coarse maps are added to its finer ones; `timm` may supply a pretrained body.
+The map becomes numbers by attention: each of 8 x 8 tokens looks around its part of the picture and
+says where it found what it looks for, and what is there. Lips are a few pixels of a head that moves
+as a whole; a plain mean over space, or over a few cells, sees the head and misses the lips.
+Axes: b batch, c channels, h w space, m motion, n tokens, k numbers a token.
 """
 
+from itertools import pairwise
+
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,8 +20,8 @@ from mien.ops.warp import identity_grid
 from mien.portrait.appearance import fit_to
 
 MOTION_DIM = 768
-POOLED = 4  # side of the last map, in cells
-SQUEEZED = 64  # channels a cell
+GRID = 8  # the paper reads M_D as 8 x 8 tokens
+TOKEN_DIM = MOTION_DIM // GRID**2  # of 12 numbers: two are a place, ten what is there
 
 
 class ConvNeXtBlock(nn.Module):
@@ -34,38 +39,89 @@ class ConvNeXtBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Refine a map."""
         hidden = self.widen(self.norm(self.depthwise(x)))
-        return x + self.narrow(nn.functional.gelu(hidden))
+        return x + self.narrow(F.gelu(hidden))
 
 
 class ConvNeXt(nn.Module):
-    """Stem of stride 4, then stages that halve the size; returns the last map.
+    """Stem of stride 4, then stages that halve the size; returns a map at the stem's size into
+    which the coarser ones have been added.
 
-    Every change of size also reads two channels of coordinates: what is pooled afterwards would
-    otherwise know that a head moved, but hardly where to.
+    Every change of size also reads two channels of coordinates. The stem's convolutions overlap:
+    patches side by side would cut a mouth into two or three pieces.
+
+    Args:
+        channels: widths of the stages.
+        blocks: blocks a stage.
+        width: channels of the map that is returned.
     """
 
-    def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+    def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...], width: int) -> None:
         super().__init__()
-        widths = (3, *channels)
-        self.shrink = nn.ModuleList(
-            nn.Conv2d(a + 2, b, 2 if i else 4, stride=2 if i else 4)
-            for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, channels[0] // 2, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(channels[0] // 2, channels[0], 3, stride=2, padding=1),
         )
-        self.norms = nn.ModuleList(nn.GroupNorm(1, width) for width in channels)
+        self.shrink = nn.ModuleList(nn.Conv2d(a + 2, b, 2, stride=2) for a, b in pairwise(channels))
+        self.norms = nn.ModuleList(nn.GroupNorm(1, channel) for channel in channels)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(ConvNeXtBlock(width) for _ in range(count)))
-            for width, count in zip(channels, blocks, strict=True)
+            nn.Sequential(*(ConvNeXtBlock(channel) for _ in range(count)))
+            for channel, count in zip(channels, blocks, strict=True)
         )
-        self.num_features = channels[-1]
+        self.lateral = nn.ModuleList(nn.Conv2d(channel, width, 1) for channel in channels)
+        self.refine = ConvNeXtBlock(width)
+        self.num_features = width
 
     def forward(self, picture: Float[Tensor, "b 3 h1 w1"]) -> Float[Tensor, "b c h2 w2"]:
         """Look at a picture."""
-        x = picture
-        for shrink, norm, stage in zip(self.shrink, self.norms, self.stages, strict=True):
-            places = identity_grid(x.shape[2], x.shape[3], like=x).permute(2, 0, 1)
-            x = torch.cat((x, places.expand(len(x), -1, -1, -1)), dim=1)
-            x = stage(norm(shrink(x)))
-        return x
+        x = self.stem(picture)
+        maps = []
+        for i, (norm, stage) in enumerate(zip(self.norms, self.stages, strict=True)):
+            if i:
+                places = identity_grid(x.shape[2], x.shape[3], like=x).permute(2, 0, 1)
+                x = self.shrink[i - 1](torch.cat((x, places.expand(len(x), -1, -1, -1)), dim=1))
+            x = stage(norm(x))
+            maps.append(x)
+
+        merged = self.lateral[-1](maps[-1])
+        for lateral, finer in zip(self.lateral[-2::-1], maps[-2::-1], strict=True):
+            grown = F.interpolate(merged, finer.shape[2:], mode="bilinear", align_corners=False)
+            merged = lateral(finer) + grown
+        return self.refine(merged)
+
+
+class AttentionPooling(nn.Module):
+    """Map -> tokens on a grid: where each of them finds what it looks for, and what is there.
+
+    A token looks around its own cell of the picture, by softmax over places. So a token's place
+    follows a moving feature to less than a pixel of the map, and what happens in a part of the
+    picture stands in the tokens of that part, as the deviation's convolutions expect.
+
+    Args:
+        channels: of the map.
+        side: tokens along a side of the picture.
+        numbers: of each token, its place included.
+    """
+
+    def __init__(self, channels: int, side: int, numbers: int) -> None:
+        super().__init__()
+        self.side = side
+        self.look = nn.Conv2d(channels, side**2, 1)
+        self.tell = nn.Parameter(torch.randn(side**2, channels, numbers - 2) * channels**-0.5)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k n n"]:
+        """One softmax over all places for each token."""
+        places = identity_grid(x.shape[2], x.shape[3], like=x).flatten(0, 1)
+        cells = identity_grid(self.side, self.side, like=x).flatten(0, 1)
+        spacing = 2 / self.side
+        far = (cells[:, None] - places).square().sum(dim=-1) / (2 * spacing**2)
+        shares = (self.look(x).flatten(2) - far).float().softmax(dim=-1)
+        # Not by matmul, which autocast would do in bfloat16: that knows places to a quarter pixel.
+        found = (shares[..., None] * places).sum(dim=2)
+        moved = ((found - cells) / spacing).to(x.dtype)
+        seen = torch.einsum("bnc,nck->bnk", shares.to(x.dtype) @ x.flatten(2).mT, self.tell)
+        tokens = torch.cat((moved, seen), dim=-1)
+        return rearrange(tokens, "b (y x) k -> b k y x", y=self.side)
 
 
 class MotionEncoder(nn.Module):
@@ -75,28 +131,40 @@ class MotionEncoder(nn.Module):
         size: the picture is brought to this many pixels first.
         channels: widths of the stages.
         blocks: blocks a stage.
-        backbone: name of a timm model to use in place of the own net.
+        width: channels of the map at which the tokens look.
+        backbone: name of a timm model to use in place of the own net. Its last map is coarse, and
+        so are then the places that tokens tell; `width` means nothing to it.
     """
 
     def __init__(
-        self, size: int, channels: tuple[int, ...], blocks: tuple[int, ...], backbone: str | None
+        self,
+        size: int,
+        channels: tuple[int, ...],
+        blocks: tuple[int, ...],
+        width: int,
+        backbone: str | None,
     ) -> None:
         super().__init__()
         self.size = size
         self.backbone = backbone
-        body = timm_backbone(backbone, False) if backbone else ConvNeXt(channels, blocks)
-        width = body.num_features
-        assert isinstance(width, int)
+        body = timm_backbone(backbone, False) if backbone else ConvNeXt(channels, blocks, width)
+        features = body.num_features
+        assert isinstance(features, int)
         self.body = body
-        self.squeeze = nn.Conv2d(width, SQUEEZED, 1)
-        self.head = nn.Linear(SQUEEZED * POOLED**2, MOTION_DIM)
+        self.pool = AttentionPooling(features, GRID, TOKEN_DIM)
         self.norm = nn.LayerNorm(MOTION_DIM, elementwise_affine=False)
 
     def forward(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b m"]:
         """What the face is doing; colours and lighting are taken out before anything looks."""
-        features = self.body(_standard_grey(fit_to(picture, self.size)))
-        cells = self.squeeze(nn.functional.adaptive_avg_pool2d(features, POOLED))
-        return self.norm(self.head(nn.functional.gelu(cells).flatten(1)))
+        return self.standardise(self.tokens(picture))
+
+    def tokens(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k n n"]:
+        """The motion before it is standardised; `token_places` reads it."""
+        return self.pool(self.body(_standard_grey(fit_to(picture, self.size))))
+
+    def standardise(self, tokens: Float[Tensor, "b k n n"]) -> Float[Tensor, "b m"]:
+        """Tokens -> motion."""
+        return self.norm(tokens.flatten(1))
 
     def load_pretrained(self) -> None:
         """Fetch the backbone's pretrained weights; a fresh training run calls it, a restored one
@@ -111,7 +179,7 @@ def _standard_grey(picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"
     """Luminance with mean 0 and deviation 1: motion has no colour, but people have."""
     weights = picture.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
     grey = (picture * weights).sum(dim=1, keepdim=True)
-    return torch.nn.functional.layer_norm(grey, grey.shape[1:]).expand(-1, 3, -1, -1)
+    return F.layer_norm(grey, grey.shape[1:]).expand(-1, 3, -1, -1)
 
 
 def timm_backbone(name: str, pretrained: bool) -> nn.Module:
@@ -135,6 +203,12 @@ def timm_backbone(name: str, pretrained: bool) -> nn.Module:
         raise UserError(f"timm could not load the weights of {name!r}: {error}") from error
 
 
-def motion_tokens(motion: Float[Tensor, "*b m"], grid: int) -> Float[Tensor, "*b k n n"]:
+def token_places(tokens: Float[Tensor, "b k n n"]) -> Float[Tensor, "b n n 2"]:
+    """Where each token found what it looks for (x, y; 2 spans the picture)."""
+    cells = identity_grid(GRID, GRID, like=tokens)
+    return rearrange(tokens[:, :2], "b xy y x -> b y x xy") * (2 / GRID) + cells
+
+
+def motion_tokens(motion: Float[Tensor, "*b m"]) -> Float[Tensor, "*b k n n"]:
     """Motion seen as a grid of tokens (the paper's V_D, 8 x 8 x 12)."""
-    return torch.unflatten(motion, -1, (MOTION_DIM // grid**2, grid, grid))
+    return torch.unflatten(motion, -1, (TOKEN_DIM, GRID, GRID))

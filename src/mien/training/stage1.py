@@ -16,6 +16,7 @@ from mien.checkpoint import ANIMATOR, fingerprint, part_of, read_weights, refuse
 from mien.errors import UserError
 from mien.metrics import psnr, weighted_l1
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
+from mien.portrait.motion_encoder import token_places
 from mien.training.discriminator import (
     DiscriminatorConfig,
     PatchDiscriminator,
@@ -28,6 +29,7 @@ from mien.training.losses import (
     field_loss,
     known_field_loss,
     pixel_loss,
+    place_loss,
     threshold_mask_loss,
 )
 from mien.training.optimization import (
@@ -97,10 +99,17 @@ class ReconstructionStage(LightningModule):
 
     def forward(self, pair: FramePair) -> Rendering:
         """Redraw each source with its driving frame's motion."""
+        return self._draw(pair, *self._tokens(pair))
+
+    def _tokens(self, pair: FramePair) -> tuple[Tensor, ...]:
+        """Of the source and of the driving frame."""
+        views = torch.cat((pair.motion_view_source, pair.motion_view_driving))
+        return self.animator.motion_encoder.tokens(views).chunk(2)
+
+    def _draw(self, pair: FramePair, source: Tensor, driving: Tensor) -> Rendering:
         appearance = self.animator.encode_appearance(pair.source)
-        source_motion = self.animator.encode_motion(pair.motion_view_source)
-        motion = self.animator.encode_motion(pair.motion_view_driving)
-        return self.animator.draw(appearance, source_motion, motion[:, None])
+        source, driving = map(self.animator.motion_encoder.standardise, (source, driving))
+        return self.animator.draw(appearance, source, driving[:, None])
 
     def on_fit_start(self) -> None:
         """Bring along what Lightning does not know of."""
@@ -113,8 +122,12 @@ class ReconstructionStage(LightningModule):
         # Dropout draws from torch's global numbers: seeded by the step, a resumed run draws alike.
         torch.manual_seed(self.global_step)
         adversary = self._adversary()
-        rendering = self(batch)
+        tokens = self._tokens(batch)
+        rendering = self._draw(batch, *tokens)
         parts = self._parts(rendering, batch) | self._adversarial_parts(rendering, batch, adversary)
+        source, driving = map(token_places, tokens)
+        placed = place_loss(source, driving, batch, self.loss_config.known_mouth)
+        parts["places"] = self.loss_config.places * placed
         loss = torch.stack(list(parts.values())).sum()
         norm = self._step_animator(loss)
         if adversary is not None:
@@ -133,7 +146,8 @@ class ReconstructionStage(LightningModule):
         config = self.loss_config
         parts = pixel_loss(rendering.frames, batch.driving, batch.mouth, config)
         parts |= field_loss(rendering.field, config)
-        parts["known_field"] = config.known_field * known_field_loss(rendering.field, batch)
+        known = known_field_loss(rendering.field, batch, config.known_mouth)
+        parts["known_field"] = config.known_field * known
         for perceptual in self._perceptual:
             parts["perceptual"] = config.perceptual * perceptual(rendering.frames, batch.driving)
         if config.threshold and self.global_step >= config.threshold_start:
