@@ -56,31 +56,10 @@ def augment_pair(
     `driving`. The pair's displacement is the move that was made, or the flow that was measured.
     """
     bent = _bent_grid(source.shape[1], source.shape[2], config, generator)
-    still = identity_grid(source.shape[1], source.shape[2], like=source)
-    grids, displacement, trust = (
-        [bent, bent],
-        torch.zeros_like(still),
-        torch.zeros_like(still)[..., :1],
-    )
-    same = bool(torch.rand(1, generator=generator) < config.same_frame)
-    if same:
-        driving = source
-        lips, inside = _mouth_move(still, _read(mouth, bent), config, generator)
-        lips_alone = bool(torch.rand(1, generator=generator) < config.lips_alone) and mouth.any()
-        head = _head_move(still, config, generator)
-        move = lips if lips_alone else _compose(lips, head)
-        grids[1], displacement, trust = _compose(bent, move), move - still, torch.ones_like(trust)
-        inside = _read(inside, move)
-    elif torch.rand(1, generator=generator) < config.head_move:
-        moved = int(torch.randint(2, (1,), generator=generator))
-        grids[moved] = _compose(bent, _head_move(still, config, generator))
-    pair = [_read(source, grids[0]), _read(torch.cat((driving, mouth)), grids[1])]
-    if same:
-        tone = torch.rand(1, generator=generator) * 1.2 - 0.95  # from dark to teeth
-        pair[1][:3] = torch.lerp(pair[1][:3], tone.expand_as(pair[1][:3]), inside)
-    if config.flow and not same:
-        displacement, trust = measure_flow(pair[0], pair[1][:3])
-        trust = config.flow * trust
+    if torch.rand(1, generator=generator) < config.same_frame:
+        pair, displacement, trust = _moved_on_purpose(source, mouth, bent, config, generator)
+    else:
+        pair, displacement, trust = _two_frames(source, driving, mouth, bent, config, generator)
     recolor = _Recoloring.draw(config.color, config.gamma, generator)
     frames = [recolor(frame[:3])[None] for frame in pair]
     views = [
@@ -96,6 +75,50 @@ def augment_pair(
         displacement=displacement[None],
         displacement_trust=trust[None],
     )
+
+
+def _moved_on_purpose(
+    source: Float[Tensor, "3 h w"],
+    mouth: Float[Tensor, "1 h w"],
+    bent: Float[Tensor, "h w 2"],
+    config: AugmentConfig,
+    generator: Generator,
+) -> tuple[tuple[Tensor, Tensor], Float[Tensor, "h w 2"], Float[Tensor, "h w 1"]]:
+    """The source beside itself with head and lips moved (the mouth as a fourth channel), and that
+    move.
+    """
+    still = identity_grid(source.shape[1], source.shape[2], like=source)
+    lips, inside = _mouth_move(still, _read(mouth, bent), config, generator)
+    lips_alone = bool(torch.rand(1, generator=generator) < config.lips_alone) and mouth.any()
+    head = _head_move(still, config, generator)
+    move = lips if lips_alone else _compose(lips, head)
+    driving = _read(torch.cat((source, mouth)), _compose(bent, move))
+    tone = torch.rand(1, generator=generator) * 1.2 - 0.95  # from dark to teeth
+    driving[:3] = torch.lerp(driving[:3], tone.expand_as(driving[:3]), _read(inside, move))
+    return (_read(source, bent), driving), move - still, torch.ones_like(still[..., :1])
+
+
+def _two_frames(
+    source: Float[Tensor, "3 h w"],
+    driving: Float[Tensor, "3 h w"],
+    mouth: Float[Tensor, "1 h w"],
+    bent: Float[Tensor, "h w 2"],
+    config: AugmentConfig,
+    generator: Generator,
+) -> tuple[tuple[Tensor, Tensor], Float[Tensor, "h w 2"], Float[Tensor, "h w 1"]]:
+    """Two frames, the head of one perhaps moved (the mouth as a fourth channel of driving), and
+    their flow.
+    """
+    still = identity_grid(source.shape[1], source.shape[2], like=source)
+    grids = [bent, bent]
+    if torch.rand(1, generator=generator) < config.head_move:
+        moved = int(torch.randint(2, (1,), generator=generator))
+        grids[moved] = _compose(bent, _head_move(still, config, generator))
+    pair = _read(source, grids[0]), _read(torch.cat((driving, mouth)), grids[1])
+    if not config.flow:
+        return pair, torch.zeros_like(still), torch.zeros_like(still[..., :1])
+    displacement, trust = measure_flow(pair[0], pair[1][:3])
+    return pair, displacement, config.flow * trust
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mien.ops.warp import warp_map
+from mien.ops.warp import pool_displacement, warp_map
 
 SIDE = 256  # frames are measured at this size: at 128 half of the lips' motion is lost
 FARTHEST = 0.4  # displacements beyond are errors (2 spans the picture)
@@ -28,7 +28,6 @@ def measure_flow(
     DIS flow (Kroeger et al. 2016), on one thread: OpenCV is told so for the whole process. Same
     pictures, same flow on the same machine. Pictures in [-1, 1].
     """
-    height, width = source.shape[1:]
     pair = F.interpolate(
         torch.stack((source, driving)), (SIDE, SIDE), mode="bicubic", antialias=True
     )
@@ -41,11 +40,9 @@ def measure_flow(
     error, error_without = (_patch_error(drawn, pair[1:]) for drawn in (with_flow, pair[:1]))
     trusted = error < ERROR_LEFT * error_without + ERROR_FREE
     near = displacement.abs().amax(dim=-1)[:, None] < FARTHEST
-    kept = displacement.clamp(-FARTHEST, FARTHEST).permute(0, 3, 1, 2)
-    trust = (trusted & near).float()
-    both = F.adaptive_avg_pool2d(torch.cat((kept * trust, trust), dim=1), (height, width))
-    fitted = both[0].permute(1, 2, 0)
-    return fitted[..., :2] / fitted[..., 2:].clamp_min(1e-6), fitted[..., 2:]
+    trust = (trusted & near).float().permute(0, 2, 3, 1)
+    fitted, trust = pool_displacement(displacement, trust, source.shape[-1])
+    return fitted[0], trust[0]
 
 
 def _grey(picture: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w"]:

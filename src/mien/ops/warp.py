@@ -28,9 +28,30 @@ def warp_map(
     """Read every place of `features` at its displaced place; outside the border the edge goes
     on.
     """
-    grid = identity_grid(features.shape[2], features.shape[3], like=displacement) + displacement
-    grid = grid.to(features.dtype)
-    return F.grid_sample(features, grid, padding_mode="border", align_corners=False)
+    grid = identity_grid(features.shape[2], features.shape[3], like=displacement)
+    return read_map(features, grid + displacement)
+
+
+def read_map(
+    features: Float[Tensor, "b c h1 w1"], places: Float[Tensor, "b h2 w2 2"]
+) -> Float[Tensor, "b c h2 w2"]:
+    """`features` at any places; outside the border the edge goes on."""
+    places = places.to(features.dtype)
+    return F.grid_sample(features, places, padding_mode="border", align_corners=False)
+
+
+def pool_displacement(
+    displacement: Float[Tensor, "b h1 w1 2"], trust: Float[Tensor, "b h1 w1 1"], size: int
+) -> tuple[Float[Tensor, "b h2 w2 2"], Float[Tensor, "b h2 w2 1"]]:
+    """Displacement on a coarser grid, the mean of what is trusted, and the mean trust."""
+    both = torch.cat((displacement * trust, trust), dim=-1)
+    moved, trust = pool_plane(both, size).split((2, 1), dim=-1)
+    return moved / trust.clamp_min(1e-6), trust
+
+
+def pool_plane(plane: Float[Tensor, "b h1 w1 c"], size: int) -> Float[Tensor, "b h2 w2 c"]:
+    """The mean over whole cells of a coarser grid, channels last."""
+    return F.adaptive_avg_pool2d(plane.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
 
 
 def warp_volume(

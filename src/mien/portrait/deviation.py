@@ -15,7 +15,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.portrait.motion_encoder import GRID, TOKEN_DIM, motion_tokens
+from mien.portrait.motion_encoder import GRID, TOKEN_DIM, motion_tokens, standardise
 
 EPS = 1e-5  # the paper's
 
@@ -107,11 +107,6 @@ class DeviationTransformer(nn.Module):
             x = F.pad(F.silu(x) if i else x, (1, 1, 1, 1, side, side), mode="replicate")
             x = convolution(x)
         return rearrange(x, "b (r k) t y x -> b t r k y x", k=TOKEN_DIM)
-
-
-def standardise(motion: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
-    """V_nor: each motion with mean 0 and deviation 1 over its own numbers."""
-    return F.layer_norm(motion, motion.shape[-1:])
 
 
 def repeat_frames(x: Float[Tensor, "b ..."], frames: int) -> Float[Tensor, "bt ..."]:

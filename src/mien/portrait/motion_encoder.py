@@ -152,19 +152,14 @@ class MotionEncoder(nn.Module):
         assert isinstance(features, int)
         self.body = body
         self.pool = AttentionPooling(features, GRID, TOKEN_DIM)
-        self.norm = nn.LayerNorm(MOTION_DIM, elementwise_affine=False)
 
     def forward(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b m"]:
         """What the face is doing; colours and lighting are taken out before anything looks."""
-        return self.standardise(self.tokens(picture))
+        return standardise(self.tokens(picture).flatten(1))
 
     def tokens(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k n n"]:
         """The motion before it is standardised; `token_places` reads it."""
         return self.pool(self.body(_standard_grey(fit_to(picture, self.size))))
-
-    def standardise(self, tokens: Float[Tensor, "b k n n"]) -> Float[Tensor, "b m"]:
-        """Tokens -> motion."""
-        return self.norm(tokens.flatten(1))
 
     def load_pretrained(self) -> None:
         """Fetch the backbone's pretrained weights; a fresh training run calls it, a restored one
@@ -201,6 +196,11 @@ def timm_backbone(name: str, pretrained: bool) -> nn.Module:
         return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
     except (OSError, RuntimeError) as error:
         raise UserError(f"timm could not load the weights of {name!r}: {error}") from error
+
+
+def standardise(motion: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
+    """Each motion with mean 0 and deviation 1 over its own numbers (the paper's V_nor)."""
+    return F.layer_norm(motion, motion.shape[-1:])
 
 
 def token_places(tokens: Float[Tensor, "b k n n"]) -> Float[Tensor, "b n n 2"]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.ops.warp import pool_displacement, pool_plane, read_map
 from mien.portrait.region_attention import mean_flow
 from mien.training.perceptual import Trunk
 from mien.types import FramePair, MotionField
@@ -90,9 +91,8 @@ def known_field_loss(field: MotionField, pair: FramePair, mouth: float = 0.0) ->
     """
     flow = mean_flow(field.displacement, field.mask)
     side = flow.shape[1]
-    trust = _pooled(pair.displacement_trust, side)
-    wanted = _pooled(pair.displacement * pair.displacement_trust, side) / trust.clamp_min(1e-6)
-    weight = trust * (1 + mouth * _pooled(pair.mouth.permute(0, 2, 3, 1), side))
+    wanted, trust = pool_displacement(pair.displacement, pair.displacement_trust, side)
+    weight = trust * (1 + mouth * pool_plane(pair.mouth.permute(0, 2, 3, 1), side))
     return (weight * _distance(flow - wanted)).mean()
 
 
@@ -110,9 +110,7 @@ def place_loss(
     trusted = pair.displacement * pair.displacement_trust
     known = torch.cat((trusted, pair.displacement_trust), dim=-1).permute(0, 3, 1, 2)
     known = torch.cat((known, pair.mouth), dim=1)
-    there = F.grid_sample(
-        known, driving.to(known.dtype), padding_mode="border", align_corners=False
-    ).permute(0, 2, 3, 1)
+    there = read_map(known, driving).permute(0, 2, 3, 1)
     move, trust, at_mouth = there.split((2, 1, 1), dim=-1)
     weight = trust * (1 + mouth * at_mouth)
     error = driving + move / trust.clamp_min(1e-6) - source
@@ -124,10 +122,6 @@ def _distance(error: Tensor) -> Tensor:
     likeliest lips do not move.
     """
     return F.huber_loss(error, torch.zeros_like(error), delta=SPREAD, reduction="none") / SPREAD
-
-
-def _pooled(plane: Float[Tensor, "b h w c"], side: int) -> Float[Tensor, "b n n c"]:
-    return F.adaptive_avg_pool2d(plane.permute(0, 3, 1, 2), side).permute(0, 2, 3, 1)
 
 
 def field_loss(field: MotionField, config: LossConfig) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from mien.checkpoint import ANIMATOR, fingerprint, part_of, read_weights, refuse
 from mien.errors import UserError
 from mien.metrics import psnr, weighted_l1
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
-from mien.portrait.motion_encoder import token_places
+from mien.portrait.motion_encoder import standardise, token_places
 from mien.training.discriminator import (
     DiscriminatorConfig,
     PatchDiscriminator,
@@ -108,7 +108,7 @@ class ReconstructionStage(LightningModule):
 
     def _draw(self, pair: FramePair, source: Tensor, driving: Tensor) -> Rendering:
         appearance = self.animator.encode_appearance(pair.source)
-        source, driving = map(self.animator.motion_encoder.standardise, (source, driving))
+        source, driving = (standardise(tokens.flatten(1)) for tokens in (source, driving))
         return self.animator.draw(appearance, source, driving[:, None])
 
     def on_fit_start(self) -> None:
@@ -124,10 +124,8 @@ class ReconstructionStage(LightningModule):
         adversary = self._adversary()
         tokens = self._tokens(batch)
         rendering = self._draw(batch, *tokens)
-        parts = self._parts(rendering, batch) | self._adversarial_parts(rendering, batch, adversary)
-        source, driving = map(token_places, tokens)
-        placed = place_loss(source, driving, batch, self.loss_config.known_mouth)
-        parts["places"] = self.loss_config.places * placed
+        parts = self._parts(rendering, batch, *tokens)
+        parts |= self._adversarial_parts(rendering, batch, adversary)
         loss = torch.stack(list(parts.values())).sum()
         norm = self._step_animator(loss)
         if adversary is not None:
@@ -142,12 +140,16 @@ class ReconstructionStage(LightningModule):
         begun = self.global_step >= self.loss_config.adversarial_start
         return self.discriminator if begun else None
 
-    def _parts(self, rendering: Rendering, batch: FramePair) -> dict[str, Tensor]:
+    def _parts(
+        self, rendering: Rendering, batch: FramePair, source: Tensor, driving: Tensor
+    ) -> dict[str, Tensor]:
         config = self.loss_config
         parts = pixel_loss(rendering.frames, batch.driving, batch.mouth, config)
         parts |= field_loss(rendering.field, config)
         known = known_field_loss(rendering.field, batch, config.known_mouth)
         parts["known_field"] = config.known_field * known
+        places = token_places(source), token_places(driving)
+        parts["places"] = config.places * place_loss(*places, batch, config.known_mouth)
         for perceptual in self._perceptual:
             parts["perceptual"] = config.perceptual * perceptual(rendering.frames, batch.driving)
         if config.threshold and self.global_step >= config.threshold_start:
