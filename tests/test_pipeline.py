@@ -205,11 +205,20 @@ class TestCrop:
         assert cut.shape == (1, 3, 32, 32)
         torch.testing.assert_close(cut, torch.full_like(cut, 200 / 127.5 - 1))
 
-    def test_beyond_the_border_it_is_mirrored(self):
-        picture = np.arange(64, dtype=np.uint8)[None, :, None].repeat(64, 0).repeat(3, 2)
+    def test_beyond_the_border_the_edge_goes_on(self):
+        picture = np.arange(64, dtype=np.uint8)[None, :, None].repeat(64, 0).repeat(3, 2) * 2
         row = pipeline.crop(picture, (-8.0, 0.0, 56.0, 64.0), 64)[0, 0, 0]
-        torch.testing.assert_close(row[:8], row[8:16].flip(0))
-        assert row[8] == -1
+        expected = torch.arange(56) * 2 / 127.5 - 1
+        torch.testing.assert_close(row[8:], expected)  # what is in the picture stays sharp
+        # The edge is black; the blur lets in a little of the ramp behind it, in the same order.
+        assert (row[:8] < -0.8).all() and (row[:8].diff() <= 0.02).all()
+
+    def test_a_streaky_edge_fades_out_with_the_distance(self):
+        picture = np.zeros((64, 64, 3), dtype=np.uint8)
+        picture[:, ::2] = 255
+        beyond = pipeline.crop(picture, (0.0, 24.0, 64.0, 88.0), 64)[0, 0, 40:]
+        contrast = beyond[:, 8:-8].std(dim=1)
+        assert (contrast.diff() < 0).all() and contrast[-1] < 0.05 * contrast[0]
 
 
 class TestReport:

@@ -12,6 +12,7 @@ Only the sound is held whole; frames never pile up.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from einops import rearrange
@@ -178,23 +179,41 @@ def load_face(
 
 
 def crop(picture: Picture, square: Box, size: int) -> Float[Tensor, "1 3 size size"]:
-    """A square of the picture in [-1, 1]; beyond the border it is mirrored."""
+    """A square of the picture in [-1, 1]; beyond the border its edge goes on, ever more blurred."""
     height, width = picture.shape[:2]
     left, top = round(square[0]), round(square[1])
     side = max(1, round(square[2] - square[0]))
     right, bottom = left + side, top + side
     inside = picture[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    beyond = (
-        (max(0, -top), max(0, bottom - height)),
-        (max(0, -left), max(0, right - width)),
-        (0, 0),
-    )
-    pixels = torch.from_numpy(np.pad(inside, beyond, mode="symmetric"))
+    beyond = max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width)
+    pixels = torch.from_numpy(cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE))
     # Resized as bytes: a 50-megapixel face would take 600 MB as floats.
     scaled = F.interpolate(
         rearrange(pixels, "h w c -> 1 c h w"), (size, size), mode="bicubic", antialias=True
     )
-    return scaled.float() / 127.5 - 1
+    scaled = scaled.float() / 127.5 - 1
+    return _blur_beyond(scaled, tuple(length * size / side for length in beyond))
+
+
+def _blur_beyond(
+    frame: Float[Tensor, "1 3 size size"], beyond: tuple[float, float, float, float]
+) -> Float[Tensor, "1 3 size size"]:
+    """Blur the strips of so many pixels at the top, bottom, left and right, the more the farther
+    out: a replicated edge is a comb of streaks, which the eye is drawn to.
+    """
+    size = frame.shape[-1]
+    place = torch.arange(size) + 0.5
+    top, bottom, left, right = beyond
+    down = torch.maximum(top - place, place - size + bottom)[:, None]
+    across = torch.maximum(left - place, place - size + right)[None]
+    far = torch.maximum(down, across).clamp_min(0)
+    if not far.any():
+        return frame
+    picture = frame[0].permute(1, 2, 0).numpy()
+    deviation = size / 16
+    blurred = cv2.GaussianBlur(picture, (0, 0), deviation, borderType=cv2.BORDER_REPLICATE)
+    share = 1 - torch.exp(-far / deviation)
+    return torch.lerp(frame, torch.from_numpy(blurred).permute(2, 0, 1)[None], share)
 
 
 def to_bytes(frames: Float[Tensor, "t 3 h w"]) -> UInt8[np.ndarray, "t h w 3"]:

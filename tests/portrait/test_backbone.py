@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mien.errors import UserError
-from mien.portrait.motion_encoder import MotionEncoder
+from mien.ops.warp import identity_grid
+from mien.portrait.motion_encoder import AttentionPooling, MotionEncoder, token_places
 from tests.portrait.tiny import pictures, tiny_animator
 
 NAME = "test_convnext"  # timm's own smallest ConvNeXt
@@ -24,6 +25,17 @@ def test_a_timm_backbone_reads_motion_and_learns(timm):
     motion.square().sum().backward()
     body = animator.motion_encoder.body
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in body.parameters())
+
+
+@pytest.mark.parametrize("side", [2, 16])  # a backbone's last map, and the own net's
+def test_tokens_find_what_they_look_for_on_a_coarse_map_as_on_a_fine_one(side):
+    pool = AttentionPooling(channels=1, side=8, numbers=12)
+    torch.nn.init.constant_(pool.look.weight, 1000.0)
+    seen = torch.zeros(1, 1, side, side)
+    seen[0, 0, -1, 0] = 1
+    places = token_places(pool(seen))
+    corner = identity_grid(side, side, like=seen)[-1, 0]
+    torch.testing.assert_close(places, corner.expand_as(places))
 
 
 def test_pretrained_weights_come_in_only_when_asked(timm, monkeypatch):
