@@ -36,7 +36,7 @@ DOORS = {
     "torchaudio": ("audio/pretrained",),
     "h5py": ("training/perceptual",),
     "av": ("media",),
-    "cv2": ("data/flow",),
+    "cv2": ("data/flow", "face/cropping"),
     "PIL": ("media",),
     "soundfile": ("media",),
     "soxr": ("media",),

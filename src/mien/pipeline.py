@@ -12,20 +12,18 @@ Only the sound is held whole; frames never pile up.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 
 from mien.audio.features import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from mien.audio.pretrained import load_front_end
 from mien.audio.voice_activity import frame_loudness, speech_gate
 from mien.checkpoint import default_weights, fingerprint, load_animator, load_speech_to_motion
 from mien.errors import UserError
-from mien.face import Box, FaceMesh, find_portrait, portrait_box
+from mien.face import Box, FaceMesh, Picture, crop, find_portrait, portrait_box
 from mien.media import VideoWriter, load_audio, load_picture
 from mien.media.size import picture_size
 from mien.motion.rollout import SamplingConfig, rollout
@@ -34,7 +32,6 @@ from mien.portrait.animator import Animator
 from mien.portrait.streaming import render_stream
 from mien.report import Report, Stopwatch, back_ends, machine
 
-Picture = UInt8[np.ndarray, "h w 3"]
 PARTS = "audio", "portrait", "motion", "render", "encode"  # of the work, as reports name them
 Progress = Callable[[int, int], None]
 
@@ -176,44 +173,6 @@ def load_face(
     shrunk = picture.shape[1] / width  # large files are loaded smaller than they are
     x0, y0, x1, y1 = (number * shrunk for number in box)
     return crop(picture, portrait_box((x0, y0, x1, y1)), size), ()
-
-
-def crop(picture: Picture, square: Box, size: int) -> Float[Tensor, "1 3 size size"]:
-    """A square of the picture in [-1, 1]; beyond the border its edge goes on, ever more blurred."""
-    height, width = picture.shape[:2]
-    left, top = round(square[0]), round(square[1])
-    side = max(1, round(square[2] - square[0]))
-    right, bottom = left + side, top + side
-    inside = picture[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    beyond = max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width)
-    pixels = torch.from_numpy(cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE))
-    # Resized as bytes: a 50-megapixel face would take 600 MB as floats.
-    scaled = F.interpolate(
-        rearrange(pixels, "h w c -> 1 c h w"), (size, size), mode="bicubic", antialias=True
-    )
-    scaled = scaled.float() / 127.5 - 1
-    return _blur_beyond(scaled, tuple(length * size / side for length in beyond))
-
-
-def _blur_beyond(
-    frame: Float[Tensor, "1 3 size size"], beyond: tuple[float, float, float, float]
-) -> Float[Tensor, "1 3 size size"]:
-    """Blur the strips of so many pixels at the top, bottom, left and right, the more the farther
-    out: a replicated edge is a comb of streaks, which the eye is drawn to.
-    """
-    size = frame.shape[-1]
-    place = torch.arange(size) + 0.5
-    top, bottom, left, right = beyond
-    down = torch.maximum(top - place, place - size + bottom)[:, None]
-    across = torch.maximum(left - place, place - size + right)[None]
-    far = torch.maximum(down, across).clamp_min(0)
-    if not far.any():
-        return frame
-    picture = frame[0].permute(1, 2, 0).numpy()
-    deviation = size / 16
-    blurred = cv2.GaussianBlur(picture, (0, 0), deviation, borderType=cv2.BORDER_REPLICATE)
-    share = 1 - torch.exp(-far / deviation)
-    return torch.lerp(frame, torch.from_numpy(blurred).permute(2, 0, 1)[None], share)
 
 
 def to_bytes(frames: Float[Tensor, "t 3 h w"]) -> UInt8[np.ndarray, "t h w 3"]:

@@ -3,6 +3,7 @@
 It serves the crop of a portrait, the mouth box of a training clip, and scores of lip movement.
 """
 
+from mien.face.cropping import crop
 from mien.face.geometry import Box, Picture
 from mien.face.measures import (
     PortraitPlace,
@@ -20,6 +21,7 @@ __all__ = [
     "FaceMesh",
     "Landmarks",
     "Picture",
+    "crop",
     "PortraitPlace",
     "face_box",
     "find_portrait",
