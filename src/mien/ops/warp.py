@@ -44,8 +44,29 @@ def pool_displacement(
     displacement: Float[Tensor, "b h1 w1 2"], trust: Float[Tensor, "b h1 w1 1"], size: int
 ) -> tuple[Float[Tensor, "b h2 w2 2"], Float[Tensor, "b h2 w2 1"]]:
     """Displacement on a coarser grid, the mean of what is trusted, and the mean trust."""
-    both = torch.cat((displacement * trust, trust), dim=-1)
-    moved, trust = pool_plane(both, size).split((2, 1), dim=-1)
+    return _mean_of_trusted(pool_plane(_weighed(displacement, trust), size))
+
+
+def read_displacement(
+    displacement: Float[Tensor, "b h1 w1 2"],
+    trust: Float[Tensor, "b h1 w1 1"],
+    places: Float[Tensor, "b h2 w2 2"],
+) -> tuple[Float[Tensor, "b h2 w2 2"], Float[Tensor, "b h2 w2 1"]]:
+    """Displacement at any places, the mean of what is trusted around each, and the mean trust."""
+    planes = _weighed(displacement, trust).permute(0, 3, 1, 2)
+    return _mean_of_trusted(read_map(planes, places).permute(0, 2, 3, 1))
+
+
+def _weighed(
+    displacement: Float[Tensor, "b h w 2"], trust: Float[Tensor, "b h w 1"]
+) -> Float[Tensor, "b h w 3"]:
+    return torch.cat((displacement * trust, trust), dim=-1)
+
+
+def _mean_of_trusted(
+    weighed: Float[Tensor, "b h w 3"],
+) -> tuple[Float[Tensor, "b h w 2"], Float[Tensor, "b h w 1"]]:
+    moved, trust = weighed.split((2, 1), dim=-1)
     return moved / trust.clamp_min(1e-6), trust
 
 

@@ -155,7 +155,7 @@ class MotionEncoder(nn.Module):
 
     def forward(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b m"]:
         """What the face is doing; colours and lighting are taken out before anything looks."""
-        return standardise(self.tokens(picture).flatten(1))
+        return tokens_as_motion(self.tokens(picture))
 
     def tokens(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k n n"]:
         """The motion before it is standardised; `token_places` reads it."""
@@ -207,6 +207,11 @@ def token_places(tokens: Float[Tensor, "b k n n"]) -> Float[Tensor, "b n n 2"]:
     """Where each token found what it looks for (x, y; 2 spans the picture)."""
     cells = identity_grid(GRID, GRID, like=tokens)
     return rearrange(tokens[:, :2], "b xy y x -> b y x xy") * (2 / GRID) + cells
+
+
+def tokens_as_motion(tokens: Float[Tensor, "b k n n"]) -> Float[Tensor, "b m"]:
+    """The motion that the encoder's tokens are."""
+    return standardise(tokens.flatten(1))
 
 
 def motion_tokens(motion: Float[Tensor, "*b m"]) -> Float[Tensor, "*b k n n"]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.ops.warp import pool_displacement, pool_plane, read_map
+from mien.ops.warp import pool_displacement, pool_plane, read_displacement, read_map
 from mien.portrait.region_attention import mean_flow
 from mien.training.perceptual import Trunk
 from mien.types import FramePair, MotionField
@@ -107,14 +107,10 @@ def place_loss(
     A token that looks at a spot of `driving` must look at the same spot of `source`; where the
     displacement is known, that says where to. `mouth` is how much more the mouth counts.
     """
-    trusted = pair.displacement * pair.displacement_trust
-    known = torch.cat((trusted, pair.displacement_trust), dim=-1).permute(0, 3, 1, 2)
-    known = torch.cat((known, pair.mouth), dim=1)
-    there = read_map(known, driving).permute(0, 2, 3, 1)
-    move, trust, at_mouth = there.split((2, 1, 1), dim=-1)
+    move, trust = read_displacement(pair.displacement, pair.displacement_trust, driving)
+    at_mouth = read_map(pair.mouth, driving).permute(0, 2, 3, 1)
     weight = trust * (1 + mouth * at_mouth)
-    error = driving + move / trust.clamp_min(1e-6) - source
-    return (weight.detach() * _distance(error)).mean()
+    return (weight.detach() * _distance(driving + move - source)).mean()
 
 
 def _distance(error: Tensor) -> Tensor:

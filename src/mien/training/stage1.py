@@ -16,7 +16,7 @@ from mien.checkpoint import ANIMATOR, fingerprint, part_of, read_weights, refuse
 from mien.errors import UserError
 from mien.metrics import psnr, weighted_l1
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
-from mien.portrait.motion_encoder import standardise, token_places
+from mien.portrait.motion_encoder import token_places, tokens_as_motion
 from mien.training.discriminator import (
     DiscriminatorConfig,
     PatchDiscriminator,
@@ -108,8 +108,8 @@ class ReconstructionStage(LightningModule):
 
     def _draw(self, pair: FramePair, source: Tensor, driving: Tensor) -> Rendering:
         appearance = self.animator.encode_appearance(pair.source)
-        source, driving = (standardise(tokens.flatten(1)) for tokens in (source, driving))
-        return self.animator.draw(appearance, source, driving[:, None])
+        motion = tokens_as_motion(driving)[:, None]
+        return self.animator.draw(appearance, tokens_as_motion(source), motion)
 
     def on_fit_start(self) -> None:
         """Bring along what Lightning does not know of."""
