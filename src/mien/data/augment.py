@@ -8,13 +8,15 @@ more, each on its own, so that the motion cannot carry who it is (paper.md 2.5).
 Axes: b batch, c channels, h w space.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from mien.data.backdrop import draw_backdrop, matte_of, without_spill
 from mien.data.flow import measure_flow
 from mien.ops.warp import identity_grid
 from mien.types import FramePair
@@ -32,6 +34,8 @@ class AugmentConfig:
     flip: float = 0.5  # chance of a mirror image
     color: float = 0.12  # deviation of the colour matrix's entries
     gamma: float = 0.2  # deviation of the log of the gamma
+    tone: float = 0.0  # chance that a random curve, rising or falling, changes the brightness
+    backdrop: float = 0.85  # chance that another wall is put in the place of a blue one
     motion_view: float = 0.03  # colour and gamma of the motion encoder's views, each on its own
     same_frame: float = 0.3  # chance that driving is the source frame itself, head and lips moved
     head_move: float = 0.25  # chance that one frame's head is moved in the other pairs
@@ -56,12 +60,23 @@ def augment_pair(
     `driving`. The pair's displacement is the move that was made, or the flow that was measured.
     """
     bent = _bent_grid(source.shape[1], source.shape[2], config, generator)
+    mattes = None
+    if torch.rand(1, generator=generator) < config.backdrop:
+        mattes = _mattes(source, driving)
+    if mattes is not None:
+        source, driving = (torch.cat(p) for p in zip((source, driving), mattes, strict=True))
     if torch.rand(1, generator=generator) < config.same_frame:
-        pair, displacement, trust = _moved_on_purpose(source, mouth, bent, config, generator)
+        moved = _moved_on_purpose(source, mouth, bent, config, generator)
     else:
-        pair, displacement, trust = _two_frames(source, driving, mouth, bent, config, generator)
+        moved = _two_frames(source, driving, mouth, bent, config, generator)
+    mouth = moved.driving[-1:]
+    if mattes is not None:
+        moved = _before_another_wall(moved, config, generator)
+    if torch.rand(1, generator=generator) < config.tone:
+        curve = _tone_curve(generator)
+        moved = replace(moved, source=curve(moved.source[:3]), driving=curve(moved.driving[:3]))
     recolor = _Recoloring.draw(config.color, config.gamma, generator)
-    frames = [recolor(frame[:3])[None] for frame in pair]
+    frames = [recolor(frame[:3])[None] for frame in (moved.source, moved.driving)]
     views = [
         _Recoloring.draw(config.motion_view, config.motion_view, generator)(frame[0])[None]
         for frame in frames
@@ -71,22 +86,33 @@ def augment_pair(
         driving=frames[1],
         motion_view_source=views[0],
         motion_view_driving=views[1],
-        mouth=pair[1][None, 3:].clamp(0, 1),
-        displacement=displacement[None],
-        displacement_trust=trust[None],
+        mouth=mouth[None].clamp(0, 1),
+        displacement=moved.displacement[None],
+        displacement_trust=moved.trust[None],
     )
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """A pair of frames, and how `driving` is read from `source`.
+
+    Channels: RGB, the matte where there is one, and in `driving` the mouth at the end.
+    """
+
+    source: Float[Tensor, "_ h w"]
+    driving: Float[Tensor, "_ h w"]
+    displacement: Float[Tensor, "h w 2"]
+    trust: Float[Tensor, "h w 1"]
+
+
 def _moved_on_purpose(
-    source: Float[Tensor, "3 h w"],
+    source: Float[Tensor, "_ h w"],
     mouth: Float[Tensor, "1 h w"],
     bent: Float[Tensor, "h w 2"],
     config: AugmentConfig,
     generator: Generator,
-) -> tuple[tuple[Tensor, Tensor], Float[Tensor, "h w 2"], Float[Tensor, "h w 1"]]:
-    """The source beside itself with head and lips moved (the mouth as a fourth channel), and that
-    move.
-    """
+) -> _Moved:
+    """The source beside itself with head and lips moved, and that move."""
     still = identity_grid(source.shape[1], source.shape[2], like=source)
     lips, inside = _mouth_move(still, _read(mouth, bent), config, generator)
     lips_alone = bool(torch.rand(1, generator=generator) < config.lips_alone) and mouth.any()
@@ -95,20 +121,18 @@ def _moved_on_purpose(
     driving = _read(torch.cat((source, mouth)), _compose(bent, move))
     tone = torch.rand(1, generator=generator) * 1.2 - 0.95  # from dark to teeth
     driving[:3] = torch.lerp(driving[:3], tone.expand_as(driving[:3]), _read(inside, move))
-    return (_read(source, bent), driving), move - still, torch.ones_like(still[..., :1])
+    return _Moved(_read(source, bent), driving, move - still, torch.ones_like(still[..., :1]))
 
 
 def _two_frames(
-    source: Float[Tensor, "3 h w"],
-    driving: Float[Tensor, "3 h w"],
+    source: Float[Tensor, "_ h w"],
+    driving: Float[Tensor, "_ h w"],
     mouth: Float[Tensor, "1 h w"],
     bent: Float[Tensor, "h w 2"],
     config: AugmentConfig,
     generator: Generator,
-) -> tuple[tuple[Tensor, Tensor], Float[Tensor, "h w 2"], Float[Tensor, "h w 1"]]:
-    """Two frames, the head of one perhaps moved (the mouth as a fourth channel of driving), and
-    their flow.
-    """
+) -> _Moved:
+    """Two frames, the head of one perhaps moved, and their flow."""
     still = identity_grid(source.shape[1], source.shape[2], like=source)
     grids = [bent, bent]
     if torch.rand(1, generator=generator) < config.head_move:
@@ -116,9 +140,50 @@ def _two_frames(
         grids[moved] = _compose(bent, _head_move(still, config, generator))
     pair = _read(source, grids[0]), _read(torch.cat((driving, mouth)), grids[1])
     if not config.flow:
-        return pair, torch.zeros_like(still), torch.zeros_like(still[..., :1])
-    displacement, trust = measure_flow(pair[0], pair[1][:3])
-    return pair, displacement, config.flow * trust
+        return _Moved(*pair, torch.zeros_like(still), torch.zeros_like(still[..., :1]))
+    displacement, trust = measure_flow(pair[0][:3], pair[1][:3])
+    return _Moved(*pair, displacement, config.flow * trust)
+
+
+def _mattes(
+    source: Float[Tensor, "3 h w"], driving: Float[Tensor, "3 h w"]
+) -> tuple[Float[Tensor, "1 h w"], Float[Tensor, "1 h w"]] | None:
+    """Those of both frames, if a blue wall is behind both."""
+    of_source, of_driving = matte_of(source), matte_of(driving)
+    return None if of_source is None or of_driving is None else (of_source, of_driving)
+
+
+def _before_another_wall(moved: _Moved, config: AugmentConfig, generator: Generator) -> _Moved:
+    """The same people, recoloured on their own, before a wall that stands still."""
+    wall = draw_backdrop(moved.source.shape[-1], generator)
+    recolor = _Recoloring.draw(config.color, config.gamma, generator)
+    frames = [
+        torch.lerp(wall, recolor(without_spill(frame[:3])), frame[3:4].clamp(0, 1))
+        for frame in (moved.source, moved.driving)
+    ]
+    # The wall that shows in driving lies at its own place in source, unless the person hides it.
+    person, hidden = (frame[3, ..., None] > 0.5 for frame in (moved.driving, moved.source))
+    displacement = torch.where(person, moved.displacement, 0.0)
+    trust = torch.where(person, moved.trust, torch.where(hidden, 0.0, config.flow))
+    return _Moved(*frames, displacement, trust)
+
+
+def _tone_curve(generator: Generator) -> Callable[[Tensor], Tensor]:
+    """A change of brightness that may make dark hair light: features then have to be known by their
+    place and not by their shade.
+    """
+    knots = torch.linspace(-1, 1, 5) + 0.45 * torch.randn(5, generator=generator)
+    if torch.rand(1, generator=generator) < 0.25:
+        knots = knots.flip(0)
+
+    def curve(picture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
+        grey = picture.mean(dim=0, keepdim=True)
+        place = (grey.clamp(-1, 1) + 1) / 2 * (len(knots) - 1)
+        below = place.long().clamp_max(len(knots) - 2)
+        new = torch.lerp(knots[below], knots[below + 1], place - below)
+        return (new + 0.5 * (picture - grey)).clamp(-1, 1)
+
+    return curve
 
 
 @dataclass(frozen=True)

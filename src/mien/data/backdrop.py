@@ -1,0 +1,80 @@
+"""Another wall behind people who were filmed before a blue one.
+
+Studio footage shows every head before one plain wall, and a net that has seen no other cannot tell
+what moves from what stands still before a flag or a bookcase. A blue wall can be told from the
+person by its colour alone; what then stands behind them is drawn: shapes of all sizes over each
+other ("dead leaves", Lee, Mumford, Huang 2001, have the statistics of natural pictures).
+Axes: h w space. Pictures are RGB in [-1, 1].
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+
+# How much bluer than red a wall is, in grey levels of 255, and how softly it ends at the person.
+# GRID's walls are at 90 to 200, skin and hair below 0, its denim jackets below 50.
+WALL_FROM, WALL_FADE = 62.0, 6.0
+CYAN = 40.0  # a lit wall is cyan: that much less green than blue still counts as blue
+CORNER = 0.08  # of the picture: the upper corners show the wall, not the shoulders
+LEAST_WALL = 0.95  # of them
+
+DRAWN = 128  # pixels a side that backdrops are drawn at
+MOST_SHAPES = 48
+SMALLEST, SPREAD, TAIL = 0.03, 0.04, 1.2  # sizes of the shapes: a power law
+
+
+def matte_of(picture: Float[Tensor, "3 h w"]) -> Float[Tensor, "1 h w"] | None:
+    """1 on the person, 0 on the blue wall behind; None if there is no such wall."""
+    red, green, blue = 127.5 * picture
+    bluer = torch.minimum(blue, green + CYAN) - red
+    matte = torch.sigmoid((WALL_FROM - bluer) / WALL_FADE)[None]
+    rows, columns = (max(1, round(CORNER * side)) for side in picture.shape[1:])
+    corners = torch.stack((matte[:, :rows, :columns], matte[:, :rows, -columns:]))
+    return matte if corners.mean() < 1 - LEAST_WALL else None
+
+
+def without_spill(picture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
+    """The person without the wall's blue light on the edges."""
+    red, green, blue = picture
+    return torch.stack((red, green, torch.minimum(blue, torch.maximum(red, green))))
+
+
+def draw_backdrop(size: int, generator: Generator) -> Float[Tensor, "3 h w"]:
+    """Discs, bars and stripes over each other, sharp or out of focus."""
+    count = int(torch.randint(8, MOST_SHAPES + 1, (), generator=generator))
+    numbers = torch.rand(count, 8, generator=generator)
+    colours = 0.45 * torch.randn(count + 1, 3, 1, 1, generator=generator)
+    centres = (torch.arange(DRAWN) + 0.5) / DRAWN
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    base = 1.4 * torch.rand(3, 1, 1, generator=generator) - 0.7
+    picture = (base + colours[count]).expand(3, DRAWN, DRAWN)
+    for one, colour in zip(numbers, colours[:count], strict=True):
+        picture = torch.where(_shape(x, y, one), base + colour, picture)
+    return _out_of_focus(picture, size, generator).clamp(-1, 1)
+
+
+def _shape(
+    x: Float[Tensor, "h w"], y: Float[Tensor, "h w"], numbers: Float[Tensor, " 8"]
+) -> Bool[Tensor, "h w"]:
+    """Where one shape lies; its eight numbers in [0, 1] say which, where, how large, how turned."""
+    kind, left, top, size, ratio, turned, wave, share = numbers
+    size = SMALLEST + SPREAD * ((1 - size).clamp_min(1e-3) ** (-1 / TAIL) - 1)
+    angle = torch.pi * turned if share < 0.4 else torch.zeros(())
+    across = (x - left) * torch.cos(angle) + (y - top) * torch.sin(angle)
+    along = (y - top) * torch.cos(angle) - (x - left) * torch.sin(angle)
+    if kind < 0.35:
+        return across.square() + along.square() < size**2
+    if kind < 0.7:
+        return (across.abs() < size) & (along.abs() < size * (0.2 + 6 * ratio))
+    inside = (across.abs() < 2 * size) & (along.abs() < 2 * size)
+    return inside & (torch.sin(across * (20 + 130 * wave)) > ratio - 0.5)
+
+
+def _out_of_focus(
+    picture: Float[Tensor, "3 d d"], size: int, generator: Generator
+) -> Float[Tensor, "3 h w"]:
+    if torch.rand((), generator=generator) < 0.4:
+        fine = int(2 ** torch.randint(3, 7, (), generator=generator))
+        picture = F.interpolate(picture[None], (fine, fine), mode="area")[0]
+    return F.interpolate(picture[None], (size, size), mode="bilinear", antialias=True)[0]
