@@ -119,7 +119,7 @@ def _moved_on_purpose(
     head = _head_move(still, config, generator)
     move = lips if lips_alone else _compose(lips, head)
     driving = _read(torch.cat((source, mouth)), _compose(bent, move))
-    tone = torch.rand(1, generator=generator) * 1.2 - 0.95  # from dark to teeth
+    tone = torch.rand(1, generator=generator) * 0.5 - 0.95  # dark: a colour that the net can guess
     driving[:3] = torch.lerp(driving[:3], tone.expand_as(driving[:3]), _read(inside, move))
     return _Moved(_read(source, bent), driving, move - still, torch.ones_like(still[..., :1]))
 
