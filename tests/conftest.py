@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    # Read when triton is first imported: its kernels then run on the CPU, step by step.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 import mien  # noqa: F401  first, so that a CPU torch beside CUDA torchvision is repaired in time
 
 torch.set_num_threads(1)

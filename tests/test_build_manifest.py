@@ -1,6 +1,5 @@
 """The tool finds clips, people and mouths, and says what is wrong with a folder."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -12,12 +11,10 @@ from skimage import data, transform
 from mien.data.manifest import read_manifest
 from mien.face import FaceMesh, find_portrait
 from mien.media import VideoWriter
+from tests.tools import TOOLS, load_tool
 
-TOOL = Path(__file__).parents[1] / "tools" / "build_manifest.py"
-SPEC = importlib.util.spec_from_file_location("build_manifest", TOOL)
-assert SPEC is not None and SPEC.loader is not None
-build_manifest = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(build_manifest)
+TOOL = TOOLS / "build_manifest.py"
+build_manifest = load_tool("build_manifest")
 
 
 def write_clip(path: Path, picture: np.ndarray, frames: int = 6) -> None:

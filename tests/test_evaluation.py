@@ -1,6 +1,5 @@
 """Scores of whole clips and the tool that prints them."""
 
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -20,20 +19,12 @@ from mien.evaluation import (
     video_sync,
 )
 from mien.media import VideoWriter
-from tests.conftest import ROOT
 from tests.portrait.tiny import pictures
 from tests.tiny_nets import save_tiny_pair, tiny_pair, voice
+from tests.tools import load_tool
 
 MOUTH = torch.zeros(1, 64, 64)
 MOUTH[:, 40:56, 20:44] = 1
-
-
-def load_tool(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec and spec.loader
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
 
 
 def score(**known: float) -> Reenactment:

@@ -20,6 +20,8 @@ OPTIONAL = (
     "mamba_ssm",
     "causal_conv1d",
     "h5py",
+    "transformers",
+    "triton",
 )
 
 

@@ -1,4 +1,4 @@
-"""The commands `mien` and `lightning`: infer and demo; fit, validate, test and predict.
+"""The commands `mien` and `lightning`: infer, demo, doctor; fit, validate, test and predict.
 
 Training goes through LightningCLI; a person's mistake is told in one sentence, without traceback.
 """
@@ -17,6 +17,7 @@ USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien demo                                       the astronaut does, into demo.mp4
        mien fit --config stage1.yaml --data.root DIR   train (stage2.yaml: the second stage)
        mien validate|test|predict --config stage1.yaml --ckpt_path last.ckpt --data.root DIR
+       mien doctor                                     what works on this machine, and why not
        mien COMMAND --help"""
 
 TRAINING = ("fit", "validate", "test", "predict")
@@ -34,13 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
             from mien.demo import main as demo
 
             return demo(rest)
+        if command == "doctor":
+            from mien.doctor import main as doctor
+
+            return doctor(rest)
         if command in TRAINING:
             return train([command, *with_joined_configs(rest)])
         if command in ("-h", "--help"):
             print(USAGE)
             return 0
         raise UserError(
-            f"no command {command}: the commands are infer, demo, {', '.join(TRAINING)}"
+            f"no command {command}: the commands are infer, demo, doctor, {', '.join(TRAINING)}"
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from mien.ops.selective_scan import _cuda_kernel
+from mien.ops.selective_scan import SELECTIVE_SCAN
 
 Item = TypeVar("Item")
 
@@ -71,8 +71,8 @@ def machine() -> str:
 
 def back_ends() -> str:
     """Which software did the work."""
-    on_gpu = torch.cuda.is_available()
-    scan = "mamba-ssm" if on_gpu and _cuda_kernel() is not None else "torch"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    scan, _ = SELECTIVE_SCAN.choose(device, lambda name: None)
     return f"torch {torch.__version__}, {torch.get_num_threads()} threads, selective scan: {scan}"
 
 

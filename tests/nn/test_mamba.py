@@ -1,7 +1,16 @@
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
 import torch
 import torch.nn.functional as F
 
 from mien.nn.mamba import BidirectionalMamba, MambaBlock, reverse_within
+from mien.ops.selective_scan import selective_scan
+from tests.ops.scan_cases import draw, gradients
+from tests.tools import load_tool
 
 
 def test_parameters_have_the_names_and_shapes_of_mamba_ssm():
@@ -76,3 +85,123 @@ def test_every_parameter_gets_a_gradient():
     net = BidirectionalMamba(8)
     net(torch.randn(2, 6, 8), torch.tensor([6, 4])).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+class TestStreaming:
+    def test_steps_and_parts_equal_the_whole(self):
+        block = MambaBlock(8)
+        sequence = torch.randn(2, 11, 8)
+        whole = block(sequence)
+        state, steps = None, []
+        for now in sequence.unbind(1):
+            y, state = block.step(now, state)
+            steps.append(y)
+        torch.testing.assert_close(torch.stack(steps, 1), whole)
+        one, between = block.stream(sequence[:, :5], None)
+        other, last = block.stream(sequence[:, 5:], between)
+        torch.testing.assert_close(torch.cat((one, other), 1), whole)
+        torch.testing.assert_close(last.scan, state.scan)
+        torch.testing.assert_close(last.taps, state.taps)
+
+    def test_double_precision_stays_double(self):
+        block, sequence = MambaBlock(8).double(), torch.randn(2, 11, 8, dtype=torch.float64)
+        one, between = block.stream(sequence[:, :5], None)
+        other, last = block.stream(sequence[:, 5:], between)
+        assert last.scan.dtype == torch.float64
+        whole = block(sequence)
+        torch.testing.assert_close(torch.cat((one, other), 1), whole, rtol=1e-12, atol=1e-12)
+
+    def test_what_is_remembered_does_not_grow(self):
+        block = MambaBlock(8)
+        with torch.no_grad():
+            _, early = block.stream(torch.randn(1, 3, 8), None)
+            _, late = block.stream(torch.randn(1, 500, 8), early)
+        assert early.taps.shape == late.taps.shape == (1, 16, 3)
+        assert early.scan.shape == late.scan.shape == (1, 16, 16)
+        # A view of the sequence would keep all of it alive.
+        assert late.taps.untyped_storage().nbytes() == 4 * 16 * 3
+
+
+def test_half_precision_keeps_the_scan_in_float32():
+    block = MambaBlock(16)
+    sequence = torch.randn(2, 200, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = block(sequence)
+        parts, _ = block.stream(sequence, None)
+        state, steps = None, []
+        for now in sequence.unbind(1):
+            y, state = block.step(now, state)
+            steps.append(y)
+    whole = block(sequence)
+    half.float().square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in block.parameters())
+    assert state.scan.dtype == torch.float32
+    # The projections around the scan are bfloat16 (8 bits); over 200 steps nothing piles up.
+    for given in (half, parts, torch.stack(steps, 1)):
+        error = (given.float() - whole).abs().max() / whole.abs().max()
+        assert given.dtype == torch.bfloat16
+        assert error < 0.03
+
+
+class TestOtherImplementations:
+    """Their weights are loaded into ours and ours into theirs; both must say the same."""
+
+    @pytest.fixture
+    def theirs(self):
+        transformers = pytest.importorskip("transformers")
+        from transformers.models.mamba.modeling_mamba import MambaMixer
+
+        config = transformers.MambaConfig(hidden_size=32, state_size=16, num_hidden_layers=1)
+        return MambaMixer(config, layer_idx=0)
+
+    def test_the_mixer_of_transformers(self, theirs):
+        ours = MambaBlock(32)
+        sequence = torch.randn(2, 19, 32)
+        ours.load_state_dict(theirs.state_dict())
+        torch.testing.assert_close(ours(sequence), theirs(sequence), rtol=1e-4, atol=1e-5)
+        fresh = MambaBlock(32)
+        theirs.load_state_dict(fresh.state_dict())
+        torch.testing.assert_close(fresh(sequence), theirs(sequence), rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("kinds", [{}, {"B": "fixed"}, {"B": 2, "C": 2}], ids=str)
+    @pytest.mark.parametrize("without", [(), ("z",), ("D", "delta_bias")], ids=str)
+    def test_the_loop_of_mamba_ssm(self, kinds, without):
+        loop = load_tool("benchmark_scan").upstream_loop()
+        if loop is None:
+            pytest.skip("mamba_ssm is not installed")
+        without = (*without, "initial_state")
+        inputs = draw(length=33, dtype=torch.float32, without=without, **kinds)
+        ours = selective_scan(**inputs, delta_softplus=True, return_last_state=True)
+        theirs = loop(inputs | {"return_last_state": True})
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        actual, wanted = gradients(inputs, *ours), gradients(inputs, *theirs)
+        for name in inputs:  # float32 on both sides, over 33 steps
+            torch.testing.assert_close(actual[name], wanted[name], rtol=1e-3, atol=1e-4)
+
+    def test_the_block_of_mamba_ssm(self):
+        """In a process of its own: unbuilt, it needs stand-ins for its compiled parts."""
+        code = """
+import sys, types
+import torch
+for name in ("selective_scan_cuda", "causal_conv1d_cuda"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["causal_conv1d"] = None
+from mamba_ssm.modules import mamba_simple
+from mamba_ssm.ops.selective_scan_interface import selective_scan_ref
+mamba_simple.selective_scan_fn = selective_scan_ref
+from mien.nn.mamba import MambaBlock
+torch.manual_seed(0)
+theirs, ours = mamba_simple.Mamba(32, use_fast_path=False), MambaBlock(32)
+sequence = torch.randn(2, 19, 32)
+for one, other in ((theirs, ours), (MambaBlock(32), theirs)):
+    other.load_state_dict(one.state_dict())
+    torch.testing.assert_close(other(sequence), one(sequence), rtol=1e-4, atol=1e-5)
+"""
+        if find_spec("mamba_ssm") is None:
+            pytest.skip("mamba_ssm is not installed")
+        settings = os.environ | {"MIEN_SCAN": "reference"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=settings
+        )
+        assert done.returncode == 0, done.stderr

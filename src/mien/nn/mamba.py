@@ -5,20 +5,44 @@ mamba-ssm's `Mamba`, so that a state dict travels between the two.
 """
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mien.ops.causal_conv1d import causal_conv1d
-from mien.ops.selective_scan import selective_scan
+from mien.ops.causal_conv1d import causal_conv1d, causal_conv1d_step, next_state
+from mien.ops.selective_scan import selective_scan, selective_scan_step
 
 _DT_SMALLEST, _DT_LARGEST, _DT_FLOOR = 1e-3, 1e-1, 1e-4
 
 
+@dataclass(frozen=True)
+class MambaState:
+    """What a block remembers between two parts of a sequence; its size does not grow.
+
+    Attributes:
+        taps: the filter's last inputs.
+        scan: the state of the scan, float32 (float64 in a float64 block).
+    """
+
+    taps: Float[Tensor, "b e p"]
+    scan: Float[Tensor, "b e k"]
+
+
 class MambaBlock(nn.Module):
-    """One selective state space layer (arXiv 2312.00752); output t sees inputs up to t."""
+    """One selective state space layer (arXiv 2312.00752); output t sees inputs up to t.
+
+    Parameters have mamba-ssm's names, shapes and first values, so a state dict goes both ways.
+
+    Args:
+        width: numbers in and out at each time.
+        state: numbers of memory a channel.
+        taps: length of the filter before the scan.
+        expand: channels of the scan for each of `width`.
+    """
 
     def __init__(self, width: int, state: int = 16, taps: int = 4, expand: int = 2):
         super().__init__()
@@ -34,36 +58,77 @@ class MambaBlock(nn.Module):
         self.out_proj = nn.Linear(inner, width, bias=False)
         self._initialise_dt()
         for parameter in (self.A_log, self.D, self.dt_proj.bias):
-            # Read by the optimizer's grouping, here as in mamba-ssm.
+            # Read by the optimizer's grouping; mamba-ssm marks A_log and D so.
             parameter._no_weight_decay = True  # pyright: ignore[reportAttributeAccessIssue]
 
     def forward(self, sequence: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         """Project in, filter, scan, gate, project out."""
-        x, z = rearrange(self.in_proj(sequence), "b t (two e) -> two b e t", two=2)
-        taps = rearrange(self.conv1d.weight, "e 1 taps -> e taps")
-        x = causal_conv1d(x, taps, self._conv_bias())
-
-        told = self.x_proj(rearrange(x, "b e t -> b t e"))
-        dt, B, C = told.split((self.dt_rank, self.state, self.state), dim=-1)
-        delta = rearrange(dt @ self.dt_proj.weight.T, "b t e -> b e t")
-
-        y = selective_scan(
-            x,
-            delta,
-            -torch.exp(self.A_log.float()),
-            rearrange(B, "b t k -> b k t"),
-            rearrange(C, "b t k -> b k t"),
-            D=self.D.float(),
-            z=z,
-            delta_bias=self.dt_proj.bias.float(),
-            delta_softplus=True,
-        )
+        x, z = self._project_in(sequence)
+        x = causal_conv1d(x, *self._filter())
+        y = selective_scan(**self._selection(x), z=z)
         assert isinstance(y, Tensor)
         return self.out_proj(rearrange(y, "b e t -> b t e"))
 
-    def _conv_bias(self) -> Tensor:
+    def stream(
+        self, part: Float[Tensor, "b t d"], state: MambaState | None
+    ) -> tuple[Float[Tensor, "b t d"], MambaState]:
+        """As `forward` on a part of a sequence, after what `state` remembers (None: nothing)."""
+        if state is None:
+            state = self.empty_state(part)
+        x, z = self._project_in(part)
+        taps = next_state(state.taps, x)
+        x = causal_conv1d(x, *self._filter(), initial_state=state.taps)
+        selected = self._selection(x)
+        y, scan = selective_scan(**selected, z=z, initial_state=state.scan, return_last_state=True)
+        return self.out_proj(rearrange(y, "b e t -> b t e")), MambaState(taps, scan)
+
+    def step(
+        self, now: Float[Tensor, "b d"], state: MambaState | None
+    ) -> tuple[Float[Tensor, "b d"], MambaState]:
+        """One time step after what `state` remembers (None: nothing), by small products alone."""
+        x, z = self.in_proj(now).chunk(2, dim=-1)
+        if state is None:
+            state = self.empty_state(x)
+        x, taps = causal_conv1d_step(state.taps, x, *self._filter())
+        selected = self._selection(x[..., None])
+        for name in ("u", "delta", "B", "C"):
+            selected[name] = selected[name][..., 0]
+        y, scan = selective_scan_step(state.scan, **selected, z=z)
+        return self.out_proj(y), MambaState(taps, scan)
+
+    def empty_state(self, like: Float[Tensor, "b ..."]) -> MambaState:
+        """What a block remembers before a sequence begins, for a batch as large as `like`'s."""
+        inner, batch = self.conv1d.in_channels, len(like)
+        return MambaState(
+            like.new_zeros(batch, inner, self.conv1d.kernel_size[0] - 1),
+            _exact(like.new_zeros(batch, inner, self.state)),
+        )
+
+    def _project_in(
+        self, sequence: Float[Tensor, "b t d"]
+    ) -> tuple[Float[Tensor, "b e t"], Float[Tensor, "b e t"]]:
+        """What is scanned, and what gates it."""
+        x, z = rearrange(self.in_proj(sequence), "b t (two e) -> two b e t", two=2)
+        return x, z
+
+    def _selection(self, x: Float[Tensor, "b e t"]) -> dict[str, Any]:
+        """The scan's arguments but the gate: time step, B and C are what the input selects."""
+        told = self.x_proj(rearrange(x, "b e t -> b t e"))
+        dt, B, C = told.split((self.dt_rank, self.state, self.state), dim=-1)
+        return dict(
+            u=x,
+            delta=rearrange(dt @ self.dt_proj.weight.T, "b t e -> b e t"),
+            A=-torch.exp(_exact(self.A_log)),
+            B=rearrange(B, "b t k -> b k t"),
+            C=rearrange(C, "b t k -> b k t"),
+            D=_exact(self.D),
+            delta_bias=_exact(self.dt_proj.bias),
+            delta_softplus=True,
+        )
+
+    def _filter(self) -> tuple[Float[Tensor, "e taps"], Float[Tensor, " e"]]:
         assert self.conv1d.bias is not None
-        return self.conv1d.bias
+        return rearrange(self.conv1d.weight, "e 1 taps -> e taps"), self.conv1d.bias
 
     @torch.no_grad()
     def _initialise_dt(self) -> None:
@@ -74,6 +139,11 @@ class MambaBlock(nn.Module):
         dt = torch.exp(torch.rand_like(self.dt_proj.bias) * span + math.log(_DT_SMALLEST))
         dt = dt.clamp(min=_DT_FLOOR)
         self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
+
+
+def _exact(given: Tensor) -> Tensor:
+    """The same in float32 at the least: what half precision would spoil."""
+    return given.to(torch.promote_types(given.dtype, torch.float32))
 
 
 class BidirectionalMamba(nn.Module):

@@ -1,26 +1,77 @@
 """Depthwise causal convolution along time: the short filter in front of Mamba's scan.
 
-Axes are causal-conv1d's: b batch, d channels, l time, k taps. CUDA tensors go to its kernel where
-it can be imported; everything else goes to the reference.
+Axes are causal-conv1d's: b batch, d channels, l time, k taps; p the k - 1 inputs before the first.
 """
 
-import functools
-import warnings
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.ops.back_ends import BackEnd, Operation
+
+Filter = Callable[[Tensor, Tensor, Tensor], Tensor]
+
 
 def causal_conv1d(
-    x: Float[Tensor, "b d l"], weight: Float[Tensor, "d k"], bias: Float[Tensor, " d"]
+    x: Float[Tensor, "b d l"],
+    weight: Float[Tensor, "d k"],
+    bias: Float[Tensor, " d"],
+    *,
+    initial_state: Float[Tensor, "b d p"] | None = None,
+    back_end: str | None = None,
 ) -> Float[Tensor, "b d l"]:
-    """Filter each channel with its own `k` taps, the last tap on the present step, then SiLU."""
-    kernel = _cuda_kernel() if x.is_cuda else None
-    if kernel is not None:
-        return kernel(x, weight, bias, activation="silu")
-    return causal_conv1d_reference(x, weight, bias)
+    """Filter each channel with its own `k` taps, the last tap on the present step, then SiLU.
+
+    Args:
+        x: the input.
+        weight: the taps.
+        bias: added to what the taps give.
+        initial_state: the k - 1 inputs before the first (zeros without it); `next_state` gives
+            them for the part that follows.
+        back_end: reference or causal_conv1d; without it, what MIEN_CONV1D names, or else the
+            fastest that works for these inputs here.
+
+    Raises:
+        UserError: the back end asked for cannot do it.
+    """
+
+    def refuse(name: str) -> str | None:
+        if name != "causal_conv1d":
+            return None
+        if not x.is_cuda:
+            return f"it runs on CUDA, and the inputs are on {x.device}"
+        if x.dtype == torch.float64:
+            return "it computes in float32, and the inputs are float64"
+        if not 2 <= weight.shape[1] <= 4:
+            return f"it takes two to four taps, not {weight.shape[1]}"
+        return None
+
+    _, filtered = CAUSAL_CONV1D.choose(x.device.type, refuse, back_end)
+    if initial_state is None:
+        return filtered(x, weight, bias)
+    return filtered(torch.cat((initial_state.to(x.dtype), x), dim=-1), weight, bias)[
+        ..., initial_state.shape[-1] :
+    ]
+
+
+def causal_conv1d_step(
+    state: Float[Tensor, "b d p"],
+    x: Float[Tensor, "b d"],
+    weight: Float[Tensor, "d k"],
+    bias: Float[Tensor, " d"],
+) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d p"]]:
+    """One time step of `causal_conv1d`: what comes out, and the state to carry on."""
+    seen = torch.cat((state.to(x.dtype), x[..., None]), dim=-1)
+    return F.silu((seen * weight).sum(-1) + bias), seen[..., 1:]
+
+
+def next_state(state: Float[Tensor, "b d p"], x: Float[Tensor, "b d l"]) -> Float[Tensor, "b d p"]:
+    """The last inputs up to the end of `x`, as many as `state` holds from before it."""
+    seen = torch.cat((state.to(x.dtype), x), dim=-1)
+    return seen[..., seen.shape[-1] - state.shape[-1] :].clone()  # a view would keep all of x
 
 
 def causal_conv1d_reference(
@@ -31,16 +82,22 @@ def causal_conv1d_reference(
     return F.silu(F.conv1d(F.pad(x, (taps - 1, 0)), weight[:, None], bias, groups=d))
 
 
-@functools.cache
-def _cuda_kernel() -> Callable | None:
-    """The one door to causal-conv1d; says once why the door is shut."""
-    try:
-        from causal_conv1d import causal_conv1d_fn  # pyright: ignore
-    except ImportError as error:
-        warnings.warn(
-            f"the causal convolution runs in plain torch, because causal-conv1d cannot be used: "
-            f"{error}",
-            stacklevel=3,
-        )
-        return None
-    return causal_conv1d_fn
+def _load_causal_conv1d() -> Filter:
+    from causal_conv1d import causal_conv1d_fn  # pyright: ignore
+
+    def filtered(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        # It would take channels-last input too, but then only in multiples of eight channels.
+        given = x.contiguous(), weight.to(x.dtype), bias.to(x.dtype)
+        return causal_conv1d_fn(*given, activation="silu")
+
+    return filtered
+
+
+CAUSAL_CONV1D: Operation[Filter] = Operation(
+    "the causal convolution",
+    "MIEN_CONV1D",
+    (
+        BackEnd("causal_conv1d", ("cuda",), _load_causal_conv1d),
+        BackEnd("reference", (), lambda: causal_conv1d_reference),
+    ),
+)

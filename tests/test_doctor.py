@@ -1,0 +1,63 @@
+"""What `mien doctor` and the scan's benchmark tell is what happens."""
+
+import importlib
+import json
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from mien.cli import main
+from mien.ops import back_ends
+from mien.ops.back_ends import BackEnd
+from mien.ops.selective_scan import SELECTIVE_SCAN
+from tests.tools import load_tool
+
+
+@pytest.fixture(autouse=True)
+def _as_users_have_it(monkeypatch):
+    if find_spec("triton"):
+        importlib.import_module("triton")  # which decides at its import whether it interprets
+    for variable in ("TRITON_INTERPRET", "MIEN_SCAN", "MIEN_CONV1D"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(back_ends, "_outcomes", {})
+
+
+def test_every_back_end_is_judged_and_the_one_in_use_is_marked(capsys):
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for operation in ("the selective scan", "the causal convolution"):
+        assert any(line.startswith(operation) for line in lines)
+    told = {line[3:].split()[0]: line for line in lines if line[3:17].strip()}
+    for back_end in SELECTIVE_SCAN.back_ends:
+        assert "works (error" in told[back_end.name] or "no: " in told[back_end.name]
+    if not torch.cuda.is_available():
+        assert told["numba"].startswith("->") and "works" in told["numba"]
+
+
+def test_a_back_end_that_computes_something_else_is_not_called_working(capsys, monkeypatch):
+    right = SELECTIVE_SCAN.back_ends[-1].load()
+
+    def wrong(inputs):
+        y, last = right(inputs)
+        return 1.01 * y, last
+
+    others = [b for b in SELECTIVE_SCAN.back_ends if b.name != "numba"]
+    swapped = (BackEnd("numba", ("cpu",), lambda: wrong), *others)
+    monkeypatch.setitem(vars(SELECTIVE_SCAN), "back_ends", swapped)
+    assert main(["doctor"]) == 1
+    assert "WRONG: do not use it" in capsys.readouterr().out
+
+
+def test_the_benchmark_measures_what_agrees(tmp_path, capsys):
+    tool = load_tool("benchmark_scan")
+    figures = tmp_path / "figures.json"
+    arguments = ["--lengths", "1", "60", "--widths", "8", "--back-ends", "numba", "reference"]
+    assert tool.main([*arguments, "--json", str(figures)]) == 0
+    rows = json.loads(figures.read_text())["rows"]
+    assert [(row["length"], row["back_end"]) for row in rows] == [
+        (1, "numba"), (1, "reference"), (60, "numba"), (60, "reference")
+    ]  # fmt: skip
+    for row in rows:
+        assert row["error"] < 1e-4 and row["forward_ms"] > 0 and row["both_ms"] > 0
+    assert "forward ms" in capsys.readouterr().out
