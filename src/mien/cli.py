@@ -9,7 +9,7 @@ import traceback
 import warnings
 import zipfile
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mien.errors import UserError
 
@@ -78,7 +78,8 @@ def train(arguments: list[str]) -> int:
     """One LightningCLI command, in words that a person understands when it cannot be done."""
     _check_checkpoint(arguments)
     _quieten()
-    from lightning import LightningDataModule, LightningModule
+    from lightning import LightningDataModule, LightningModule, Trainer
+    from lightning.pytorch.callbacks import TQDMProgressBar
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
     class Parser(LightningArgumentParser):
@@ -95,6 +96,12 @@ def train(arguments: list[str]) -> int:
                 super().instantiate_classes()
             except ValueError as error:
                 raise UserError(_first_cause(error)) from error
+
+        def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+            # Where rich is installed Lightning takes its bar, which prints nothing into a log.
+            if config.get("enable_progress_bar") is not False:
+                callbacks = [*callbacks, TQDMProgressBar()]
+            return super()._instantiate_trainer(config, callbacks)
 
     Command(
         LightningModule,
