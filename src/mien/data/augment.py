@@ -140,7 +140,8 @@ def _two_frames(
         grids[moved] = _compose(bent, _head_move(still, config, generator))
     pair = _read(source, grids[0]), _read(torch.cat((driving, mouth)), grids[1])
     if not config.flow:
-        return _Moved(*pair, torch.zeros_like(still), torch.zeros_like(still[..., :1]))
+        nothing = torch.zeros_like(still)
+        return _Moved(pair[0], pair[1], nothing, nothing[..., :1])
     displacement, trust = measure_flow(pair[0][:3], pair[1][:3])
     return _Moved(*pair, displacement, config.flow * trust)
 
@@ -165,7 +166,7 @@ def _before_another_wall(moved: _Moved, config: AugmentConfig, generator: Genera
     person, hidden = (frame[3, ..., None] > 0.5 for frame in (moved.driving, moved.source))
     displacement = torch.where(person, moved.displacement, 0.0)
     trust = torch.where(person, moved.trust, torch.where(hidden, 0.0, config.flow))
-    return _Moved(*frames, displacement, trust)
+    return _Moved(frames[0], frames[1], displacement, trust)
 
 
 def _tone_curve(generator: Generator) -> Callable[[Tensor], Tensor]:

@@ -9,12 +9,14 @@ from chunk to chunk through memory, which loads that run ahead would read too ea
 """
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import triton
 import triton.language as tl
 
 
-def _kernel(function):
+def _kernel(function: Callable) -> Any:
     """Compile on the first call; what wraps the function (a shape check) is taken off first.
 
     Triton would compile once more for each argument that is 1 or a multiple of 16; for those whose
@@ -22,7 +24,7 @@ def _kernel(function):
     """
     plain = inspect.unwrap(function)
     same = [name for name in ("batch", "chunks") if name in inspect.signature(plain).parameters]
-    return triton.jit(plain, do_not_specialize=same)
+    return triton.jit(do_not_specialize=same)(plain)
 
 
 @_kernel
