@@ -123,8 +123,8 @@ def _working(operation, device: str) -> list[str]:
     """The back ends that can be used on this device."""
     with warnings.catch_warnings(action="ignore"):  # `mien doctor` tells what is broken
         problems = operation.problems()
-    able = {"cpu": ("numba", "reference"), "cuda": ("mamba_ssm", "triton", "reference")}[device]
-    return [n for n, problem in problems.items() if n in able and problem is None]
+    serving = (b.name for b in operation.back_ends if b.serves(device))
+    return [name for name in serving if problems[name] is None]
 
 
 def _scan_on(name: str) -> Callable:

@@ -1,16 +1,15 @@
 """Other walls behind people who stand before a blue one."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 
-from mien.data.augment import AugmentConfig, augment_pair
+from mien.data.augment import augment_pair
 from mien.data.backdrop import draw_backdrop, matte_of, without_spill
 from mien.ops.warp import identity_grid, warp_map
+from mien.types import FramePair
+from tests.data.test_augment import NOTHING
 
-NOTHING = AugmentConfig(
-    **{field.name: 0.0 for field in fields(AugmentConfig) if field.name != "bend_points"}
-)
 SIZE = 96
 WALL = torch.tensor([40.0, 150.0, 220.0]).view(3, 1, 1) / 127.5 - 1
 
@@ -37,6 +36,16 @@ def person(x: float = 0.0, margin: float = 0.05) -> torch.Tensor:
     return ((grid - torch.tensor([x, 0.2])) / size).square().sum(-1) < 1
 
 
+def augmented(
+    source: torch.Tensor, driving: torch.Tensor, seed: int = 0, **changes: float
+) -> FramePair:
+    """The pair with nothing done to it but these changes; no mouth is marked."""
+    generator = torch.Generator().manual_seed(seed)
+    return augment_pair(
+        source, driving, torch.zeros(1, SIZE, SIZE), replace(NOTHING, **changes), generator
+    )
+
+
 def test_a_blue_wall_is_told_from_the_person():
     matte = matte_of(studio())
     assert matte is not None
@@ -49,38 +58,21 @@ def test_other_walls_are_left_alone():
         wall = torch.tensor(colour).view(3, 1, 1) / 127.5 - 1
         picture = torch.where(person(), studio(), wall)
         assert matte_of(picture) is None
-        config = replace(NOTHING, backdrop=1.0)
-        drawn = augment_pair(
-            picture, picture, torch.zeros(1, SIZE, SIZE), config, torch.Generator().manual_seed(0)
-        )
+        drawn = augmented(picture, picture, backdrop=1.0)
         torch.testing.assert_close(drawn.source[0], picture, rtol=0, atol=1e-3)
 
 
 def test_the_wall_changes_and_the_person_does_not():
-    config = replace(NOTHING, backdrop=1.0)
     picture = studio()
     for seed in range(4):
-        drawn = augment_pair(
-            picture,
-            picture,
-            torch.zeros(1, SIZE, SIZE),
-            config,
-            torch.Generator().manual_seed(seed),
-        ).source[0]
+        drawn = augmented(picture, picture, seed, backdrop=1.0).source[0]
         wanted = without_spill(picture)
         torch.testing.assert_close(drawn[:, person()], wanted[:, person()], rtol=0, atol=0.05)
         assert (drawn - picture)[:, :20, :20].abs().mean() > 0.1
 
 
 def test_the_wall_stands_still_while_the_person_moves():
-    config = replace(NOTHING, backdrop=1.0, flow=1.0)
-    drawn = augment_pair(
-        studio(0.0),
-        studio(0.12),
-        torch.zeros(1, SIZE, SIZE),
-        config,
-        torch.Generator().manual_seed(1),
-    )
+    drawn = augmented(studio(0.0), studio(0.12), 1, backdrop=1.0, flow=1.0)
     displacement, trust = drawn.displacement[0], drawn.displacement_trust[0, ..., 0]
     assert displacement[:12].abs().max() == 0 and (trust[:12] == 1).all()
     inner = person(0.12) & (trust > 0.5)
@@ -105,10 +97,7 @@ def test_backdrops_differ_and_follow_the_seed():
 
 
 def test_a_tone_curve_changes_both_frames_alike():
-    config = replace(NOTHING, tone=1.0)
     picture = studio()
-    pair = augment_pair(
-        picture, picture, torch.zeros(1, SIZE, SIZE), config, torch.Generator().manual_seed(0)
-    )
+    pair = augmented(picture, picture, tone=1.0)
     assert (pair.source[0] - picture).abs().mean() > 0.05
     assert torch.equal(pair.source, pair.driving)

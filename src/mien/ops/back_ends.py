@@ -31,6 +31,10 @@ class BackEnd(Generic[Call]):
     devices: tuple[str, ...]
     load: Callable[[], Call]
 
+    def serves(self, device: str) -> bool:
+        """Is it taken unasked on such a device?"""
+        return not self.devices or device in self.devices
+
 
 @dataclass(frozen=True)
 class Operation(Generic[Call]):
@@ -63,7 +67,7 @@ class Operation(Generic[Call]):
         if asked != AUTO:
             return asked, self._forced(asked, device, refuse)
         for back_end in self.back_ends:
-            if back_end.devices and device not in back_end.devices or refuse(back_end.name):
+            if not back_end.serves(device) or refuse(back_end.name):
                 continue
             call, problem = loaded(back_end)
             if call is not None:
