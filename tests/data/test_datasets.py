@@ -24,7 +24,14 @@ from mien.data.datasets import (
     to_picture,
 )
 from mien.data.drawn import write_clips
-from mien.data.latents import extract, extract_all, latents_path, motion_examples, read
+from mien.data.latents import (
+    extract,
+    extract_all,
+    latents_path,
+    motion_examples,
+    read,
+    resting_frames,
+)
 from mien.data.manifest import ClipRecord, write_manifest
 from mien.data.speech import (
     FixedWindows,
@@ -203,6 +210,21 @@ def test_windows_hold_the_motion_before_them_and_the_sound_of_the_whole(records,
             assert torch.equal(clip.history[0], whole.motion[start - 4 : start])
         assert clip.features.shape[1] == int(clip.feature_lengths) == 30 * STEPS_PER_FRAME
     assert {0, 18} <= starts <= set(range(19))
+
+
+def test_portraits_of_a_clip_are_frames_in_which_nobody_speaks():
+    loudness = torch.full((80,), 0.001)
+    loudness[20:60] = 0.1 + 0.05 * torch.sin(torch.arange(40.0))
+    loudness[40] = 0.0  # one quiet frame amid speech is no rest
+    frames = resting_frames(loudness).tolist()
+    assert len(set(frames)) == 8 and frames == sorted(frames)
+    assert all(frame < 20 or frame >= 60 for frame in frames)
+
+
+@pytest.mark.parametrize("length", [1, 3, 8, 9])
+def test_a_short_clip_has_portraits_as_well(length: int):
+    frames = resting_frames(torch.rand(length, generator=torch.Generator().manual_seed(0)))
+    assert len(set(frames.tolist())) == min(8, length)
 
 
 def test_validation_windows_are_the_first_and_the_last(records, folder):

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from mien.audio.features import SAMPLES_PER_FRAME
+from mien.audio.voice_activity import frame_loudness
 from mien.data.datasets import ClipCache, to_picture
 from mien.data.manifest import ClipRecord
 from mien.media import load_audio
@@ -27,6 +28,7 @@ from mien.portrait.animator import Animator
 
 FRAMES_AT_ONCE = 32
 APPEARANCES = 8  # frames of a clip that may stand as its portrait
+QUIET = 5  # frames around one that must be quiet with it
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,30 @@ def extract(animator: Animator, clips: ClipCache, record: ClipRecord) -> ClipLat
         animator.encode_motion(to_picture(some).to(device)).cpu()
         for some in frames.split(FRAMES_AT_ONCE)
     ]
-    portraits = appearance_frames(len(frames))
+    sound = load_audio(clips.root / record.path)
+    samples = len(frames) * SAMPLES_PER_FRAME
+    sound = F.pad(sound, (0, max(0, samples - len(sound))))[:samples]
+    portraits = resting_frames(frame_loudness(sound, len(frames)))
     appearance = [
         animator.encode_identity(to_picture(frames[[t]]).to(device)).cpu()
         for t in portraits.tolist()
     ]
-    sound = load_audio(clips.root / record.path)
-    samples = len(frames) * SAMPLES_PER_FRAME
-    sound = F.pad(sound, (0, max(0, samples - len(sound))))[:samples]
     whole = torch.cat(motion)
     return ClipLatents(whole, sound, torch.cat(appearance), whole[portraits])
 
 
-def appearance_frames(frames: int) -> Int[Tensor, " k"]:
-    """Frame numbers spread over a clip."""
-    return torch.linspace(0, frames - 1, min(APPEARANCES, frames)).round().long()
+def resting_frames(loudness: Float[Tensor, " t"]) -> Int[Tensor, " k"]:
+    """Frame numbers, in order, spread over the quietest quarter of a clip.
+
+    A portrait shows a face at rest, so motion from speech is learned as the way from a resting
+    face. Seen from any frame of a talk, the same sound would open the mouth and close it.
+    """
+    t = len(loudness)
+    padded = F.pad(loudness[None, None], (QUIET // 2, QUIET // 2), mode="replicate")
+    around = F.avg_pool1d(padded, QUIET, stride=1)[0, 0]
+    quiet = around.argsort(stable=True)[: max(min(APPEARANCES, t), t // 4)].sort().values
+    places = torch.linspace(0, len(quiet) - 1, min(APPEARANCES, t))
+    return quiet[places.round().long()]
 
 
 def write(path: Path, latents: ClipLatents) -> None:

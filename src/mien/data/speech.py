@@ -72,7 +72,7 @@ class SpeechClips(Dataset[SpeechClip]):
 
 
 class FixedWindows(Dataset[SpeechClip]):
-    """Validation: the first window of every clip, then the last; first frames are the portraits."""
+    """Validation: the first window of every clip, then the last, from its first resting frame."""
 
     def __init__(self, records: Sequence[ClipRecord], folder: Path, window: WindowSpec) -> None:
         self.records, self.folder, self.window = records, folder, window
