@@ -1,5 +1,6 @@
 """Both real configs, made tiny, on drawn clips: fit, resume, validate, all the way to a film."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,6 +110,18 @@ def test_stop_between_saves_loses_nothing(fit: Fit, stage1: SimpleNamespace, tmp
     fit(tmp_path, STAGE1, "--trainer.max_steps", "7")
     resumed = fit(tmp_path, STAGE1, "--ckpt_path", str(tmp_path / "last.ckpt"))
     assert not differences(stage1.saved["current_model_state"], resumed["current_model_state"])
+
+
+def test_a_new_run_does_not_write_over_an_earlier_one(
+    stage1: SimpleNamespace, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    earlier = tmp_path / "last.ckpt"
+    shutil.copy(stage1.path, earlier)
+    where = ["--data.root", str(clips), "--trainer.default_root_dir", str(tmp_path)]
+    for begun in ([], ["--ckpt_path", str(stage1.path), "--trainer.max_steps", "30"]):
+        assert main(["fit", *STAGE1, *where, *begun]) == 1
+        assert f"{earlier} is there from an earlier run" in capsys.readouterr().err
+        assert earlier.read_bytes() == stage1.path.read_bytes()
 
 
 def test_step_counter_equals_batches(stage1: SimpleNamespace):

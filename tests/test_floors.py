@@ -21,7 +21,7 @@ FLOORS = {
     6: ("data",),
     7: ("training", "pipeline", "evaluation"),
     8: ("infer", "doctor"),
-    9: ("demo",),
+    9: ("demo", "prepare"),
     10: ("cli",),
     11: ("__main__",),
 }
@@ -36,8 +36,8 @@ DOORS = {
     "torchaudio": ("audio/pretrained",),
     "h5py": ("training/perceptual",),
     "av": ("media",),
-    "cv2": ("data/flow", "face/cropping"),
-    "PIL": ("media",),
+    "cv2": ("data/flow", "face/cropping", "prepare/watch", "prepare/framing", "prepare/engine"),
+    "PIL": ("media", "prepare/cutting"),
     "soundfile": ("media",),
     "soxr": ("media",),
     "librosa": ("audio/features", "media"),
@@ -49,9 +49,12 @@ DOORS = {
     "numba": ("ops/",),
     "wandb": (),
     "torchmetrics": ("metrics", "training/"),
-    "omegaconf": ("config", "overlays"),
+    "omegaconf": ("config", "overlays", "prepare/"),
     "jsonargparse": ("cli", "training/"),
-    "tqdm": ("infer", "demo", "data/"),
+    "tqdm": ("infer", "demo", "data/", "prepare/"),
+    "ray": ("prepare/engine",),
+    "dlib": ("face/identity",),
+    "fsspec": ("data/store",),
 }
 # These are optional: never at the top of a file, so that importing mien does not need them.
 LATE = (
@@ -64,6 +67,8 @@ LATE = (
     "causal_conv1d",
     "triton",
     "numba",
+    "ray",
+    "dlib",
 )
 # Files that are made of one of them; they are themselves imported late.
 MADE_OF = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mien.errors import UserError
-from mien.media import VideoWriter, load_audio, probe_video, read_frames, read_video
+from mien.media import VideoWriter, load_audio, probe_video, read_frames, read_frames_at, read_video
 
 
 def moving_bar(count: int, size: int = 64) -> np.ndarray:
@@ -69,6 +69,18 @@ def test_same_frames_same_bytes_however_they_come(tmp_path):
 def test_a_single_frame_with_hardly_any_sound_is_a_video(tmp_path):
     path = write(tmp_path / "a.mp4", moving_bar(1), tone(300))
     assert len(read_video(path)) == 1 and abs(len(load_audio(path)) - 300) < 16
+
+
+@pytest.mark.parametrize("key_every", [None, 10, 1])
+def test_single_frames_are_those_of_the_whole(tmp_path, key_every: int | None):
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, tone(48_000), key_every=key_every) as writer:
+        writer.write(moving_bar(75))
+    whole = read_video(path, 32)
+    numbers = [74, 0, 40, 41, 9, 10]
+    np.testing.assert_array_equal(read_frames_at(path, numbers, 32), whole[numbers])
+    with pytest.raises(UserError, match="no frame 75"):
+        read_frames_at(path, [75])
 
 
 def test_probing_and_scaling(tmp_path):

@@ -1,40 +1,43 @@
 """Extract the motion of all clips of a manifest, as stage 2 does by itself before its first step.
 
-python tools/extract_motion.py runs/stage1/last.ckpt DIR train.jsonl
+python tools/extract_motion.py runs/stage1/last.ckpt DIR train.jsonl [--workers 8]
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-import torch
-
-from mien.checkpoint import fingerprint, load_animator
-from mien.data.datamodule import data_root, read_records
-from mien.data.latents import extract_all
-from mien.errors import UserError
+from mien.infer import Parser, guarded, positive
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Read the command line, write what is missing; returns the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = Parser(description="Extract the motion of all clips of a manifest.")
     parser.add_argument("animator", type=Path, help="stage-1 weights, .ckpt or .safetensors")
-    parser.add_argument("root", type=Path, help="folder of clips")
+    parser.add_argument("root", help="folder of clips, or an address such as s3://bucket/clips")
     parser.add_argument("manifest", type=Path, help="manifest, here or in the folder of clips")
-    parser.add_argument("--cache", type=Path, default=Path("runs/motion"), help="where it goes")
-    given = parser.parse_args()
-    try:
+    parser.add_argument("--cache", default="runs/motion", help="folder or address for the motion")
+    parser.add_argument("--workers", type=positive(int), help="processes (default 1)")
+    parser.add_argument("--engine", choices=("processes", "ray"), default="processes",
+                        help="ray: on the cluster that RAY_ADDRESS names")  # fmt: skip
+
+    def work() -> None:
+        from mien.data.datamodule import data_root, read_records
+        from mien.data.store import Store
+        from mien.errors import UserError
+        from mien.prepare.motion import extract_motion
+
+        given = parser.parse_args(argv)
         root = data_root(given.root)
         records = read_records(root, given.manifest)
-        animator = load_animator(given.animator)
-        folder = given.cache / fingerprint(animator.state_dict())
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        extract_all(animator.to(device), records, root, folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{folder}: motion of {len(records)} clips")
-    return 0
+        folder, problems = extract_motion(
+            given.animator, records, root, Store(given.cache), given.workers, given.engine
+        )
+        print(f"{folder}: motion of {len(records) - len(problems)} clips")
+        if problems:
+            lines = "\n".join(f"  {path}: {problem}" for path, problem in problems.items())
+            raise UserError(f"{len(problems)} clips gave nothing:\n{lines}")
+
+    return guarded(work)
 
 
 if __name__ == "__main__":

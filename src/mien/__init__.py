@@ -11,16 +11,24 @@ from mien import _compat
 if TYPE_CHECKING:
     from mien.checkpoint import load_animator, load_speech_to_motion
     from mien.motion.speech_to_motion import SpeechToMotion
-    from mien.pipeline import animate
+    from mien.pipeline import animate, load_models
     from mien.portrait.animator import Animator
 
-__all__ = ["Animator", "SpeechToMotion", "animate", "load_animator", "load_speech_to_motion"]
+__all__ = [
+    "Animator",
+    "SpeechToMotion",
+    "animate",
+    "load_animator",
+    "load_models",
+    "load_speech_to_motion",
+]
 
 _HOMES = {
     "Animator": "mien.portrait.animator",
     "SpeechToMotion": "mien.motion.speech_to_motion",
     "animate": "mien.pipeline",
     "load_animator": "mien.checkpoint",
+    "load_models": "mien.pipeline",
     "load_speech_to_motion": "mien.checkpoint",
 }
 

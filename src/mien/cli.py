@@ -1,4 +1,4 @@
-"""The commands `mien` and `lightning`: infer, demo, doctor; fit, validate, test and predict.
+"""The commands `mien` and `lightning`: infer, demo, prepare, doctor; fit, validate, test, predict.
 
 Training goes through LightningCLI; a person's mistake is told in one sentence, without traceback.
 """
@@ -15,6 +15,7 @@ from mien.errors import UserError
 
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien demo                                       the astronaut does, into demo.mp4
+       mien prepare FOOTAGE -o DATASET                 clips to train on from your footage
        mien fit --config stage1.yaml --data.root DIR   train (stage2.yaml: the second stage)
        mien validate|test|predict --config stage1.yaml --ckpt_path last.ckpt --data.root DIR
        mien doctor                                     what works on this machine, and why not
@@ -35,6 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
             from mien.demo import main as demo
 
             return demo(rest)
+        if command == "prepare":
+            from mien.prepare.command import main as prepare
+
+            return prepare(rest)
         if command == "doctor":
             from mien.doctor import main as doctor
 
@@ -45,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(USAGE)
             return 0
         raise UserError(
-            f"no command {command}: the commands are infer, demo, doctor, {', '.join(TRAINING)}"
+            f"no command {command}: "
+            f"the commands are infer, demo, prepare, doctor, {', '.join(TRAINING)}"
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

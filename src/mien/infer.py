@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 def guarded(work: Callable[[], None]) -> int:
     """Do a command's work: mistakes become one sentence, signals leave nothing behind."""
     try:
-        with _sigterm_unwinds():
+        with sigterm_unwinds():
             work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -103,7 +103,8 @@ def guarded(work: Callable[[], None]) -> int:
 
 
 @contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
+def sigterm_unwinds() -> Iterator[None]:
+    """Within, SIGTERM raises Terminated."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

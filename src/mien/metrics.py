@@ -86,12 +86,20 @@ def lip_sync(opening: Float[Tensor, " t"], loudness: Float[Tensor, " t"]) -> Syn
     control that a real score must beat. Real speakers score 0.6 on read commands filmed from the
     front and 0.15 on speeches, against 0 with the sound reversed.
     """
-    opening, level = _smooth(opening), _smooth(loudness)
-    reach = min(12, len(level) - 2)
-    at_lags = {lag: _correlation_at(opening, level, lag) for lag in range(-reach, reach + 1)}
+    at_lags = lip_sync_at_lags(opening, loudness, min(12, len(loudness) - 2))
     best = max(at_lags, key=lambda lag: at_lags[lag])
-    backwards = correlation(opening, level.flip(0))
+    backwards = correlation(_smooth(opening), _smooth(loudness).flip(0))
     return SyncScore(at_lags[0], backwards, best, at_lags[best])
+
+
+def lip_sync_at_lags(
+    opening: Float[Tensor, " t"], loudness: Float[Tensor, " t"], reach: int
+) -> dict[int, float]:
+    """The correlation of `lip_sync` with the mouth taken so many frames later (negative: earlier),
+    for every lag up to `reach`.
+    """
+    opening, level = _smooth(opening), _smooth(loudness)
+    return {lag: _correlation_at(opening, level, lag) for lag in range(-reach, reach + 1)}
 
 
 def correlation(x: Float[Tensor, " t"], y: Float[Tensor, " t"]) -> float:

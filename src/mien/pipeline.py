@@ -54,8 +54,8 @@ def animate(
 
     `portrait` is a file or the pixels themselves; `box` is the face in pixels of the upright
     picture (x0, y0, x1, y1), without it the largest face is found. The nets are those that ship
-    unless both are given. `progress` is called with (frames done, frames in all). Same seed, same
-    frames.
+    unless both are given. `progress` is called with (frames done, frames in all). Same seed and
+    threads on one machine, same frames.
 
     Raises:
         UserError: an input cannot be used, or the output exists and `overwrite` is off.
@@ -100,7 +100,7 @@ def animate(
 
 
 def load_models(
-    animator: Path | None = None, speech: Path | None = None
+    animator: Path | str | None = None, speech: Path | str | None = None
 ) -> tuple[Animator, SpeechToMotion]:
     """Both nets, ready for use on the accelerator if torch sees one: those that ship unless named.
 
@@ -108,8 +108,8 @@ def load_models(
         UserError: a file is missing, damaged or foreign, or the two were not trained together.
     """
     shipped = default_weights()
-    drawing = load_animator(animator or shipped[0])
-    speaking = load_speech_to_motion(speech or shipped[1], fingerprint(drawing.state_dict()))
+    drawing = load_animator(Path(animator or shipped[0]))
+    speaking = load_speech_to_motion(Path(speech or shipped[1]), fingerprint(drawing.state_dict()))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return drawing.to(device), speaking.to(device)
 

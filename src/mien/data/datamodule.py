@@ -15,8 +15,9 @@ from mien.checkpoint import ANIMATOR, default_weights, fingerprint, load_animato
 from mien.data.augment import AugmentConfig
 from mien.data.datasets import ClipCache, FixedPairs, FramePairs, collate_pairs
 from mien.data.latents import extract_all, motion_examples
-from mien.data.manifest import ClipRecord, read_manifest
+from mien.data.manifest import ClipRecord, parse_manifest, read_manifest
 from mien.data.speech import FixedWindows, SpeechClips, VoiceConfig, WindowSpec, collate_speech
+from mien.data.store import Store
 from mien.errors import UserError
 from mien.motion.speech_to_motion import SpeechToMotionConfig
 
@@ -34,44 +35,52 @@ class SampleNumbers(Sampler[int]):
             number += 1
 
 
-def data_root(given: Path | None) -> Path:
-    """The folder of clips: the one given, else the environment variable MIEN_DATA.
+def data_root(given: Path | str | None) -> Store:
+    """Where the clips are: the folder or address given, else the environment variable MIEN_DATA.
 
     Raises:
-        UserError: neither names an existing folder.
+        UserError: neither names an existing folder, nor an address.
     """
     named = given or os.environ.get("MIEN_DATA")
     if not named:
         raise UserError("no data: give the folder of your clips with --data.root or in MIEN_DATA")
-    root = Path(named).expanduser()
-    if not root.is_dir():
-        raise UserError(f"the data folder {root} does not exist: check --data.root or MIEN_DATA")
-    return root
+    root = Store(named)
+    if root.remote:
+        return root
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"the data folder {folder} does not exist: check --data.root or MIEN_DATA")
+    return Store(folder)
 
 
-def read_records(root: Path, manifest: Path) -> list[ClipRecord]:
+def read_records(root: Path | Store, manifest: Path) -> list[ClipRecord]:
     """The clips of a manifest, which lies in the working directory, else in the data root.
 
     Clip paths start from the root, or from the folder in it that is named like the manifest (the
-    clips of train.jsonl may lie in root/train); the records returned start from the root.
+    clips of train.jsonl may lie in root/train); the records returned start from the root. That each
+    clip is there is looked up in a folder, but not in an object store.
 
     Raises:
         UserError: there is no such manifest, it lists no clip, or a clip is not there.
     """
-    found = next((place for place in (manifest, root / manifest) if place.is_file()), None)
-    if found is None:
+    root = Store(root)
+    if manifest.is_file():
+        found, records = str(manifest.resolve()), read_manifest(manifest)
+    elif root.has(manifest.as_posix()):
+        found = f"{root}/{manifest}"
+        records = parse_manifest(root.read(manifest.as_posix()).decode(), found)
+    else:
         raise UserError(
             f"no manifest {manifest} here nor in {root}: make one with tools/build_manifest.py"
         )
-    records = read_manifest(found)
     if not records:
-        raise UserError(f"the manifest {found} lists no clip: make it with tools/build_manifest.py")
+        raise UserError(f"the manifest {found} lists no clip: give one that does")
 
-    folder = root / manifest.stem
-    if not (root / records[0].path).is_file() and (folder / records[0].path).is_file():
-        records = [replace(record, path=f"{folder.name}/{record.path}") for record in records]
-    for record in records:
-        if not (root / record.path).is_file():
+    inner = f"{manifest.stem}/{records[0].path}"
+    if not root.has(records[0].path) and root.has(inner):
+        records = [replace(record, path=f"{manifest.stem}/{record.path}") for record in records]
+    for record in records[:1] if root.remote else records:
+        if not root.has(record.path):
             raise UserError(f"{found} names {record.path}, which is not in {root}: check the root")
     return records
 
@@ -80,7 +89,7 @@ class PortraitData(LightningDataModule):
     """Pairs of frames at the size of the animator in training.
 
     Args:
-        root: folder that the manifests' clip paths start from; without it, MIEN_DATA.
+        root: folder or address (s3://...) that the clip paths start from; without it, MIEN_DATA.
         train: manifest (JSONL) of the clips to learn from.
         valid: manifest of the clips to judge on, best of other people.
         batch_size: pairs in a step.
@@ -94,7 +103,7 @@ class PortraitData(LightningDataModule):
 
     def __init__(
         self,
-        root: Path | None = None,
+        root: str | None = None,
         train: Path = Path("train.jsonl"),
         valid: Path = Path("valid.jsonl"),
         batch_size: int = 8,
@@ -158,10 +167,10 @@ class SpeechData(LightningDataModule):
 
     Args:
         animator: stage-1 weights, .ckpt or .safetensors; without it, those that ship.
-        root: folder that the manifests' clip paths start from; without it, MIEN_DATA.
+        root: folder or address (s3://...) that the clip paths start from; without it, MIEN_DATA.
         train: manifest (JSONL) of the clips to learn from.
         valid: manifest of the clips to judge on, best of other people.
-        cache: folder for the extracted motion, one folder in it for each animator.
+        cache: folder or address for the extracted motion, one folder in it for each animator.
         batch_size: windows in a step.
         workers: processes that prepare samples beside the training; 0 does it in between.
         balance: 0 draws every person alike, 1 every second of footage.
@@ -172,10 +181,10 @@ class SpeechData(LightningDataModule):
     def __init__(
         self,
         animator: Path | None = None,
-        root: Path | None = None,
+        root: str | None = None,
         train: Path = Path("train.jsonl"),
         valid: Path = Path("valid.jsonl"),
-        cache: Path = Path("runs/motion"),
+        cache: str = "runs/motion",
         batch_size: int = 32,
         workers: int = 1,
         balance: float = 0.5,
@@ -185,7 +194,7 @@ class SpeechData(LightningDataModule):
         super().__init__()
         self.animator_path = animator or default_weights()[0]
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
-        self.cache, self.voice = cache, voice
+        self.cache, self.voice = Store(cache), voice
         self.batch_size, self.workers = batch_size, workers
         self.balance, self.seed = balance, seed
 
@@ -200,14 +209,14 @@ class SpeechData(LightningDataModule):
                 f"{appearance_dim} of the animator {self.animator_path}: set it to {appearance_dim}"
             )
         records = [*self._records(self.train_manifest), *self._records(self.valid_manifest)]
-        folder = self.cache / fingerprint(animator.state_dict())
+        folder = self.cache.below(fingerprint(animator.state_dict()))
         device = self._stage.trainer.strategy.root_device
         extract_all(animator.to(device), records, root, folder)
 
     def setup(self, stage: str) -> None:
         """Make the samples; the clips' motion is there by now."""
         self.animator_fingerprint = read_weights(self.animator_path, ANIMATOR).fingerprint
-        folder, config = self.cache / self.animator_fingerprint, self._config
+        folder, config = self.cache.below(self.animator_fingerprint), self._config
         window = WindowSpec(config.window, config.history, config.front_end)
         if stage == "fit":
             records = self._records(self.train_manifest)

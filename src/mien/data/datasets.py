@@ -21,7 +21,8 @@ from torch.utils.data import Dataset
 from mien.audio.features import FPS
 from mien.data.augment import AugmentConfig, augment_pair
 from mien.data.manifest import ClipRecord
-from mien.media import read_video
+from mien.data.store import Store
+from mien.media import read_frames_at, read_video
 from mien.types import FramePair
 
 Batch = TypeVar("Batch")
@@ -81,8 +82,8 @@ def to_picture(frames: UInt8[Tensor, "t h w 3"]) -> Float[Tensor, "t 3 h w"]:
 class ClipCache:
     """Decoded clips at one size as bytes, the `capacity` most recently used in memory."""
 
-    def __init__(self, root: Path, image_size: int, capacity: int) -> None:
-        self.root, self.image_size, self.capacity = root, image_size, capacity
+    def __init__(self, root: Path | Store, image_size: int, capacity: int) -> None:
+        self.store, self.image_size, self.capacity = Store(root), image_size, capacity
         self._clips: OrderedDict[str, UInt8[Tensor, "t h w 3"]] = OrderedDict()
 
     def frames(self, record: ClipRecord) -> UInt8[Tensor, "t h w 3"]:
@@ -94,8 +95,18 @@ class ClipCache:
         self._clips.move_to_end(record.path)
         return self._clips[record.path]
 
+    def frames_at(self, record: ClipRecord, numbers: Sequence[int]) -> UInt8[Tensor, "_ h w 3"]:
+        """Some frames of the clip. While there is room the clip is kept; beyond, only the frames
+        asked for are decoded, so that a set of any size is read at one speed.
+        """
+        if record.path in self._clips or len(self._clips) < self.capacity:
+            return self.frames(record)[list(numbers)]
+        with self.store.file(record.path) as path:
+            return torch.from_numpy(read_frames_at(path, numbers, self.image_size))
+
     def _read(self, record: ClipRecord) -> UInt8[Tensor, "t h w 3"]:
-        return torch.from_numpy(read_video(self.root / record.path, self.image_size))
+        with self.store.file(record.path) as path:
+            return torch.from_numpy(read_video(path, self.image_size))
 
 
 def mouth_map(record: ClipRecord, size: int) -> Float[Tensor, "1 h w"]:
@@ -131,10 +142,9 @@ class FramePairs(Dataset[FramePair]):
     def __getitem__(self, index: int) -> FramePair:
         generator = sample_generator(self.seed, index)
         record = self.people.draw_clip(generator)
-        frames = self.clips.frames(record)
-        chosen = far_frames(len(frames), generator)
+        frames = self.clips.frames_at(record, far_frames(record.frames, generator))
 
-        source, driving = to_picture(frames[chosen])
+        source, driving = to_picture(frames)
         mouth = mouth_map(record, self.clips.image_size)
         return augment_pair(source, driving, mouth, self.augmentation, generator)
 

@@ -5,16 +5,14 @@ that was stopped goes on, and the motion of two animators is never mixed.
 Axes: t video frames, s audio samples, k portraits, m motion, a appearance.
 """
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -23,6 +21,7 @@ from mien.audio.features import SAMPLES_PER_FRAME
 from mien.audio.voice_activity import frame_loudness
 from mien.data.datasets import ClipCache, to_picture
 from mien.data.manifest import ClipRecord
+from mien.data.store import Store
 from mien.media import load_audio
 from mien.portrait.animator import Animator
 
@@ -44,22 +43,22 @@ class ClipLatents:
     source_motion: Float[Tensor, "k m"]
 
 
-def latents_path(folder: Path, record: ClipRecord) -> Path:
-    """Where the latents of a clip lie; clips of one name in two folders are kept apart."""
+def latents_name(record: ClipRecord) -> str:
+    """The file of a clip's latents; clips of one name in two folders are kept apart."""
     mark = sha256(record.path.encode()).hexdigest()[:8]
-    return folder / f"{Path(record.path).stem}-{mark}.safetensors"
+    return f"{PurePosixPath(record.path).stem}-{mark}.safetensors"
 
 
 def extract_all(
-    animator: Animator, records: Sequence[ClipRecord], root: Path, folder: Path
+    animator: Animator, records: Sequence[ClipRecord], root: Path | Store, folder: Path | Store
 ) -> None:
     """Write what is still missing of the latents of all clips, with a progress bar."""
-    missing = {
-        path: record for record in records if not (path := latents_path(folder, record)).exists()
-    }
+    store = Store(folder)
+    there = store.names()
+    missing = {name: r for r in records if (name := latents_name(r)) not in there}
     clips = ClipCache(root, animator.config.image_size, capacity=1)
-    for path, record in tqdm(missing.items(), "motion of clips", unit="clip", disable=not missing):
-        write(path, extract(animator, clips, record))
+    for name, record in tqdm(missing.items(), "motion of clips", unit="clip", disable=not missing):
+        store.write(name, to_bytes(extract(animator, clips, record)))
 
 
 @torch.inference_mode()
@@ -71,7 +70,8 @@ def extract(animator: Animator, clips: ClipCache, record: ClipRecord) -> ClipLat
         animator.encode_motion(to_picture(some).to(device)).cpu()
         for some in frames.split(FRAMES_AT_ONCE)
     ]
-    sound = load_audio(clips.root / record.path)
+    with clips.store.file(record.path) as path:
+        sound = load_audio(path)
     samples = len(frames) * SAMPLES_PER_FRAME
     sound = F.pad(sound, (0, max(0, samples - len(sound))))[:samples]
     portraits = resting_frames(frame_loudness(sound, len(frames)))
@@ -97,37 +97,31 @@ def resting_frames(loudness: Float[Tensor, " t"]) -> Int[Tensor, " k"]:
     return quiet[places.round().long()]
 
 
-def write(path: Path, latents: ClipLatents) -> None:
-    """Save latents, whole or not at all; the sound as 16-bit samples."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        sound = (latents.sound * 32767).round().clamp(-32768, 32767).short()
-        save_file(
-            {
-                "motion": latents.motion.contiguous(),
-                "sound": sound,
-                "appearance": latents.appearance.contiguous(),
-                "source_motion": latents.source_motion.contiguous(),
-            },
-            unfinished,
-        )
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
+def to_bytes(latents: ClipLatents) -> bytes:
+    """Latents as their file holds them; the sound as 16-bit samples."""
+    return save(
+        {
+            "motion": latents.motion.contiguous(),
+            "sound": (latents.sound * 32767).round().clamp(-32768, 32767).short(),
+            "appearance": latents.appearance.contiguous(),
+            "source_motion": latents.source_motion.contiguous(),
+        }
+    )
 
 
-def read(path: Path) -> ClipLatents:
-    """Latents as they were written."""
-    saved = load_file(path)
+def read(folder: Path | Store, record: ClipRecord) -> ClipLatents:
+    """The latents of a clip.
+
+    Raises:
+        UserError: they are not there.
+    """
+    saved = load(Store(folder).read(latents_name(record)))
     sound = saved["sound"].float() / 32767
     return ClipLatents(saved["motion"], sound, saved["appearance"], saved["source_motion"])
 
 
 def motion_examples(
-    people: Sequence[Sequence[ClipRecord]], folder: Path, clips_each: int = 40
+    people: Sequence[Sequence[ClipRecord]], folder: Path | Store, clips_each: int = 40
 ) -> tuple[Float[Tensor, "n m"], Float[Tensor, "sources m"]]:
     """M^i - M^0 of many frames and the M^0 themselves, with about as many clips of each person.
 
@@ -137,7 +131,7 @@ def motion_examples(
     for records in people:
         spread = records[:: max(1, len(records) // clips_each)]
         for number, record in enumerate(spread):
-            latents = read(latents_path(folder, record))
+            latents = read(folder, record)
             source = latents.source_motion[number % len(latents.source_motion)]
             differences.append(latents.motion - source)
             sources.append(source[None])

@@ -8,7 +8,7 @@ Reading checks every line; what is wrong is said with file and line.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -64,12 +64,21 @@ def read_manifest(path: Path, root: Path | None = None) -> list[ClipRecord]:
         UserError: with file, line, value and what to do.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the manifest {path} cannot be read ({error}): check the path") from error
+    return parse_manifest(text, str(path), root)
+
+
+def parse_manifest(text: str, name: str, root: Path | None = None) -> list[ClipRecord]:
+    """The clips of a manifest's text; `name` is what messages call it.
+
+    Raises:
+        UserError: as `read_manifest`.
+    """
     records: list[ClipRecord] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -79,18 +88,19 @@ def read_manifest(path: Path, root: Path | None = None) -> list[ClipRecord]:
             if root is not None and not (Path(root) / record.path).is_file():
                 raise ValueError(f"no file {Path(root) / record.path}: check the data root")
         except ValueError as error:
-            raise UserError(f"{path}:{number}: {error}") from error
+            raise UserError(f"{name}:{number}: {error}") from error
         seen[record.path] = number
         records.append(record)
     return records
 
 
-def write_manifest(path: Path, records: Sequence[ClipRecord]) -> None:
+def write_manifest(path: Path, records: Iterable[ClipRecord]) -> None:
     """Write the whole file or, if that fails, nothing."""
-    lines = [json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records]
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        unfinished.write_text("".join(lines), encoding="utf-8")
+        with unfinished.open("w", encoding="utf-8") as lines:
+            for record in records:
+                lines.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
         unfinished.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error}): check the folder") from error

@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 from mien.audio.features import SILENCE
 from mien.audio.pretrained import FrontEnd, FrontEndConfig, load_front_end
 from mien.data.datasets import People, draw, sample_generator
-from mien.data.latents import ClipLatents, latents_path, read
+from mien.data.latents import ClipLatents, read
 from mien.data.manifest import ClipRecord
+from mien.data.store import Store
 from mien.types import SpeechClip
 
 
@@ -48,7 +49,7 @@ class SpeechClips(Dataset[SpeechClip]):
     def __init__(
         self,
         records: Sequence[ClipRecord],
-        folder: Path,
+        folder: Path | Store,
         window: WindowSpec,
         voice: VoiceConfig,
         balance: float,
@@ -60,7 +61,7 @@ class SpeechClips(Dataset[SpeechClip]):
 
     def __getitem__(self, index: int) -> SpeechClip:
         generator = sample_generator(self.seed, index)
-        latents = read(latents_path(self.folder, self.people.draw_clip(generator)))
+        latents = read(self.folder, self.people.draw_clip(generator))
         start = draw(len(latents.motion) - self.window.frames + 1, generator)
         portrait = draw(len(latents.appearance), generator)
 
@@ -74,7 +75,9 @@ class SpeechClips(Dataset[SpeechClip]):
 class FixedWindows(Dataset[SpeechClip]):
     """Validation: the first window of every clip, then the last, from its first resting frame."""
 
-    def __init__(self, records: Sequence[ClipRecord], folder: Path, window: WindowSpec) -> None:
+    def __init__(
+        self, records: Sequence[ClipRecord], folder: Path | Store, window: WindowSpec
+    ) -> None:
         self.records, self.folder, self.window = records, folder, window
         self.front_end: FrontEnd = load_front_end(window.front_end)
 
@@ -82,7 +85,7 @@ class FixedWindows(Dataset[SpeechClip]):
         return 2 * len(self.records)
 
     def __getitem__(self, index: int) -> SpeechClip:
-        latents = read(latents_path(self.folder, self.records[index % len(self.records)]))
+        latents = read(self.folder, self.records[index % len(self.records)])
         start = index // len(self.records) * (len(latents.motion) - self.window.frames)
         return cut(latents, self.front_end(latents.sound[None]), start, 0, self.window)
 

@@ -5,6 +5,7 @@ It serves the crop of a portrait, the mouth box of a training clip, and scores o
 
 from mien.face.cropping import crop
 from mien.face.geometry import Box, Picture
+from mien.face.identity import FaceIdentity, tell_apart
 from mien.face.measures import (
     PortraitPlace,
     face_box,
@@ -18,6 +19,7 @@ from mien.face.mesh import Face, FaceMesh, Landmarks
 __all__ = [
     "Box",
     "Face",
+    "FaceIdentity",
     "FaceMesh",
     "Landmarks",
     "Picture",
@@ -28,4 +30,5 @@ __all__ = [
     "lip_gap",
     "mouth_box",
     "portrait_box",
+    "tell_apart",
 ]

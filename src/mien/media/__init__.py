@@ -8,6 +8,7 @@ from mien.media.video import (
     VideoWriter,
     probe_video,
     read_frames,
+    read_frames_at,
     read_video,
 )
 
@@ -19,6 +20,7 @@ __all__ = [
     "load_picture",
     "probe_video",
     "read_frames",
+    "read_frames_at",
     "read_video",
     "save_strip",
 ]

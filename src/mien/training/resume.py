@@ -9,6 +9,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 
+from mien.errors import UserError
+
 
 class ResumePoint(Checkpoint):
     """Keeps `last.ckpt` in the run folder: now and then, before validation, at the end, on a stop.
@@ -24,6 +26,19 @@ class ResumePoint(Checkpoint):
         self.every = every
         self._asked_to_stop = False
         self._handlers: dict[signal.Signals, Any] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A new run does not write over an earlier one.
+
+        Raises:
+            UserError: the run folder holds a resume point that this run does not go on from.
+        """
+        path, begun = self.path(trainer), trainer.ckpt_path
+        if path.exists() and not (begun and path.samefile(begun)):
+            raise UserError(
+                f"{path} is there from an earlier run: go on with --ckpt_path {path}, or begin in "
+                "another folder with --trainer.default_root_dir"
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen for Ctrl-C and SIGTERM."""

@@ -1,0 +1,117 @@
+"""Where clips and latents lie: a folder, or a bucket of an object store. The one door to fsspec.
+
+A place such as s3://bucket/clips is read a file at a time, as the samples ask for it: nothing is
+copied as a whole, and nothing is kept.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fsspec.core import url_to_fs
+
+from mien.errors import UserError
+
+REMOTE = "://"
+
+
+class Store:
+    """Files below one place, by their names with forward slashes.
+
+    Args:
+        place: a folder, or an address that fsspec knows (s3://, gs://, https://, ...); its own
+            library must be installed for that, such as s3fs.
+    """
+
+    def __init__(self, place: "Path | str | Store") -> None:
+        self.place = str(place)
+        self.remote = REMOTE in self.place
+
+    def __str__(self) -> str:
+        return self.place
+
+    def below(self, name: str) -> "Store":
+        """The place of that name in this one."""
+        return Store(f"{self.place.rstrip('/')}/{name}" if self.remote else Path(self.place, name))
+
+    def has(self, name: str) -> bool:
+        """Is there a file of that name?"""
+        if not self.remote:
+            return Path(self.place, name).is_file()
+        with self._said(name):
+            files, path = self._remote(name)
+            return files.isfile(path)
+
+    def names(self) -> set[str]:
+        """The names of all files right here, none if the place does not exist yet."""
+        with self._said("the list of files"):
+            if not self.remote:
+                folder = Path(self.place)
+                return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+            files, path = url_to_fs(self.place)
+            found = files.ls(path, detail=False) if files.isdir(path) else []
+            return {PurePosixPath(name).name for name in found}
+
+    def read(self, name: str) -> bytes:
+        """A whole file.
+
+        Raises:
+            UserError: it is not there, or cannot be read.
+        """
+        with self._said(name):
+            if not self.remote:
+                return Path(self.place, name).read_bytes()
+            files, path = self._remote(name)
+            return files.cat_file(path)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, whole or not at all.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        with self._said(name):
+            if self.remote:
+                files, path = self._remote(name)
+                files.pipe_file(path, data)
+                return
+            path = Path(self.place, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+            try:
+                unfinished.write_bytes(data)
+                unfinished.replace(path)
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[Path]:
+        """The file on a disk, for readers that want one; a fetched one goes when the block ends.
+
+        Raises:
+            UserError: it cannot be fetched.
+        """
+        if not self.remote:
+            yield Path(self.place, name)
+            return
+        data = self.read(name)
+        with tempfile.TemporaryDirectory(prefix="mien-") as folder:
+            fetched = Path(folder, PurePosixPath(name).name)
+            fetched.write_bytes(data)
+            yield fetched
+
+    def _remote(self, name: str) -> tuple[Any, str]:
+        # Asked for each time: fsspec keeps its connections, for each process its own.
+        files, path = url_to_fs(self.place)
+        return files, f"{path.rstrip('/')}/{name}"
+
+    @contextmanager
+    def _said(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, ImportError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{name} in {self.place}: {reason}") from error

@@ -1,0 +1,127 @@
+"""Is a clip fit to learn from? Each check is one number, one limit, and one sentence.
+
+The numbers go into the clip's record whether it passes or not, so that limits can be chosen by
+looking at what a folder holds (`tools/inspect_dataset.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mien.face import Box
+from mien.face.geometry import common
+from mien.prepare.framing import share_inside
+from mien.prepare.hearing import BELOW_SPEECH_DB, Heard, Lateness
+from mien.prepare.settings import Cut, Limits
+from mien.prepare.spans import Span
+from mien.prepare.watch import Watched
+from mien.types import FPS
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What the checks look at; units as in `Limits`.
+
+    Args:
+        sound_late: frames by which the sound comes after the lips, None where lips do not tell.
+        lag: the frames at which lips and sound fit best, whether to be believed or not: the median
+            over many clips of one camera tells what a single one cannot.
+        lips_follow: correlation of lips and sound at their best lag.
+    """
+
+    seconds: float
+    face: float
+    inside: float
+    faces: int
+    turned: float
+    moved: float
+    sharp: float
+    grey: float
+    motion: float
+    voiced: float
+    loud: float
+    clipped: float
+    pauses: float
+    sound_late: int | None
+    lag: int
+    lips_follow: float
+
+
+def measure(span: Span, square: Box, watched: Watched, heard: Heard, late: Lateness) -> Measures:
+    """The numbers of one clip; `heard` is its own part of the sound."""
+    seen = span.sightings
+    heights = seen.faces[:, 3] - seen.faces[:, 1]
+    middles = (seen.faces[:, :2] + seen.faces[:, 2:]) / 2
+    travel = float(np.ptp(middles, axis=0).max() / np.median(heights))
+    level = heard.level
+    loud, quiet = (float(np.quantile(level, part)) for part in (0.95, 0.1))
+    found = Measures(
+        seconds=len(span) / FPS,
+        face=float(np.median(heights)),
+        inside=share_inside(square, watched.width, watched.height),
+        faces=1 + _others(span, square, watched),
+        turned=float(np.quantile(seen.column("turned"), 0.9)),
+        moved=travel,
+        sharp=float(np.median(seen.column("sharp"))),
+        grey=float(seen.column("grey").mean()),
+        motion=float(seen.column("change")[1:].mean()) if len(seen) > 1 else 0.0,
+        voiced=float((level > loud - BELOW_SPEECH_DB).mean()) if loud > -60 else 0.0,
+        loud=loud,
+        clipped=float(heard.clipped.mean()),
+        pauses=loud - quiet,
+        sound_late=late.frames,
+        lag=late.best,
+        lips_follow=late.follow,
+    )
+    # Sums in another order differ in the last digits; records shall not.
+    rounded = {
+        name: float(f"{value:.5g}")
+        for name, value in vars(found).items()
+        if isinstance(value, float)
+    }
+    return replace(found, **rounded)
+
+
+def _others(span: Span, square: Box, watched: Watched) -> int:
+    """How many other faces are seen in the clip's square for a fifth of its time or longer."""
+    count = 0
+    for number, track in enumerate(watched.tracks):
+        if number != span.track:
+            begin, end = max(span.first, track.first), min(span.end, track.first + len(track))
+            shared = track.sightings[max(0, begin - track.first) : max(0, end - track.first)]
+            inside = sum(common(tuple(face), square) > 0 for face in shared.faces.tolist())
+            count += inside > len(span) / 5
+    return count
+
+
+def judge(found: Measures, cut: Cut, limits: Limits, shift_sound: bool) -> list[str]:
+    """Why the clip is rejected, a sentence each; none if it is accepted."""
+    late = found.sound_late
+    # (number, unit, least, most, what is wrong below, what is wrong above)
+    checks: Sequence[tuple[float, str, float | None, float | None, str]] = (
+        (found.seconds, "s", cut.shortest, None, "too short"),
+        (found.face, "pixels", limits.smallest_face, None, "face too small"),
+        (found.inside, "of the square", limits.least_inside, None, "face too near the border"),
+        (found.faces, "faces", None, limits.most_faces, "more than one face"),
+        (found.turned, "degrees", None, limits.most_turned, "head turned aside"),
+        (found.moved, "face heights", None, limits.farthest_moved, "head travels too far"),
+        (found.sharp, "", limits.least_sharp, None, "face blurred"),
+        (found.grey, "grey levels", limits.darkest, None, "face too dark"),
+        (found.grey, "grey levels", None, limits.brightest, "face too bright"),
+        (found.motion, "grey levels", limits.least_motion, None, "picture stands still"),
+        (found.loud, "dB", limits.quietest, None, "silent"),
+        (found.voiced, "of the frames", limits.least_voiced, None, "hardly any voice"),
+        (found.clipped, "of the samples", None, limits.most_clipped, "sound clipped"),
+        (found.pauses, "dB", limits.least_pauses, None, "no pauses: music or noise"),
+    )
+    reasons = []
+    for value, unit, least, most, wrong in checks:
+        if least is not None and value < least:
+            reasons.append(f"{wrong}: {value:.3g} {unit}".rstrip() + f", at least {least:g}")
+        if most is not None and value > most:
+            reasons.append(f"{wrong}: {value:.3g} {unit}".rstrip() + f", at most {most:g}")
+    if limits.most_late is not None and not shift_sound and late and abs(late) > limits.most_late:
+        side = "late" if late > 0 else "early"
+        reasons.append(f"sound {side}: {abs(late)} frames, at most {limits.most_late}")
+    return reasons

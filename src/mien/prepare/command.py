@@ -1,0 +1,167 @@
+"""`tools/prepare.py` and `mien prepare`: the command around DataSet."""
+
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mien.errors import UserError
+from mien.face import FaceIdentity
+from mien.infer import INTERRUPTED, TERMINATED, Parser, Terminated, positive, sigterm_unwinds
+from mien.overlays import find_config, read_config
+from mien.prepare.collections import Collection, Listed, load_collection
+from mien.prepare.dataset import DataSet
+from mien.prepare.engine import ENGINES
+from mien.prepare.framing import FRAMINGS
+from mien.prepare.outcome import SPLITS, read_records
+from mien.prepare.settings import PEOPLE, Preparation
+from mien.prepare.watch import load_face_finder
+from mien.types import FPS
+
+COLLECTIONS = Path(__file__).parents[3] / "data_manifests"  # of the checkout
+OWN = Collection(
+    title="your own footage",
+    licence="own",
+    terms="yours to know: everybody in it must have agreed to it",
+    obtain="film it",
+)
+
+
+def parser() -> Parser:
+    """The arguments of `mien prepare`."""
+    p = Parser(
+        prog="mien prepare",
+        description="Cut a folder of footage into checked clips of one face, and list them.",
+    )
+    p.add_argument("footage", type=Path, help="a folder with videos, in folders named by person")
+    p.add_argument("-o", "--output", type=Path, required=True, help="folder of the data set")
+    p.add_argument(
+        "--collection", help="a public data set by name, such as hdtf, or a file that describes one"
+    )
+    p.add_argument("--config", default="prepare.yaml", help="all numbers (default: prepare.yaml)")
+    p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE",
+                   help="single numbers, such as limits.smallest_face=60")  # fmt: skip
+    p.add_argument("--workers", type=positive(int),
+                   help="processes (default 1), or cores of the cluster (default all)")  # fmt: skip
+    p.add_argument("--engine", choices=ENGINES, default=ENGINES[0],
+                   help="ray: on the cluster that RAY_ADDRESS names")  # fmt: skip
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    try:
+        with sigterm_unwinds():
+            run(parser().parse_args(argv))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    except Terminated:
+        print("terminated: the same command goes on", file=sys.stderr)
+        return TERMINATED
+    return 0
+
+
+def run(given: Namespace) -> None:
+    """Prepare what is missing, then say what the data set holds.
+
+    Raises:
+        UserError: a file or folder cannot be used.
+    """
+    collection = find_collection(given.collection) if given.collection else OWN
+    settings = read_settings(given.config, given.set)
+    load_face_finder(settings.face_finder)  # what cannot be used is said at once
+    if settings.people == "faces":
+        FaceIdentity()
+    dataset = DataSet(given.output, given.footage, collection, settings)
+    listed = dataset.prepare(given.workers, given.engine)
+    tell(dataset, listed)
+
+
+def find_collection(name: str) -> Collection:
+    """The collection of that name in data_manifests/, or of that file.
+
+    Raises:
+        UserError: there is none.
+    """
+    for path in (Path(name), COLLECTIONS / f"{name}.yaml"):
+        if path.is_file():
+            return load_collection(path)
+    known = ", ".join(sorted(path.stem for path in COLLECTIONS.glob("*.yaml")))
+    raise UserError(f"no collection {name}: give the path of a file, or one of {known}")
+
+
+def read_settings(name: str, changes: Sequence[str]) -> Preparation:
+    """A config with single numbers changed.
+
+    Raises:
+        UserError: the file or a key is wrong.
+    """
+    try:
+        merged = OmegaConf.merge(
+            OmegaConf.structured(Preparation),
+            read_config(find_config(name)),
+            OmegaConf.from_dotlist(list(changes)),
+        )
+        settings = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{name} cannot be used: {str(error).splitlines()[0]}") from error
+    assert isinstance(settings, Preparation)
+    if settings.cut.framing not in FRAMINGS:
+        raise UserError(f"cut.framing {settings.cut.framing}: it is one of {', '.join(FRAMINGS)}")
+    if settings.people not in PEOPLE:
+        raise UserError(f"people {settings.people}: it is one of {', '.join(PEOPLE)}")
+    if settings.cut.size < 2 or settings.cut.size % 2:
+        raise UserError(f"cut.size {settings.cut.size}: it must be even (videos need it)")
+    if not 0 < settings.cut.shortest <= settings.cut.longest:
+        raise UserError(
+            f"cut.shortest {settings.cut.shortest} must be above 0 and at most "
+            f"cut.longest {settings.cut.longest}"
+        )
+    return settings
+
+
+def tell(dataset: DataSet, listed: Listed) -> None:
+    """Print what was accepted, what was not, and why."""
+    folder = dataset.folder
+    clips, frames = Counter[str](), Counter[str]()
+    people: dict[str, set[str | None]] = {split: set() for split in SPLITS}
+    reasons = Counter[str]()
+    for outcome in read_records(folder):
+        if outcome.problem:
+            said = outcome.problem.replace(outcome.source.path, "").split(":")[0].strip()
+            reasons[f"a whole video: {said}"[:70]] += 1
+        for part in outcome.parts:
+            reasons.update(reason.split(":")[0] for reason in part.reasons)
+            if part.split and not part.reasons:
+                clips[part.split] += 1
+                frames[part.split] += part.frames
+                people[part.split].add(part.identity)
+    for split in SPLITS:
+        print(f"{folder / split}.jsonl: {clips[split]} clips, {len(people[split])} people, "
+              f"{frames[split] / FPS / 3600:.2f} hours")  # fmt: skip
+    if clips["train"] and not clips["valid"]:
+        print("valid.jsonl is empty: one person cannot be both; judge on somebody else's clips, "
+              "or on the same with --data.valid " + str(folder / "train.jsonl"))  # fmt: skip
+    for reason, count in reasons.most_common():
+        print(f"  {count:7}  {reason}")
+    expected = dataset.collection
+    if expected.clips or expected.people:
+        counts = ((len(listed.sources), expected.clips, "videos"),
+                  (sum(map(len, people.values())), expected.people, "people"))  # fmt: skip
+        said = ", ".join(f"{found} of {most} {what}" for found, most, what in counts if most)
+        print(f"{expected.title}, as its makers count: {said}")
+    if dataset.collection is not OWN:
+        print(f"terms: {expected.terms}")
+    if not expected.certain:
+        print(f"the layout of {expected.title} was never seen on a disk: look at who was found")
+    if listed.unknown:
+        print(f"{len(listed.unknown)} videos do not fit the collection's layout, such as "
+              f"{listed.unknown[0]}: they were left alone")  # fmt: skip

@@ -1,0 +1,290 @@
+"""One video from end to end: look, listen, cut, judge, write. It says what became of it.
+
+Memory does not grow with the video's length: it is read three times, and no time keeps more than a
+few numbers a frame. Axes: s audio samples.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+
+from mien.audio.features import SAMPLES_PER_FRAME
+from mien.errors import UserError
+from mien.face import Box, FaceIdentity, Picture
+from mien.media import VideoWriter
+from mien.media.files import readable
+from mien.media.timeline import Damaged, look_inside, pictures_on_grid, sound_on_grid
+from mien.media.video import Unwritable
+from mien.prepare.checks import judge, measure
+from mien.prepare.collections import Source
+from mien.prepare.framing import cut_out, in_square, resized, square_of
+from mien.prepare.hearing import Heard, Lateness, listen, sound_late
+from mien.prepare.outcome import Outcome, Part, one_at_a_time
+from mien.prepare.settings import Preparation
+from mien.prepare.spans import Span, split
+from mien.prepare.watch import Watched, Watcher, load_face_finder
+from mien.report import Stopwatch
+from mien.types import FPS
+
+Array = np.ndarray
+
+WORK = ("hash", "decode", "look for faces", "listen", "cut and encode", "tell who it is")
+CLIPS, STRIPS = "clips", "strips"  # folders of the data set
+COMMENT = "prepared by mien"
+KEY_EVERY = 10  # frames: training reads single ones (tools/benchmark_data.py)
+STRIP, STRIP_SIZE = 3, 96  # frames of a strip, and pixels a side
+MOUTH_MARGIN = 0.08  # of the mouth box's size, on each side
+BLOCK = 2**20  # bytes of a file that are read at once
+
+
+class SourceCutter:
+    """Prepares one video after the other; the face nets are loaded once.
+
+    Args:
+        root: folder of the sources.
+        output: folder of the data set.
+        settings: all numbers.
+    """
+
+    def __init__(self, root: Path, output: Path, settings: Preparation) -> None:
+        self.root, self.output, self.settings = root, output, settings
+        self.stopwatch = Stopwatch(dict.fromkeys(WORK, 0.0))  # where the time of all videos went
+        self._mesh = load_face_finder(settings.face_finder)
+        self._identity = FaceIdentity() if settings.people == "faces" else None
+
+    def __call__(self, source: Source, name: str) -> Outcome:
+        """Prepare one video; whatever is wrong with it is said in the outcome.
+
+        Raises:
+            Unwritable: the output cannot be written: that concerns all sources.
+        """
+        path = self.root / source.path
+        content = None
+        try:
+            with self.stopwatch.measure("hash"):
+                content = content_of(path)
+            parts, notes = self._parts(source, path)
+            parts = [
+                replace(part, name=f"{name}-{part.first:06d}{_twin(parts, index)}")
+                for index, part in enumerate(parts)
+            ]
+            with self.stopwatch.measure("cut and encode"):
+                parts = self._write(source, path, parts)
+        except Unwritable:
+            raise
+        except UserError as error:
+            return Outcome(source, [], [], self._relative(error), content)
+        except Exception as error:  # decoders meet anything; it must cost this one source
+            said = f"{source.path} cannot be prepared ({type(error).__name__}: {error})"
+            return Outcome(source, [], [], said, None)  # it may have been the machine: try again
+        problem = None if parts else "no face was seen in it, or none with sound"
+        return Outcome(source, parts, notes, problem, content)
+
+    def _relative(self, error: UserError) -> str:
+        """The sentence without the place of the folder: the same records wherever it lies."""
+        return str(error).replace(f"{self.root}/", "")
+
+    def _parts(self, source: Source, path: Path) -> tuple[list[Part], list[str]]:
+        notes: list[str] = []
+        inside = look_inside(path)
+        if source.sound is None and not inside.sounds:
+            raise UserError(f"{path} holds no sound: a talking video needs its voice")
+        if source.sound is None and inside.sounds > 1:
+            notes.append(f"{inside.sounds} sound tracks: the first was taken")
+        watcher = Watcher(self._mesh, self.settings.look_every)
+        pictures = self._up_to_damage(self._pictures(path), notes)
+        with self.stopwatch.measure("look for faces"):
+            watched = watcher.watch(pictures)
+        with self.stopwatch.measure("listen"):
+            heard = listen(self._up_to_damage(self._sound(source, path, inside.origin), notes))
+        if len(heard.loudness) < watched.frames - FPS:
+            seconds = (watched.frames - len(heard.loudness)) / FPS
+            notes.append(f"the sound ends {seconds:.1f} s before the picture")
+        parts = []
+        for number, track in enumerate(watched.tracks):
+            track.cut_off(len(heard.loudness) - track.first)  # silence there would teach still lips
+            if not len(track):
+                continue
+            gaps = np.ascontiguousarray(track.sightings.column("gap"))
+            late = sound_late(gaps, heard.part(track.first, track.first + len(track)))
+            for span in split(number, track, self.settings.cut.longest):
+                parts.append(self._part(span, watched, heard, late))
+        return sorted(parts, key=lambda part: (part.first, part.square)), notes
+
+    def _up_to_damage(self, pieces: Iterator, notes: list[str]) -> Iterator:
+        try:
+            yield from pieces
+        except Damaged as error:
+            notes.append(self._relative(error))
+
+    def _pictures(self, path: Path) -> Iterator[Picture]:
+        return self.stopwatch.measure_items("decode", pictures_on_grid(path))
+
+    def _sound(self, source: Source, path: Path, origin: Fraction) -> Iterator[Float[Array, " s"]]:
+        if source.sound is None:
+            return sound_on_grid(path, origin)
+        return sound_on_grid(self.root / source.sound, Fraction(0))
+
+    def _part(self, span: Span, watched: Watched, heard: Heard, late: Lateness) -> Part:
+        cut = self.settings.cut
+        square = square_of(span, cut.framing, watched.width, watched.height)
+        found = measure(span, square, watched, heard.part(span.first, span.end), late)
+        reasons = judge(found, cut, self.settings.limits, self.settings.shift_sound)
+        mouth = _mouth(span, square)
+        moved = self._move_of(found.sound_late)
+        return Part("", span.first, len(span), square, mouth, moved, found, reasons)
+
+    def _move_of(self, late: int | None) -> int:
+        """Frames by which the sound is taken later than the picture, to come back to the lips."""
+        most = self.settings.limits.most_late
+        if not self.settings.shift_sound or late is None or most is None:
+            return 0
+        return late if abs(late) > most else 0
+
+    def _write(self, source: Source, path: Path, parts: list[Part]) -> list[Part]:
+        """Write the accepted parts and a strip of every part, in one pass over the video for each
+        face that is seen at once. Returns the parts with what their faces look like.
+        """
+        looks: dict[str, list[float] | None] = {}
+        for layer in one_at_a_time([part for part in parts if not part.reasons]):
+            sound = _Sound(self._sound(source, path, look_inside(path).origin))
+            pictures = enumerate(self._pictures(path))
+            for part in layer:
+                with self._writer(part, sound) as writer:
+                    shown = self._follow(part, pictures, writer)
+                looks[part.name] = self._look(source, shown)
+                self._save_strip(part, shown)
+        self._show_rejected(path, [part for part in parts if part.reasons])
+        return [replace(part, look=looks.get(part.name)) for part in parts]
+
+    def _follow(
+        self, part: Part, pictures: Iterator[tuple[int, Picture]], writer: VideoWriter
+    ) -> list[Picture]:
+        """Write the part's frames; returns those of its strip."""
+        wanted, shown = _strip_frames(part), []
+        for number, picture in pictures:
+            if number >= part.first:
+                frame = cut_out(picture, part.square, self.settings.cut.size)
+                writer.write(frame[None])
+                shown += [frame] * wanted.count(number)
+            if number == part.first + part.frames - 1:
+                break
+        return shown
+
+    def _show_rejected(self, path: Path, parts: list[Part]) -> None:
+        """Write the strips of all rejected parts in one pass."""
+        open_parts = {part.name: (part, _strip_frames(part)) for part in parts}
+        strips: dict[str, list[Picture]] = {name: [] for name in open_parts}
+        for number, picture in enumerate(self._pictures(path) if parts else ()):
+            for name, (part, wanted) in list(open_parts.items()):
+                if number in wanted:
+                    frame = cut_out(picture, part.square, STRIP_SIZE)
+                    strips[name] += [frame] * wanted.count(number)
+                if number == max(wanted):
+                    self._save_strip(part, strips.pop(name))
+                    del open_parts[name]
+            if not open_parts:
+                break
+
+    def _look(self, source: Source, shown: list[Picture]) -> list[float] | None:
+        """What the face looks like, where nothing else tells who it is."""
+        if self._identity is None or source.identity is not None:
+            return None
+        with self.stopwatch.measure("tell who it is"):
+            looks = [
+                self._identity(frame, self._mesh.landmarks(frame, faces[0])[0])
+                for frame in shown
+                if (faces := self._mesh.faces(frame))
+            ]
+        return [round(float(x), 4) for x in np.mean(looks, axis=0)] if looks else None
+
+    def _save_strip(self, part: Part, shown: list[Picture]) -> None:
+        strip = [resized(frame, STRIP_SIZE) for frame in shown]
+        path = self.output / STRIPS / f"{part.name}.jpg"
+        unfinished = path.with_name(f".{path.stem[:40]}.{os.getpid()}.part")
+        with _said(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                Image.fromarray(np.concatenate(strip, axis=1)).save(unfinished, "JPEG", quality=80)
+                unfinished.replace(path)
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+    def _writer(self, part: Part, sound: "_Sound") -> VideoWriter:
+        begin = (part.first + part.sound_moved) * SAMPLES_PER_FRAME
+        waveform = sound.between(begin, begin + part.frames * SAMPLES_PER_FRAME)
+        path = self.output / CLIPS / part.clip
+        with _said(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return VideoWriter(path, torch.from_numpy(waveform), COMMENT, KEY_EVERY)
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unwritable(
+            f"{path} cannot be written ({error.strerror}): check the folder and its free space"
+        ) from error
+
+
+def _strip_frames(part: Part) -> list[int]:
+    """The frames of the video that a part's strip shows."""
+    return [part.first + int(part.frames * (i + 0.5) / STRIP) for i in range(STRIP)]
+
+
+class _Sound:
+    """Parts of a sound that is read once, from its beginning on; silence where there is none."""
+
+    def __init__(self, pieces: Iterator[Float[Array, " s"]]) -> None:
+        self._pieces, self._begin = pieces, 0
+        self._kept = np.zeros(0, np.float32)
+
+    def between(self, begin: int, end: int) -> Float[Array, " s"]:
+        """The samples from `begin` to before `end`; what lies before `begin` is forgotten."""
+        while self._begin + len(self._kept) < end:
+            try:
+                piece = next(self._pieces)
+            except (StopIteration, Damaged):
+                piece = np.zeros(end - self._begin - len(self._kept), np.float32)
+            self._kept = np.concatenate((self._kept, piece))
+            spare = min(max(0, begin - self._begin), len(self._kept))
+            self._kept, self._begin = self._kept[spare:], self._begin + spare
+        lacking = max(0, self._begin - begin)
+        return np.pad(self._kept[: end - self._begin], (lacking, 0))[-(end - begin) :]
+
+
+def _twin(parts: Sequence[Part], index: int) -> str:
+    """Tells apart faces that are first seen in the same frame."""
+    before = sum(part.first == parts[index].first for part in parts[:index])
+    return f"-{before + 1}" if before else ""
+
+
+def _mouth(span: Span, square: Box) -> Box | None:
+    """The box in [0, 1] of the clip that holds the lips in all frames, a little wider."""
+    mouths = np.array([in_square(tuple(box), square, 1) for box in span.sightings.mouths.tolist()])
+    low, high = mouths[:, :2].min(axis=0), mouths[:, 2:].max(axis=0)
+    margin = MOUTH_MARGIN * (high - low)
+    x0, y0, x1, y1 = (
+        round(float(edge), 4) for edge in (*(low - margin).clip(0, 1), *(high + margin).clip(0, 1))
+    )
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def content_of(path: Path) -> str:
+    """A hash of the file's bytes: two files of one content are one video."""
+    digest = sha256()
+    with readable(path, "video").open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,272 @@
+"""The books of a data set: what was asked, what is done, and the lists that training reads.
+
+    DATASET/clips/...        accepted clips (and those of files that turned out to be doubles)
+    DATASET/strips/...       three frames of every part, accepted or not
+    DATASET/train.jsonl      manifests, as data_manifests/README.md says
+    DATASET/valid.jsonl
+    DATASET/records.jsonl    every part of every source, its measures, why it was rejected
+    DATASET/prepare.yaml     the numbers it was made with
+    DATASET/.done/           one file a source: what became of it
+
+A source is done when its file in .done is there, written last and whole; so a run may be killed at
+any moment, and the next one goes on. The lists are written from .done alone, in the order of the
+sources' names: a run in pieces gives the same bytes as one without a stop.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from omegaconf import OmegaConf
+from tqdm import tqdm
+
+from mien.data.manifest import ClipRecord, write_manifest
+from mien.errors import UserError
+from mien.face import tell_apart
+from mien.media.video import Unwritable
+from mien.prepare.collections import (
+    Collection,
+    Listed,
+    Source,
+    chance_of,
+    clip_names,
+    is_valid,
+    list_sources,
+)
+from mien.prepare.cutting import CLIPS, STRIPS, SourceCutter
+from mien.prepare.engine import Killed, run
+from mien.prepare.outcome import (
+    RECORDS,
+    SPLITS,
+    Outcome,
+    Part,
+    clip_record,
+    read_outcome,
+    read_records,
+)
+from mien.prepare.settings import Preparation
+
+DONE = ".done"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source and the name of its clips."""
+
+    source: Source
+    name: str
+
+
+class DataSet:
+    """A folder that is being prepared.
+
+    Raises:
+        UserError: it was begun with other numbers.
+    """
+
+    def __init__(
+        self, folder: Path, footage: Path, collection: Collection, settings: Preparation
+    ) -> None:
+        self.folder, self.footage = folder.resolve(), footage.resolve()
+        self.collection, self.settings = collection, settings
+        if self.folder == self.footage:
+            raise UserError(f"{folder} holds the footage: give the data set a folder of its own")
+        self._open()
+
+    def _open(self) -> None:
+        said = OmegaConf.to_yaml(OmegaConf.structured(self.settings))
+        written = self.folder / "prepare.yaml"
+        try:
+            (self.folder / DONE).mkdir(parents=True, exist_ok=True)
+            if written.exists() and written.read_text(encoding="utf-8") != said:
+                raise UserError(
+                    f"{self.folder} was begun with other numbers (see {written}): "
+                    "take another folder, or the same numbers"
+                )
+            _write_whole(written, said)
+            for own in (CLIPS, STRIPS, DONE):
+                for unfinished in (self.folder / own).rglob(".*.part*"):
+                    unfinished.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be written ({error}): check it") from error
+
+    def prepare(self, workers: int | None, engine: str) -> Listed:
+        """Do every source that is not done, with a progress bar, and write the lists."""
+        listed = list_sources(self.footage, self.collection, leave_out=self.folder)
+        jobs = jobs_of(listed)
+        missing = {job: mark for job in jobs if not self._is_done(job, mark := self._mark(job))}
+        make = partial(_Work, self.footage, self.folder, self.settings)
+        with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="video") as bar:
+            for job, outcome in run(engine, make, list(missing), workers):
+                if isinstance(outcome, Killed):
+                    outcome = Outcome(job.source, [], [], str(outcome), None)
+                self._keep(job, missing[job], outcome)
+                bar.update()
+        self._write_lists(jobs)
+        return listed
+
+    def _done_file(self, job: Job) -> Path:
+        return self.folder / DONE / f"{sha256(job.source.path.encode()).hexdigest()[:24]}.json"
+
+    def _mark(self, job: Job) -> list[Any]:
+        """Changes when the source, its sound or what is known of it does."""
+        stamps = []
+        for name in (job.source.path, job.source.sound):
+            try:
+                stat = (self.footage / name).stat() if name else None
+            except OSError:
+                stat = None
+            stamps.append(stat and [stat.st_size, stat.st_mtime_ns])
+        return [job.name, asdict(job.source), *stamps]
+
+    def _is_done(self, job: Job, mark: list[Any]) -> bool:
+        try:
+            done = json.loads(self._done_file(job).read_text(encoding="utf-8"))
+            parts = read_outcome(done["outcome"]).parts
+            asked = done["mark"] == mark
+        except (OSError, ValueError, KeyError, TypeError):  # none, cut short, or of another version
+            return False
+        if asked and all((self.folder / CLIPS / p.clip).is_file() for p in parts if not p.reasons):
+            return True
+        for part in parts:  # what it gave before is not what it gives now
+            (self.folder / CLIPS / part.clip).unlink(missing_ok=True)
+            (self.folder / STRIPS / f"{part.name}.jpg").unlink(missing_ok=True)
+        return False
+
+    def _keep(self, job: Job, mark: list[Any], outcome: Outcome) -> None:
+        """Note what became of a source; it is done again if it could not be read to its end (the
+        next run may have more memory, or the right to), or if it changed meanwhile.
+        """
+        sure = outcome.content is not None and mark == self._mark(job)
+        done = {"mark": mark if sure else None, "outcome": outcome.as_record()}
+        with self._said():
+            _write_whole(self._done_file(job), json.dumps(done))
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Unwritable(
+                f"{self.folder} cannot be written ({error}): check it and its free space"
+            ) from error
+
+    def _outcomes(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
+        """What became of the sources that are done, duplicates rejected."""
+        first: dict[str, str] = {}
+        for job in sorted(jobs, key=lambda job: job.source.path):
+            done = json.loads(self._done_file(job).read_text(encoding="utf-8"))
+            outcome = read_outcome(done["outcome"])
+            if outcome.content is not None:
+                original = first.setdefault(outcome.content, job.source.path)
+                if original != job.source.path:
+                    outcome = _as_duplicate(outcome, original)
+            yield job, outcome
+
+    def _write_lists(self, jobs: Sequence[Job]) -> None:
+        """Write the records, and the manifests from them; nothing is held but the people."""
+        told, people = self._people(jobs)
+        kept = self._kept_for_validation(people)
+        records = self.folder / RECORDS
+        unfinished = _unfinished(records)
+        with self._said():
+            try:
+                with unfinished.open("w", encoding="utf-8") as lines:
+                    for job, outcome in self._outcomes(jobs):
+                        parts = []
+                        for part in outcome.parts:
+                            who = told.get(part.name) or self._named(job, part)
+                            split = SPLITS[who in kept]
+                            parts.append(replace(part, identity=who, split=split))
+                        record = replace(outcome, parts=parts).as_record()
+                        lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+                unfinished.replace(records)
+            finally:
+                unfinished.unlink(missing_ok=True)
+        for split in SPLITS:
+            write_manifest(self.folder / f"{split}.jsonl", self._clips_of(split))
+
+    def _clips_of(self, split: str) -> Iterator[ClipRecord]:
+        for outcome in read_records(self.folder):
+            for part in outcome.parts:
+                if part.split == split and not part.reasons:
+                    yield clip_record(part, outcome.source.licence)
+
+    def _people(self, jobs: Sequence[Job]) -> tuple[dict[str, str], set[str]]:
+        """Who is in the parts that tell it by the face alone (named after their first clip), and
+        everybody of whom a clip was accepted.
+        """
+        names: list[str] = []
+        looks: list[Float[np.ndarray, " d"]] = []
+        everybody: set[str] = set()
+        for job, outcome in self._outcomes(jobs):
+            for part in outcome.parts:
+                if part.look is not None:
+                    names.append(part.name)
+                    looks.append(np.array(part.look, np.float32))
+                elif not part.reasons and not self._by_face(job):
+                    everybody.add(identity_of(job))
+        first: dict[int, str] = {}
+        people = tell_apart(looks).tolist()
+        told = {name: first.setdefault(who, name) for name, who in zip(names, people, strict=True)}
+        return told, everybody | set(first.values())
+
+    def _by_face(self, job: Job) -> bool:
+        return self.settings.people == "faces" and job.source.identity is None
+
+    def _named(self, job: Job, part: Part) -> str:
+        """By the layout. A face that could not be told is somebody of its own, and, as nobody knows
+        who else it is, never kept for validation.
+        """
+        return part.name if self._by_face(job) else identity_of(job)
+
+    def _kept_for_validation(self, people: set[str]) -> set[str]:
+        """People of the validation list; of two people or more it is one at the least."""
+        share = self.settings.valid_share
+        kept = {name for name in people if is_valid(name, self.collection, share)}
+        if not kept and not self.collection.valid and share > 0 and len(people) > 1:
+            kept = {min(people, key=chance_of)}
+        return kept
+
+
+class _Work:
+    """What a worker does with a job."""
+
+    def __init__(self, footage: Path, folder: Path, settings: Preparation) -> None:
+        self._cutter = SourceCutter(footage, folder, settings)
+
+    def __call__(self, job: Job) -> Outcome:
+        return self._cutter(job.source, job.name)
+
+
+def jobs_of(listed: Listed) -> list[Job]:
+    """A job for each source."""
+    names = clip_names(listed.sources)
+    return [Job(source, names[source.path]) for source in listed.sources]
+
+
+def identity_of(job: Job) -> str:
+    """Who speaks in a source, as far as its place tells: a person for each folder, or video."""
+    return job.source.identity or job.name.split("/")[0]
+
+
+def _as_duplicate(outcome: Outcome, original: str) -> Outcome:
+    return Outcome(outcome.source, [], [], f"the same file as {original}", outcome.content)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    unfinished = _unfinished(path)
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

@@ -1,0 +1,215 @@
+"""The same work for each of many items: here, on all cores, or on a cluster.
+
+A worker that is killed (out of memory, a broken driver) costs its item and nothing else. Items are
+independent, so the results do not depend on who did them or in which order.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import active_children, get_context, parent_process
+from threading import Thread
+from typing import Any, TypeVar, cast
+
+from mien.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+KILLED = "the process that worked on it was killed: is there enough memory?"
+ENGINES = ("processes", "ray")
+_work: Callable[[Any], Any] | None = None
+
+
+class Killed(UserError):
+    """The process that did the work ended without a result."""
+
+
+def run(
+    engine: str,
+    make_work: Callable[[], Callable[[Item], Result]],
+    items: Sequence[Item],
+    workers: int | None,
+) -> Iterator[tuple[Item, Result | Killed]]:
+    """On the engine of that name with so many workers (None: one process, or all of a cluster's
+    cores); results as they come.
+    """
+    if engine == "ray":
+        return run_on_ray(make_work, items, workers)
+    return run_in_processes(make_work, items, workers or 1)
+
+
+def run_in_processes(
+    make_work: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int
+) -> Iterator[tuple[Item, Result | Killed]]:
+    """On so many processes, each of which makes the work once; results as they come.
+
+    When a process is killed the pool dies with all that was handed out. Each of those items then
+    gets a process of its own, so that the one that kills is found and the others are done.
+
+    Raises:
+        UserError: no process can begin to work.
+    """
+    waiting = iter(items)
+    while True:
+        unfinished: dict[Future[Result], Item] = {}
+        suspects: list[Item] = []
+        pool = _pool(make_work, workers)
+        try:
+            for item in waiting:
+                suspects = [item]  # until it is handed out
+                unfinished[pool.submit(_do, item)] = item
+                suspects = []
+                if len(unfinished) > workers:
+                    yield from _finished(unfinished)
+            while unfinished:
+                yield from _finished(unfinished)
+            return
+        except BrokenProcessPool:
+            suspects += unfinished.values()
+        except BaseException:
+            for child in active_children():  # what is asked to stop does not wait for long videos
+                child.terminate()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        with ThreadPoolExecutor(workers) as threads:
+            yield from zip(suspects, threads.map(partial(_alone, make_work), suspects), strict=True)
+
+
+def _finished(unfinished: dict[Future[Result], Item]) -> Iterator[tuple[Item, Result]]:
+    """What is done, taken out; a future whose process died stays in and raises."""
+    done, _ = wait(unfinished, return_when=FIRST_COMPLETED)
+    for future in done:
+        result = future.result()
+        yield unfinished.pop(future), result
+
+
+def _alone(make_work: Callable[[], Callable[[Item], Result]], item: Item) -> Result | Killed:
+    with _pool(make_work, 1) as pool:
+        try:
+            pool.submit(_ready).result()
+        except BrokenProcessPool as error:
+            raise UserError("no process can begin to work: is there enough memory?") from error
+        try:
+            return pool.submit(_do, item).result()
+        except BrokenProcessPool:
+            return Killed(KILLED)
+
+
+def _pool(make_work: Callable[[], Callable[[Item], Result]], workers: int) -> ProcessPoolExecutor:
+    # Spawned, not forked: the nets' libraries hold threads and locks.
+    return ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, (make_work,))
+
+
+def _prepare_worker(make_work: Callable[[], Callable[[Any], Any]]) -> None:
+    import cv2
+    import torch
+
+    global _work
+    if parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends its children
+        Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)  # the processes are the parallelism
+    cv2.setNumThreads(1)
+    _work = make_work()
+
+
+def _end_with_parent() -> None:
+    """A killed run leaves no worker behind that would write beside the next run."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _ready() -> bool:
+    return _work is not None
+
+
+def _do(item: Any) -> Any:
+    assert _work is not None
+    return _work(item)
+
+
+class _RayWorker:
+    """What runs on a core of the cluster."""
+
+    def __init__(self, make_work: Callable[[], Callable[[Any], Any]]) -> None:
+        _prepare_worker(make_work)
+
+    def ready(self) -> bool:
+        return _ready()
+
+    def do(self, item: Any) -> Any:
+        return _do(item)
+
+
+def run_on_ray(
+    make_work: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int | None
+) -> Iterator[tuple[Item, Result | Killed]]:
+    """On a Ray cluster (`pip install "mien[ray]"`): the one that `RAY_ADDRESS` names, or one here.
+
+    Each worker takes a core of any machine; all machines must see the folders under the same names.
+    Work begins with the first worker that is ready and goes on while any is left.
+
+    Raises:
+        UserError: Ray is not installed, or no worker can begin.
+    """
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+        from ray import exceptions  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError('Ray is not installed: pip install "mien[ray]"') from error
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+    remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_RayWorker).remote
+    cores = int(ray.cluster_resources().get("CPU", 1))
+    beginning: dict[Any, Any] = {}
+    busy: dict[Any, tuple[Any, Item]] = {}
+
+    def begin() -> None:
+        worker = remote(make_work)
+        beginning[worker.ready.remote()] = worker
+
+    for _ in range(min(workers or cores, cores)):
+        begin()
+    waiting = iter(items)
+    unstarted = True
+    while beginning or busy:
+        [reference], _ = ray.wait([*busy, *beginning], num_returns=1)
+        worker, item = busy.pop(reference, (None, None))
+        if worker is None:
+            worker = beginning.pop(reference)
+            try:
+                ray.get(reference)
+            except exceptions.RayActorError as error:
+                if unstarted and not beginning:
+                    raise UserError(f"no worker of Ray can begin to work: {error}") from error
+                continue
+            unstarted = False
+        else:
+            try:
+                result = ray.get(reference)
+            except exceptions.RayTaskError as error:
+                raise error.cause from error
+            except exceptions.RayError:
+                # A worker that Ray itself restarts refuses what it is given meanwhile.
+                result, worker = Killed(KILLED), None
+                begin()
+            yield cast(Item, item), result
+        if worker is not None:
+            for following in waiting:
+                busy[worker.do.remote(following)] = worker, following
+                break
+            else:
+                if not busy:
+                    return

@@ -1,0 +1,126 @@
+"""What became of a source: the values that go from the cutter to the books and the page."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mien.data.manifest import ClipRecord
+from mien.errors import UserError
+from mien.face import Box
+from mien.prepare.checks import Measures
+from mien.prepare.collections import Source
+from mien.types import FPS
+
+RECORDS = "records.jsonl"
+SPLITS = ("train", "valid")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a video and what becomes of it: a clip, if `reasons` is empty.
+
+    Args:
+        name: of the clip and the strip, below their folders and without suffix.
+        first: frame of the video (on the 25-a-second grid) that it starts with.
+        frames: how many it has.
+        square: what of the picture it shows, in pixels of the video.
+        mouth: box in [0, 1] of the clip that holds the lips in all frames.
+        sound_moved: frames by which late sound was moved back to the lips (negative: early sound).
+        measures: what the checks saw.
+        reasons: why it is rejected, a sentence each.
+        look: what the face looks like to a net that tells people apart, where that is asked for.
+        identity: who it is; the books fill it in, they know all sources.
+        split: "train" or "valid", filled in with it.
+    """
+
+    name: str
+    first: int
+    frames: int
+    square: Box
+    mouth: Box | None
+    sound_moved: int
+    measures: Measures
+    reasons: list[str]
+    look: list[float] | None = None
+    identity: str | None = None
+    split: str | None = None
+
+    @property
+    def clip(self) -> str:
+        """The clip's file below the folder of clips."""
+        return f"{self.name}.mp4"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one source: its parts, what is to be said of it, or why it gave nothing."""
+
+    source: Source
+    parts: list[Part]
+    notes: list[str]
+    problem: str | None
+    content: str | None  # hash of the file
+
+    def as_record(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def one_at_a_time(parts: Sequence[Part]) -> list[list[Part]]:
+    """The parts in as few layers as can be, none of which holds two at once."""
+    layers: list[list[Part]] = []
+    for part in sorted(parts, key=lambda part: part.first):
+        fits = (some for some in layers if some[-1].first + some[-1].frames <= part.first)
+        layer = next(fits, None)
+        if layer is None:
+            layers.append([part])
+        else:
+            layer.append(part)
+    return layers
+
+
+def read_outcome(saved: dict[str, Any]) -> Outcome:
+    """An outcome as `as_record` wrote it."""
+    return Outcome(
+        **saved
+        | {
+            "source": Source(**saved["source"]),
+            "parts": [_read_part(part) for part in saved["parts"]],
+        }
+    )
+
+
+def _read_part(saved: dict[str, Any]) -> Part:
+    mouth = saved["mouth"]
+    return Part(
+        **saved
+        | {
+            "square": tuple(saved["square"]),
+            "mouth": None if mouth is None else tuple(mouth),
+            "measures": Measures(**saved["measures"]),
+        }
+    )
+
+
+def read_records(folder: Path) -> Iterator[Outcome]:
+    """What became of all sources of a data set, one after the other.
+
+    Raises:
+        UserError: there are no records, or they cannot be read.
+    """
+    path = folder / RECORDS
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                yield read_outcome(json.loads(line))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): prepare the data set first") from error
+
+
+def clip_record(part: Part, licence: str) -> ClipRecord:
+    """An accepted part as the manifest names it."""
+    assert part.identity is not None, "the books say who it is"
+    seconds = part.frames / FPS
+    return ClipRecord(part.clip, part.identity, licence, seconds, part.frames, part.mouth)

@@ -1,0 +1,34 @@
+"""The parts of a video that become clips: one face, one shot, neither too short nor too long."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from mien.prepare.watch import Sightings, Track
+from mien.types import FPS
+
+
+@dataclass(frozen=True)
+class Span:
+    """The frames of one clip: from `first` on (counted from the video's beginning), one face."""
+
+    track: int
+    first: int
+    sightings: Sightings
+
+    def __len__(self) -> int:
+        return len(self.sightings)
+
+    @property
+    def end(self) -> int:
+        """The first frame that is not part of it."""
+        return self.first + len(self)
+
+
+def split(number: int, track: Track, longest: float) -> list[Span]:
+    """A track in parts as even as can be, none longer than `longest` seconds."""
+    parts = int(np.ceil(len(track) / (longest * FPS)))
+    edges = np.linspace(0, len(track), parts + 1).round().astype(int).tolist()
+    seen = track.sightings
+    return [Span(number, track.first + a, seen[a:b]) for a, b in pairwise(edges)]

@@ -1,0 +1,280 @@
+"""Look at one video from beginning to end: which faces are where, and how they look.
+
+Nothing of the pictures is kept but a few numbers a frame. Faces are followed with FaceMesh, a shot
+ends where the picture changes as a whole. Positions are pixels of the upright picture.
+Axes: t frames on the 25-a-second grid, h w space.
+"""
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mien.errors import UserError
+from mien.face import Box, Face, Landmarks, Picture, face_box, lip_gap, mouth_box
+from mien.face.geometry import common, overlap
+from mien.types import FPS
+
+Array = np.ndarray
+
+PRESENT = 0.9  # the mesh's probability of a face below which a face is lost
+SAME = 0.3  # overlap above which two boxes are one face
+THUMBNAIL = (32, 18)
+# Mean change of the thumbnail, in grey levels, that only a cut makes: people before a still camera
+# stay below 12, and a pan changes little from one frame to the next.
+CUT = 28.0
+# In 36 clips of 26 people, a face overlaps itself in the frame before by 0.89 or more, and it
+# changes by up to 5.1 grey levels where it is calm, 3.6 times what is usual where it is not. Where
+# one of them cuts to another it changes by 20 to 55, some 10 times what is usual.
+STAYS, OTHER_FACE, OTHER = 0.7, 15.0, 5.0
+CLOSER_WHILE_ALONE, CLOSER_WHILE_SEEN = 25, 250  # frames between two closer looks for faces
+FACE_PIXELS = 96  # sharpness is measured on a face of this height, whatever the source's
+# Points of the mesh: the cheeks before the ears, and the corners of the eyes.
+RIGHT_CHEEK, LEFT_CHEEK, EYES = 234, 454, (33, 263)
+
+
+class Sighting(NamedTuple):
+    """One face in one frame.
+
+    Args:
+        face: the box around its points.
+        mouth: the box around its lips.
+        gap: lip opening over the distance between the eyes.
+        turned: degrees that the head is turned aside (its right or its left alike).
+        sharp: variance of the Laplacian at a face of FACE_PIXELS, in grey levels squared.
+        grey: mean grey level.
+        change: mean change since the frame before at the same place, in grey levels.
+    """
+
+    face: Box
+    mouth: Box
+    gap: float
+    turned: float
+    sharp: float
+    grey: float
+    change: float
+
+
+NUMBERS = 13  # of a sighting
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """What `Sighting` says, frame by frame, as columns."""
+
+    rows: Float[Array, "t n"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> "Sightings":
+        return Sightings(self.rows[part])
+
+    @property
+    def faces(self) -> Float[Array, "t 4"]:
+        """The boxes around the faces."""
+        return self.rows[:, 0:4]
+
+    @property
+    def mouths(self) -> Float[Array, "t 4"]:
+        """The boxes around the lips."""
+        return self.rows[:, 4:8]
+
+    def column(self, name: str) -> Float[Array, " t"]:
+        """One of the single numbers, by its name."""
+        return self.rows[:, NUMBERS - len(Sighting._fields) + Sighting._fields.index(name)]
+
+
+@dataclass
+class Track:
+    """One face from frame `first` on, frame by frame, within one shot: 52 bytes a frame."""
+
+    first: int
+    numbers: array = field(default_factory=lambda: array("f"))
+
+    def add(self, sighting: Sighting) -> None:
+        """The next frame."""
+        self.numbers.extend((*sighting.face, *sighting.mouth, *sighting[2:]))
+
+    def __len__(self) -> int:
+        return len(self.numbers) // NUMBERS
+
+    def cut_off(self, frames: int) -> None:
+        """Forget all but so many frames."""
+        del self.numbers[max(0, frames) * NUMBERS :]
+
+    @property
+    def sightings(self) -> Sightings:
+        """All frames."""
+        return Sightings(np.array(self.numbers, np.float32).reshape(-1, NUMBERS))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a look at a video found."""
+
+    frames: int
+    width: int
+    height: int
+    tracks: list[Track]
+
+
+@runtime_checkable
+class FaceFinder(Protocol):
+    """What is asked of a face detector; FaceMesh is one."""
+
+    def faces(self, picture: Picture) -> list[Face]:
+        """The faces in a picture, largest first."""
+        ...
+
+    def small_faces(self, picture: Picture) -> list[Face]:
+        """The same, with a closer look."""
+        ...
+
+    def landmarks(self, picture: Picture, face: Face) -> tuple[Landmarks, float]:
+        """FaceMesh's 468 points of a face near the given one, and the probability of a face."""
+        ...
+
+
+def load_face_finder(name: str) -> FaceFinder:
+    """An instance of the class of that dotted name.
+
+    Raises:
+        UserError: there is none, or it lacks a method.
+    """
+    module, _, attribute = name.rpartition(".")
+    try:
+        finder = getattr(import_module(module), attribute)()
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise UserError(f"face_finder {name} cannot be used: {error}") from error
+    if not isinstance(finder, FaceFinder):
+        raise UserError(f"face_finder {name} cannot be used: it needs the methods of FaceFinder")
+    return finder
+
+
+class Watcher:
+    """Follows all faces of a video, frame after frame."""
+
+    def __init__(self, mesh: FaceFinder, look_every: int) -> None:
+        self._mesh, self._look_every = mesh, look_every
+        self._ended: list[Track] = []
+        self._live: list[tuple[Track, Face]] = []
+        self._before: Picture | None = None
+        self._thumbnail: Float[Array, "h w"] | None = None
+        self._count = self._since_look = self._next_closer = 0
+        self._lost = True  # nobody was looked for since the last face went
+
+    def watch(self, pictures: Iterable[Picture]) -> Watched:
+        """Look at all pictures of one video."""
+        size = 0, 0
+        for picture in pictures:
+            size = picture.shape[1], picture.shape[0]
+            self._see(picture)
+        self._end_shot()
+        tracks = sorted(self._ended, key=lambda track: (track.first, track.numbers[:4]))
+        return Watched(self._count, *size, tracks)
+
+    def _see(self, picture: Picture) -> None:
+        if self._is_cut(picture):
+            self._end_shot()
+            self._before = None
+        self._follow(picture)
+        if self._since_look >= self._look_every or (self._lost and not self._live):
+            self._look_for_new(picture)
+        self._before, self._count = picture, self._count + 1
+        self._since_look += 1
+
+    def _is_cut(self, picture: Picture) -> bool:
+        small = cv2.resize(picture, THUMBNAIL, interpolation=cv2.INTER_AREA).mean(axis=2)
+        before, self._thumbnail = self._thumbnail, small
+        return before is not None and float(np.abs(small - before).mean()) > CUT
+
+    def _end_shot(self) -> None:
+        self._ended += [track for track, _ in self._live]
+        self._live, self._lost, self._next_closer = [], True, self._count
+
+    def _follow(self, picture: Picture) -> None:
+        still: list[tuple[Track, Face]] = []
+        for track, face in self._live:
+            found = self._sighting(picture, face)
+            if (
+                found is None
+                or _jumps(track, found[0])
+                or any(overlap(found[1].box, other.box) > SAME for _, other in still)
+            ):
+                self._ended.append(track)
+                self._lost = True
+            else:
+                track.add(found[0])
+                still.append((track, found[1]))
+        self._live = still
+
+    def _look_for_new(self, picture: Picture) -> None:
+        self._since_look, self._lost = 0, False
+        # A closer look at once in a new shot, then every second until somebody is there.
+        pause = CLOSER_WHILE_SEEN if self._live else CLOSER_WHILE_ALONE
+        closer = self._next_closer <= self._count
+        if closer:
+            self._next_closer = self._count + pause
+        look = self._mesh.small_faces if closer else self._mesh.faces
+        for face in look(picture):
+            if any(common(face.box, known.box) > 0 for _, known in self._live):
+                continue
+            if found := self._sighting(picture, face):
+                track = Track(self._count)
+                track.add(found[0])
+                self._live.append((track, found[1]))
+
+    def _sighting(self, picture: Picture, face: Face) -> tuple[Sighting, Face] | None:
+        """The face where it is now, and how to find it in the next frame; None if it is lost."""
+        points, present = self._mesh.landmarks(picture, face)
+        if present < PRESENT:
+            return None
+        box = face_box(points)
+        part = _inside(picture, box)
+        if part is None:
+            return None
+        grey = part.mean(axis=2)
+        before = None if self._before is None else _inside(self._before, box)
+        change = 0.0 if before is None else float(np.abs(grey - before.mean(axis=2)).mean())
+        sighting = Sighting(
+            face=box, mouth=mouth_box(points), gap=lip_gap(points), turned=turned_aside(points),
+            sharp=_sharpness(grey), grey=float(grey.mean()), change=change,
+        )  # fmt: skip
+        eyes = points[list(EYES), :2]
+        return sighting, Face(box, present, np.concatenate((eyes, points[2:6, :2])))
+
+
+def _jumps(track: Track, now: Sighting) -> bool:
+    """Is this another take, or another person, at the place where the face was? Two shots before
+    one wall differ nowhere but there.
+    """
+    seen = track.sightings[-FPS:]
+    if overlap(tuple(seen.faces[-1].tolist()), now.face) < STAYS:
+        return True
+    return now.change > OTHER_FACE and now.change > OTHER * float(np.median(seen.column("change")))
+
+
+def turned_aside(points: Landmarks) -> float:
+    """Degrees between the line of the cheeks and the picture's plane, 0 for a frontal face."""
+    across = points[LEFT_CHEEK] - points[RIGHT_CHEEK]
+    return float(np.degrees(np.arctan2(abs(across[2]), np.linalg.norm(across[:2]))))
+
+
+def _inside(picture: Picture, box: Box) -> UInt8[Array, "_ _ 3"] | None:
+    """The part of the picture under the box; None if nothing is."""
+    x0, y0, x1, y1 = (max(0, round(edge)) for edge in box)
+    part = picture[y0:y1, x0:x1]
+    return part if part.size else None
+
+
+def _sharpness(grey: Float[Array, "_ _"]) -> float:
+    scale = FACE_PIXELS / grey.shape[0]
+    size = max(1, round(grey.shape[1] * scale)), FACE_PIXELS
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return float(cv2.Laplacian(cv2.resize(grey, size, interpolation=way), cv2.CV_64F).var())

@@ -1,0 +1,83 @@
+"""Footage that the tests make: the NASA portrait of scikit-image moves about and hums."""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import skimage.data
+
+from tests.media_clips import RATE, TICKS, lay_on_its_side, regular
+
+Array = np.ndarray
+Place = tuple[float, float, float]  # left, top and side of the face's square in the picture
+
+
+def still(x: float = 60, y: float = 10, side: float = 200) -> Callable[[float], Place]:
+    """A face that nearly stands still."""
+    return lambda time: (x + 2 * np.sin(3 * time), y + np.sin(2 * time), side)
+
+
+def picture_of(places: Sequence[Place], size: tuple[int, int], shade: int = 90) -> Array:
+    """Faces at their places before a plain wall."""
+    import cv2
+
+    canvas = np.full((size[1], size[0], 3), shade, np.uint8)
+    face = skimage.data.astronaut()[0:256, 96:352]
+    for left, top, side in places:
+        scale = side / 256
+        move = np.array([[scale, 0, left], [0, scale, top]], np.float32)
+        cv2.warpAffine(face, move, size, canvas, cv2.INTER_AREA, cv2.BORDER_TRANSPARENT)
+    return canvas
+
+
+def hum(seconds: float) -> Array:
+    """Syllables, four a second, and pauses."""
+    time = np.arange(int(seconds * RATE)) / RATE
+    voice = sum(np.sin(2 * np.pi * 140 * k * time) / k for k in range(1, 8))
+    syllables = np.clip(np.sin(2 * np.pi * 2 * time), 0, 1) * (time % 1.5 < 1.1)
+    return (0.2 * voice * syllables).astype(np.float32)
+
+
+def film(
+    path: Path,
+    seconds: float = 3.0,
+    faces: Sequence[Callable[[float], Place]] = (still(),),
+    size: tuple[int, int] = (320, 240),
+    times: Sequence[Fraction] | None = None,
+    sounds: Sequence[Array] | None = None,
+    shade: Callable[[float], int] = lambda time: 90,
+    lying: bool = False,
+) -> Path:
+    """Write a video of those faces with those sound tracks (one hum, if none are given); `lying`:
+    stored on its side with the wish to be turned upright.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    times = regular(Fraction(25), seconds) if times is None else times
+    sounds = [hum(seconds)] if sounds is None else sounds
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
+        video.width, video.height = size[::-1] if lying else size
+        video.pix_fmt = "yuv420p"
+        video.time_base = video.codec_context.time_base = Fraction(1, TICKS)
+        streams = [container.add_stream("aac", rate=RATE, layout="mono") for _ in sounds]
+        for time in times:
+            here = [face(float(time)) for face in faces]
+            picture = picture_of(here, size, shade(float(time)))
+            stored = np.ascontiguousarray(np.rot90(picture)) if lying else picture
+            frame = av.VideoFrame.from_ndarray(stored, format="rgb24")
+            frame.pts, frame.time_base = int(time * TICKS), Fraction(1, TICKS)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for stream, sound in zip(streams, sounds, strict=True):
+            for begin in range(0, len(sound), 1024):
+                block = av.AudioFrame.from_ndarray(
+                    sound[None, begin : begin + 1024], format="fltp", layout="mono"
+                )
+                block.sample_rate, block.pts = RATE, begin
+                container.mux(stream.encode(block))
+            container.mux(stream.encode(None))
+    if lying:
+        lay_on_its_side(path)
+    return path

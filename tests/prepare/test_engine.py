@@ -1,0 +1,123 @@
+"""Every item is done once, whoever is killed on the way."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mien.errors import UserError
+from mien.prepare.engine import Killed, run, run_in_processes, run_on_ray
+
+
+class Squares:
+    """Squares numbers; some kill the process that works on them."""
+
+    def __init__(self, deadly: tuple[int, ...] = ()) -> None:
+        self.deadly = deadly
+
+    def __call__(self) -> Callable[[int], int]:
+        return self.work
+
+    def work(self, item: int) -> int:
+        if item in self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item * item
+
+
+class Stillborn:
+    """Cannot even begin."""
+
+    def __call__(self) -> Callable[[int], int]:
+        raise MemoryError
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_every_item_is_done_once(workers: int | None):
+    assert dict(run("processes", Squares(), range(30), workers)) == {i: i * i for i in range(30)}
+
+
+def test_the_only_item_may_kill_its_worker():
+    [(item, result)] = run("processes", Squares(deadly=(3,)), [3], None)
+    assert item == 3 and isinstance(result, Killed)
+
+
+def test_a_killed_worker_costs_its_item_and_nothing_else():
+    done = dict(run_in_processes(Squares(deadly=(3, 17)), range(30), 2))
+    assert set(done) == set(range(30))
+    assert {i for i, result in done.items() if isinstance(result, Killed)} == {3, 17}
+    assert all(result == i * i for i, result in done.items() if i not in (3, 17))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_workers_that_cannot_begin_end_the_run():
+    with pytest.raises(UserError, match="no process can begin"):
+        list(run_in_processes(Stillborn(), range(3), 2))
+
+
+class Intervals:
+    """Says when and in which process it worked."""
+
+    def __call__(self) -> Callable[[int], tuple[int, float, float]]:
+        return self.work
+
+    def work(self, item: int) -> tuple[int, float, float]:
+        begin = time.monotonic()
+        time.sleep(0.3)
+        return os.getpid(), begin, time.monotonic()
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """A Ray cluster of two cores on this machine."""
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_two_workers_of_ray_work_at_the_same_time():
+    done = [result for _, result in run_on_ray(Intervals(), range(8), 2)]
+    spans: dict[int, list[tuple[float, float]]] = {}
+    for process, begin, end in done:
+        spans.setdefault(process, []).append((begin, end))
+    assert len(spans) == 2
+    one, other = spans.values()
+    assert sum(b0 < e1 and b1 < e0 for b0, e0 in one for b1, e1 in other) >= 3
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_killed_worker_of_ray_costs_its_item_and_nothing_else():
+    done = dict(run_on_ray(Squares(deadly=(17,)), range(30), 2))
+    assert set(done) == set(range(30))
+    assert {i for i, result in done.items() if isinstance(result, Killed)} == {17}
+    assert all(result == i * i for i, result in done.items() if i != 17)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_ray_works_with_the_cores_that_are_free():
+    """One of two cores is somebody else's for good."""
+    import ray
+
+    holder = ray.remote(num_cpus=1)(Idle).remote()
+    ray.get(holder.ready.remote())
+    done = dict(run("ray", Squares(), range(5), None))
+    assert done == {i: i * i for i in range(5)}
+    ray.kill(holder)
+
+
+class Idle:
+    """Holds a core."""
+
+    def ready(self) -> bool:
+        """It does."""
+        return True
+
+
+def test_without_ray_the_engine_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"mien\[ray\]"):
+        list(run_on_ray(Squares(), range(3), 2))
