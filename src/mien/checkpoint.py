@@ -183,7 +183,7 @@ def read_weights(path: Path, kind: str | None = None) -> Weights:
         ) from error
 
     if kind is not None and weights.kind != kind:
-        raise UserError(f"{path} holds a {weights.kind}, but a {kind} is wanted here")
+        raise UserError(f"{path} holds weights of the kind {weights.kind}, here {kind} is wanted")
     if fingerprint(weights.state) != weights.fingerprint:
         raise UserError(f"{path} is damaged: its weights do not match its own fingerprint")
     return weights
@@ -226,7 +226,7 @@ def refuse_other_run(checkpoint: dict[str, Any], kind: str, config: dict[str, An
     """
     if checkpoint.get("kind") != kind:
         raise UserError(
-            f"the checkpoint holds a {checkpoint.get('kind')}, this stage trains a {kind}"
+            f"the checkpoint is of the kind {checkpoint.get('kind')}, this stage trains {kind}"
         )
     for key, value in config.items():
         saved = checkpoint["config"].get(key)

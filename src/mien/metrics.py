@@ -2,7 +2,7 @@
 
 Every score stands beside its trivial rival: a drawn frame beside the source copied, lips beside the
 same sound reversed. Axes: b batch, t video frames, h w space. Pictures are RGB in [-1, 1].
-Definitions: paper.md's section 1.7 in the words of its sources, named at each function.
+Definitions are those of the sources that each function names.
 """
 
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ from mien.types import FramePair
 
 Batch = TypeVar("Batch")
 
-FAR_SECONDS = 0.4  # nearer frames are nearly equal and teach nothing (paper.md 5.1)
+FAR_SECONDS = 0.4  # nearer frames are nearly equal and teach nothing
 
 
 def sample_generator(seed: int, index: int) -> torch.Generator:

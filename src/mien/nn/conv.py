@@ -1,6 +1,6 @@
 """Convolution blocks for pictures and volumes.
 
-Group normalisation throughout: batch statistics mix people (paper.md 5.1), and a batch of two must
+Group normalisation throughout: batch statistics mix people, and a batch of two must
 equal two batches of one. Axes: b batch, c channels, z depth layers, h w space.
 """
 

@@ -71,7 +71,7 @@ def threshold_mask_loss(
 ) -> Float[Tensor, ""]:
     """L_pg: root mean square of v_gt - v_dev where its mean absolute value passes tau.
 
-    Read as (paper.md 2.3, reading A): `wanted` is the volume of the driving frame, without
+    Read as: `wanted` is the volume of the driving frame, without
     gradient, `moved` the warped volume of the source; both at unit variance. The epsilon stands
     under the root because the root's slope at 0 is infinite.
     """

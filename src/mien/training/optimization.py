@@ -49,7 +49,7 @@ def tame_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Float[Te
     """Clip gradients to a norm and return the norm they had.
 
     A norm that is not finite takes all gradients away: the optimiser's step then changes nothing,
-    not even its own state, while the step still counts (paper.md 5.3: such steps do come).
+    not even its own state, while the step still counts.
     """
     parameters = list(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, limit)

@@ -1,6 +1,6 @@
 """Stage 1: the animator learns to redraw one frame of a clip from another.
 
-The paper's base model, its section 3; the numbers of the optimisation follow paper.md 2.4.
+The paper's base model, its section 3; the paper gives no numbers of the optimisation.
 """
 
 from dataclasses import asdict
@@ -200,7 +200,7 @@ class ReconstructionStage(LightningModule):
         return loss
 
     def _log_field(self, rendering: Rendering) -> None:
-        """Dead regions and saturated masks show here first (paper.md 5.2)."""
+        """Dead regions and saturated masks show here first."""
         shares = rendering.field.regions.detach().mean(dim=(0, 2, 3, 4))
         self.log_dict(
             {

@@ -118,7 +118,7 @@ class DiffusionStage(LightningModule):
         return torch.cat(list(windows), dim=1)
 
     def configure_optimizers(self) -> AdamW:
-        """AdamW, with no weight decay on Mamba's A, D and step bias (paper.md 2.6)."""
+        """AdamW, with no weight decay on Mamba's A, D and step bias."""
         c = self.optimizer_config
         return AdamW(decay_groups(self.speech, c.weight_decay), c.learning_rate, c.betas)
 
