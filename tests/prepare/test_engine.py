@@ -80,11 +80,12 @@ def ray_here() -> Iterator[None]:
 
 @pytest.mark.usefixtures("ray_here")
 def test_two_workers_of_ray_work_at_the_same_time():
-    done = [result for _, result in run_on_ray(Intervals(), range(8), 2)]
     spans: dict[int, list[tuple[float, float]]] = {}
-    for process, begin, end in done:
+    # The second may need long to begin; the first does not wait for it.
+    for _, (process, begin, end) in run_on_ray(Intervals(), range(500), 2):
         spans.setdefault(process, []).append((begin, end))
-    assert len(spans) == 2
+        if len(spans) == 2 and min(map(len, spans.values())) >= 4:
+            break
     one, other = spans.values()
     assert sum(b0 < e1 and b1 < e0 for b0, e0 in one for b1, e1 in other) >= 3
 
