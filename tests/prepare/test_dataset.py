@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from mien.data.datamodule import read_records
 from mien.data.manifest import read_manifest
 from mien.face import Face, FaceMesh, face_box
 from mien.media import load_audio, probe_video, read_video
@@ -85,10 +86,11 @@ def _png() -> bytes:
 
 
 def test_a_good_video_becomes_a_clip_that_training_reads(prepared: Path):
-    listed = {r.path: r for r in read_manifest(prepared / "train.jsonl", prepared / "clips")}
-    record = listed["ann/good-000000.mp4"]
+    listed = {r.path: r for r in read_manifest(prepared / "train.jsonl", prepared)}
+    record = listed["clips/ann/good-000000.mp4"]
     assert record.identity == "ann" and record.frames == 75 and record.mouth is not None
-    clip = prepared / "clips" / record.path
+    assert record in read_records(prepared, Path("train.jsonl"))
+    clip = prepared / record.path
     assert probe_video(clip).fps == 25
     frames, sound = read_video(clip), load_audio(clip)
     assert frames.shape == (75, 256, 256, 3)
@@ -306,7 +308,7 @@ def test_every_part_has_a_strip(prepared: Path):
 def test_nothing_half_written_stays(prepared: Path):
     assert not list(prepared.rglob(".*.part*"))
     listed = {r.path for r in read_manifest(prepared / "train.jsonl")}
-    assert listed <= {p.relative_to(prepared / "clips").as_posix()
+    assert listed <= {p.relative_to(prepared).as_posix()
                       for p in (prepared / "clips").rglob("*.mp4")}  # fmt: skip
 
 

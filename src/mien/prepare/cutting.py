@@ -28,7 +28,7 @@ from mien.prepare.checks import judge, measure
 from mien.prepare.collections import Source
 from mien.prepare.framing import cut_out, in_square, resized, square_of
 from mien.prepare.hearing import Heard, Lateness, listen, sound_late
-from mien.prepare.outcome import Outcome, Part, one_at_a_time
+from mien.prepare.outcome import CLIPS, STRIPS, Outcome, Part, one_at_a_time
 from mien.prepare.settings import Preparation
 from mien.prepare.spans import Span, split
 from mien.prepare.watch import Watched, Watcher, load_face_finder
@@ -38,7 +38,6 @@ from mien.types import FPS
 Array = np.ndarray
 
 WORK = ("hash", "decode", "look for faces", "listen", "cut and encode", "tell who it is")
-CLIPS, STRIPS = "clips", "strips"  # folders of the data set
 COMMENT = "prepared by mien"
 KEY_EVERY = 10  # frames: training reads single ones (tools/benchmark_data.py)
 STRIP, STRIP_SIZE = 3, 96  # frames of a strip, and pixels a side

@@ -41,11 +41,13 @@ from mien.prepare.collections import (
     is_valid,
     list_sources,
 )
-from mien.prepare.cutting import CLIPS, STRIPS, SourceCutter
+from mien.prepare.cutting import SourceCutter
 from mien.prepare.engine import Killed, run
 from mien.prepare.outcome import (
+    CLIPS,
     RECORDS,
     SPLITS,
+    STRIPS,
     Outcome,
     Part,
     clip_record,

@@ -17,8 +17,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.prepare.checks import Measures
-from mien.prepare.cutting import STRIPS
-from mien.prepare.outcome import SPLITS, Outcome, Part, read_records
+from mien.prepare.outcome import SPLITS, STRIPS, Outcome, Part, read_records
 from mien.types import FPS
 
 VERDICTS = ("accepted", "rejected")

@@ -13,7 +13,7 @@ from mien.prepare.checks import Measures
 from mien.prepare.collections import Source
 from mien.types import FPS
 
-RECORDS = "records.jsonl"
+CLIPS, STRIPS, RECORDS = "clips", "strips", "records.jsonl"  # below the data set's folder
 SPLITS = ("train", "valid")
 
 
@@ -123,4 +123,5 @@ def clip_record(part: Part, licence: str) -> ClipRecord:
     """An accepted part as the manifest names it."""
     assert part.identity is not None, "the books say who it is"
     seconds = part.frames / FPS
-    return ClipRecord(part.clip, part.identity, licence, seconds, part.frames, part.mouth)
+    path = f"{CLIPS}/{part.clip}"
+    return ClipRecord(path, part.identity, licence, seconds, part.frames, part.mouth)
