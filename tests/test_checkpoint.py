@@ -107,7 +107,7 @@ def test_other_stage_1_is_refused_with_both_fingerprints(pair):
 
 
 def test_kinds_are_not_mistaken(pair):
-    with pytest.raises(UserError, match=f"holds a {ANIMATOR}, but a {SPEECH_TO_MOTION} is wanted"):
+    with pytest.raises(UserError, match=f"kind {ANIMATOR}, here {SPEECH_TO_MOTION} is wanted"):
         load_speech_to_motion(pair[0], "")
 
 

@@ -31,7 +31,7 @@ CUT = 28.0
 # In 36 clips of 26 people, a face overlaps itself in the frame before by 0.89 or more, and it
 # changes by up to 5.1 grey levels where it is calm, 3.6 times what is usual where it is not. Where
 # one of them cuts to another it changes by 20 to 55, some 10 times what is usual.
-STAYS, OTHER_FACE, OTHER = 0.7, 15.0, 5.0
+STAYS, OTHER_FACE, OTHER, KNOWN = 0.7, 15.0, 8.0, 5  # overlap, grey levels, times, frames
 CLOSER_WHILE_ALONE, CLOSER_WHILE_SEEN = 25, 250  # frames between two closer looks for faces
 FACE_PIXELS = 96  # sharpness is measured on a face of this height, whatever the source's
 # Points of the mesh: the cheeks before the ears, and the corners of the eyes.
@@ -257,7 +257,8 @@ def _jumps(track: Track, now: Sighting) -> bool:
     seen = track.sightings[-FPS:]
     if overlap(tuple(seen.faces[-1].tolist()), now.face) < STAYS:
         return True
-    return now.change > OTHER_FACE and now.change > OTHER * float(np.median(seen.column("change")))
+    usual = float(np.median(seen.column("change")))
+    return len(seen) >= KNOWN and now.change > max(OTHER_FACE, OTHER * usual)
 
 
 def turned_aside(points: Landmarks) -> float:
