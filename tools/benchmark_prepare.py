@@ -33,16 +33,15 @@ def measure(given: argparse.Namespace) -> None:
     import torch
 
     from mien.errors import UserError
-    from mien.prepare.collections import Collection, clip_names, list_sources
+    from mien.prepare.collections import clip_names, list_sources
     from mien.prepare.command import OWN, read_settings
     from mien.prepare.cutting import SourceCutter
     from mien.report import machine
     from mien.types import FPS
 
     torch.set_num_threads(1)
-    collection: Collection = OWN
     settings = read_settings(given.config, given.set)
-    listed = list_sources(given.footage, collection)
+    listed = list_sources(given.footage, OWN)
     step = max(1, len(listed.sources) // given.videos)
     sources = listed.sources[::step][: given.videos]
     names = clip_names(sources)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mien.infer import Parser, guarded, positive
+from mien.prepare.engine import ENGINES
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("manifest", type=Path, help="manifest, here or in the folder of clips")
     parser.add_argument("--cache", default="runs/motion", help="folder or address for the motion")
     parser.add_argument("--workers", type=positive(int), help="processes (default 1)")
-    parser.add_argument("--engine", choices=("processes", "ray"), default="processes",
+    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0],
                         help="ray: on the cluster that RAY_ADDRESS names")  # fmt: skip
 
     def work() -> None:
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
             lines = "\n".join(f"  {path}: {problem}" for path, problem in problems.items())
             raise UserError(f"{len(problems)} clips gave nothing:\n{lines}")
 
-    return guarded(work)
+    return guarded(work, "the same command goes on")
 
 
 if __name__ == "__main__":

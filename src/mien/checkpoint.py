@@ -6,8 +6,6 @@ Two forms are read alike: the safetensors files that ship, and the .ckpt files t
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 
 from mien.config import restore
 from mien.errors import UserError
+from mien.media.files import written_whole
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.portrait.animator import Animator, AnimatorConfig
 
@@ -74,15 +73,9 @@ def save_weights(path: Path, weights: Weights) -> None:
 
     state = {name: value.contiguous() for name, value in weights.state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
+    with written_whole(path) as unfinished:
         save_file(state, unfinished, metadata)
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
+        unfinished.chmod(0o644)
 
 
 def save_animator(path: Path, animator: Animator) -> None:

@@ -85,26 +85,28 @@ def main(argv: list[str] | None = None) -> int:
     return guarded(lambda: print(_run(parser().parse_args(argv))))
 
 
-def guarded(work: Callable[[], None]) -> int:
-    """Do a command's work: mistakes become one sentence, signals leave nothing behind."""
+def guarded(work: Callable[[], None], afterwards: str = "nothing was written") -> int:
+    """Do a command's work: mistakes become one sentence, signals leave nothing half-made behind.
+
+    `afterwards` is what somebody who stops it is told.
+    """
     try:
-        with sigterm_unwinds():
+        with _sigterm_unwinds():
             work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped: nothing was written", file=sys.stderr)
+        print(f"stopped: {afterwards}", file=sys.stderr)
         return INTERRUPTED
     except Terminated:
-        print("terminated: nothing was written", file=sys.stderr)
+        print(f"terminated: {afterwards}", file=sys.stderr)
         return TERMINATED
     return 0
 
 
 @contextmanager
-def sigterm_unwinds() -> Iterator[None]:
-    """Within, SIGTERM raises Terminated."""
+def _sigterm_unwinds() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

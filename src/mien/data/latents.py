@@ -54,11 +54,16 @@ def extract_all(
 ) -> None:
     """Write what is still missing of the latents of all clips, with a progress bar."""
     store = Store(folder)
-    there = store.names()
-    missing = {name: r for r in records if (name := latents_name(r)) not in there}
+    missing = without_latents(records, store)
     clips = ClipCache(root, animator.config.image_size, capacity=1)
-    for name, record in tqdm(missing.items(), "motion of clips", unit="clip", disable=not missing):
-        store.write(name, to_bytes(extract(animator, clips, record)))
+    for record in tqdm(missing, "motion of clips", unit="clip", disable=not missing):
+        write(store, record, extract(animator, clips, record))
+
+
+def without_latents(records: Sequence[ClipRecord], folder: Store) -> list[ClipRecord]:
+    """The clips whose latents are not there yet."""
+    there = folder.names()
+    return [record for record in records if latents_name(record) not in there]
 
 
 @torch.inference_mode()
@@ -97,16 +102,15 @@ def resting_frames(loudness: Float[Tensor, " t"]) -> Int[Tensor, " k"]:
     return quiet[places.round().long()]
 
 
-def to_bytes(latents: ClipLatents) -> bytes:
-    """Latents as their file holds them; the sound as 16-bit samples."""
-    return save(
-        {
-            "motion": latents.motion.contiguous(),
-            "sound": (latents.sound * 32767).round().clamp(-32768, 32767).short(),
-            "appearance": latents.appearance.contiguous(),
-            "source_motion": latents.source_motion.contiguous(),
-        }
-    )
+def write(folder: Store, record: ClipRecord, latents: ClipLatents) -> None:
+    """Save the latents of a clip, whole or not at all; the sound as 16-bit samples."""
+    data = {
+        "motion": latents.motion.contiguous(),
+        "sound": (latents.sound * 32767).round().clamp(-32768, 32767).short(),
+        "appearance": latents.appearance.contiguous(),
+        "source_motion": latents.source_motion.contiguous(),
+    }
+    folder.write(latents_name(record), save(data))
 
 
 def read(folder: Path | Store, record: ClipRecord) -> ClipLatents:

@@ -7,13 +7,13 @@ Reading checks every line; what is wrong is said with file and line.
 """
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mien.errors import UserError
+from mien.media.files import written_whole
 
 Box = tuple[float, float, float, float]
 
@@ -96,16 +96,12 @@ def parse_manifest(text: str, name: str, root: Path | None = None) -> list[ClipR
 
 def write_manifest(path: Path, records: Iterable[ClipRecord]) -> None:
     """Write the whole file or, if that fails, nothing."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with unfinished.open("w", encoding="utf-8") as lines:
+        with written_whole(path) as unfinished, unfinished.open("w", encoding="utf-8") as lines:
             for record in records:
                 lines.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
-        unfinished.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error}): check the folder") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def parse_record(line: str) -> ClipRecord:

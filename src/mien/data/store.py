@@ -4,7 +4,6 @@ A place such as s3://bucket/clips is read a file at a time, as the samples ask f
 copied as a whole, and nothing is kept.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 from fsspec.core import url_to_fs
 
 from mien.errors import UserError
+from mien.media.files import written_whole
 
 REMOTE = "://"
 
@@ -80,12 +80,8 @@ class Store:
                 return
             path = Path(self.place, name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
-            try:
+            with written_whole(path) as unfinished:
                 unfinished.write_bytes(data)
-                unfinished.replace(path)
-            finally:
-                unfinished.unlink(missing_ok=True)
 
     @contextmanager
     def file(self, name: str) -> Iterator[Path]:

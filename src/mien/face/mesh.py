@@ -77,12 +77,8 @@ class FaceMesh:
         height. Some twenty looks.
         """
         width, height = picture.shape[1], picture.shape[0]
-        parts = [
-            tile
-            for part in CLOSER_PARTS
-            for tile in tiles(width, height, max(width, height) / part)
-        ]
-        found = [face for look in parts for face in self._detect(picture, look, SURE)]
+        looks = _closer(width, height, CLOSER_PARTS)
+        found = [face for look in looks for face in self._detect(picture, look, SURE)]
         kept = [face for face in found if self._agrees(picture, face)]
         return sorted(drop_doubles([*self.faces(picture), *kept]), key=_size, reverse=True)
 
@@ -93,12 +89,9 @@ class FaceMesh:
         counts if the mesh agrees.
         """
         width, height = picture.shape[1], picture.shape[0]
-        closer = [
-            tile for part in PARTS for tile in tiles(width, height, max(width, height) / part)
-        ]
         found = [
             face
-            for look in (*_whole(width, height), *closer)
+            for look in (*_whole(width, height), *_closer(width, height, PARTS))
             for face in self._detect(picture, look, MAYBE)
         ]
         faint = [face for face in found if face.score < SURE]
@@ -229,6 +222,12 @@ def _anchors() -> Float[Array, "n 2"]:
         places = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
         grids.append(np.repeat(places, count, axis=0))
     return np.concatenate(grids)
+
+
+def _closer(width: int, height: int, parts: tuple[int, ...]) -> list[Square]:
+    """Squares of a half, a third ... of the picture's longer side, all over it."""
+    longer = max(width, height)
+    return [tile for part in parts for tile in tiles(width, height, longer / part)]
 
 
 def _whole(width: int, height: int) -> list[Square]:

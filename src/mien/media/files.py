@@ -1,6 +1,11 @@
-"""What is wrong with a path before anything is decoded."""
+"""What is wrong with a path, before anything is decoded; files that appear whole or not at all."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from av.error import FFmpegError
 
 from mien.errors import UserError
 
@@ -24,3 +29,34 @@ def readable(path: Path, what: str) -> Path:
     if not first:
         raise UserError(f"{path} is empty: give a file with a {what} in it")
     return path
+
+
+class Unwritable(UserError):
+    """The output cannot be written: the disk is full, or the folder takes no file."""
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Within, what the disk refuses is said of `path`.
+
+    Raises:
+        Unwritable: it refused something.
+    """
+    try:
+        yield
+    except (OSError, FFmpegError) as error:
+        reason = error.strerror or str(error)
+        raise Unwritable(
+            f"{path} cannot be written ({reason}): check the folder and its free space"
+        ) from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A hidden file beside `path`, which takes its name when the block ends well, and else goes."""
+    unfinished = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

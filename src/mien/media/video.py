@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mien.errors import UserError
-from mien.media.files import readable
+from mien.media.files import readable, writable
 from mien.types import FPS, SAMPLE_RATE
 
 AAC_BLOCK = 1024  # samples that the encoder takes at once
@@ -124,10 +124,6 @@ def opened(path: Path) -> Iterator[InputContainer]:
         raise UserError(f"{path} cannot be read as a video: it is none, or damaged") from error
 
 
-class Unwritable(UserError):
-    """The output cannot be written: the disk is full, or the folder takes no file."""
-
-
 class VideoWriter:
     """An mp4 (H.264, AAC) of 25 frames a second that appears whole or not at all.
 
@@ -162,7 +158,7 @@ class VideoWriter:
 
     def __enter__(self) -> "VideoWriter":
         try:
-            with self._said():
+            with writable(self.path):
                 self._unfinished.touch()
                 self._open()
         except BaseException:
@@ -191,7 +187,7 @@ class VideoWriter:
         height, width = frames.shape[1:3]
         if self._frames == 0:
             self._video.width, self._video.height = width, height
-        with self._said():
+        with writable(self.path):
             for pixels in frames:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
                 frame = frame.reformat(
@@ -224,7 +220,7 @@ class VideoWriter:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            with self._said():
+            with writable(self.path):
                 if kind is None:
                     if self._frames == 0:
                         raise ValueError(f"no frame was written to {self.path}")
@@ -236,14 +232,3 @@ class VideoWriter:
                     self._unfinished.replace(self.path)
         finally:
             self._unfinished.unlink(missing_ok=True)
-
-    @contextmanager
-    def _said(self) -> Iterator[None]:
-        """Say in a sentence what the file system does not let us do."""
-        try:
-            yield
-        except (OSError, FFmpegError) as error:
-            reason = error.strerror or str(error)
-            raise Unwritable(
-                f"{self.path} cannot be written ({reason}): check the folder and its free space"
-            ) from error

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mien.audio.voice_activity import BELOW_SPEECH_DB
 from mien.face import Box
 from mien.face.geometry import common
 from mien.prepare.framing import share_inside
-from mien.prepare.hearing import BELOW_SPEECH_DB, Heard, Lateness
+from mien.prepare.hearing import Heard, Lateness
 from mien.prepare.settings import Cut, Limits
 from mien.prepare.spans import Span
 from mien.prepare.watch import Watched

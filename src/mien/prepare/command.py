@@ -1,6 +1,5 @@
 """`tools/prepare.py` and `mien prepare`: the command around DataSet."""
 
-import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mien.errors import UserError
 from mien.face import FaceIdentity
-from mien.infer import INTERRUPTED, TERMINATED, Parser, Terminated, positive, sigterm_unwinds
+from mien.infer import Parser, guarded, positive
 from mien.overlays import find_config, read_config
 from mien.prepare.collections import Collection, Listed, load_collection
 from mien.prepare.dataset import DataSet
@@ -54,19 +53,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    try:
-        with sigterm_unwinds():
-            run(parser().parse_args(argv))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on", file=sys.stderr)
-        return INTERRUPTED
-    except Terminated:
-        print("terminated: the same command goes on", file=sys.stderr)
-        return TERMINATED
-    return 0
+    return guarded(lambda: run(parser().parse_args(argv)), "the same command goes on")
 
 
 def run(given: Namespace) -> None:

@@ -4,9 +4,7 @@ Memory does not grow with the video's length: it is read three times, and no tim
 few numbers a frame. Axes: s audio samples.
 """
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from hashlib import sha256
@@ -21,14 +19,13 @@ from mien.audio.features import SAMPLES_PER_FRAME
 from mien.errors import UserError
 from mien.face import Box, FaceIdentity, Picture
 from mien.media import VideoWriter
-from mien.media.files import readable
-from mien.media.timeline import Damaged, look_inside, pictures_on_grid, sound_on_grid
-from mien.media.video import Unwritable
+from mien.media.files import Unwritable, readable, writable, written_whole
+from mien.media.timeline import Damaged, Tracks, look_inside, pictures_on_grid, sound_on_grid
 from mien.prepare.checks import judge, measure
 from mien.prepare.collections import Source
 from mien.prepare.framing import cut_out, in_square, resized, square_of
-from mien.prepare.hearing import Heard, Lateness, listen, sound_late
-from mien.prepare.outcome import CLIPS, STRIPS, Outcome, Part, one_at_a_time
+from mien.prepare.hearing import Heard, Lateness, SoundInOrder, listen, sound_late
+from mien.prepare.outcome import CLIPS, STRIPS, Outcome, Part
 from mien.prepare.settings import Preparation
 from mien.prepare.spans import Span, split
 from mien.prepare.watch import Watched, Watcher, load_face_finder
@@ -37,7 +34,6 @@ from mien.types import FPS
 
 Array = np.ndarray
 
-WORK = ("hash", "decode", "look for faces", "listen", "cut and encode", "tell who it is")
 COMMENT = "prepared by mien"
 KEY_EVERY = 10  # frames: training reads single ones (tools/benchmark_data.py)
 STRIP, STRIP_SIZE = 3, 96  # frames of a strip, and pixels a side
@@ -56,7 +52,7 @@ class SourceCutter:
 
     def __init__(self, root: Path, output: Path, settings: Preparation) -> None:
         self.root, self.output, self.settings = root, output, settings
-        self.stopwatch = Stopwatch(dict.fromkeys(WORK, 0.0))  # where the time of all videos went
+        self.stopwatch = Stopwatch()  # where the time of all videos went
         self._mesh = load_face_finder(settings.face_finder)
         self._identity = FaceIdentity() if settings.people == "faces" else None
 
@@ -71,13 +67,14 @@ class SourceCutter:
         try:
             with self.stopwatch.measure("hash"):
                 content = content_of(path)
-            parts, notes = self._parts(source, path)
+            inside = look_inside(path)
+            parts, notes = self._parts(source, path, inside)
             parts = [
                 replace(part, name=f"{name}-{part.first:06d}{_twin(parts, index)}")
                 for index, part in enumerate(parts)
             ]
             with self.stopwatch.measure("cut and encode"):
-                parts = self._write(source, path, parts)
+                parts = self._write(source, path, inside, parts)
         except Unwritable:
             raise
         except UserError as error:
@@ -92,9 +89,8 @@ class SourceCutter:
         """The sentence without the place of the folder: the same records wherever it lies."""
         return str(error).replace(f"{self.root}/", "")
 
-    def _parts(self, source: Source, path: Path) -> tuple[list[Part], list[str]]:
+    def _parts(self, source: Source, path: Path, inside: Tracks) -> tuple[list[Part], list[str]]:
         notes: list[str] = []
-        inside = look_inside(path)
         if source.sound is None and not inside.sounds:
             raise UserError(f"{path} holds no sound: a talking video needs its voice")
         if source.sound is None and inside.sounds > 1:
@@ -149,13 +145,13 @@ class SourceCutter:
             return 0
         return late if abs(late) > most else 0
 
-    def _write(self, source: Source, path: Path, parts: list[Part]) -> list[Part]:
+    def _write(self, source: Source, path: Path, inside: Tracks, parts: list[Part]) -> list[Part]:
         """Write the accepted parts and a strip of every part, in one pass over the video for each
         face that is seen at once. Returns the parts with what their faces look like.
         """
         looks: dict[str, list[float] | None] = {}
-        for layer in one_at_a_time([part for part in parts if not part.reasons]):
-            sound = _Sound(self._sound(source, path, look_inside(path).origin))
+        for layer in _one_at_a_time([part for part in parts if not part.reasons]):
+            sound = SoundInOrder(self._sound(source, path, inside.origin))
             pictures = enumerate(self._pictures(path))
             for part in layer:
                 with self._writer(part, sound) as writer:
@@ -209,32 +205,18 @@ class SourceCutter:
     def _save_strip(self, part: Part, shown: list[Picture]) -> None:
         strip = [resized(frame, STRIP_SIZE) for frame in shown]
         path = self.output / STRIPS / f"{part.name}.jpg"
-        unfinished = path.with_name(f".{path.stem[:40]}.{os.getpid()}.part")
-        with _said(path):
+        with writable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
+            with written_whole(path) as unfinished:
                 Image.fromarray(np.concatenate(strip, axis=1)).save(unfinished, "JPEG", quality=80)
-                unfinished.replace(path)
-            finally:
-                unfinished.unlink(missing_ok=True)
 
-    def _writer(self, part: Part, sound: "_Sound") -> VideoWriter:
+    def _writer(self, part: Part, sound: SoundInOrder) -> VideoWriter:
         begin = (part.first + part.sound_moved) * SAMPLES_PER_FRAME
         waveform = sound.between(begin, begin + part.frames * SAMPLES_PER_FRAME)
         path = self.output / CLIPS / part.clip
-        with _said(path):
+        with writable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         return VideoWriter(path, torch.from_numpy(waveform), COMMENT, KEY_EVERY)
-
-
-@contextmanager
-def _said(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unwritable(
-            f"{path} cannot be written ({error.strerror}): check the folder and its free space"
-        ) from error
 
 
 def _strip_frames(part: Part) -> list[int]:
@@ -242,25 +224,17 @@ def _strip_frames(part: Part) -> list[int]:
     return [part.first + int(part.frames * (i + 0.5) / STRIP) for i in range(STRIP)]
 
 
-class _Sound:
-    """Parts of a sound that is read once, from its beginning on; silence where there is none."""
-
-    def __init__(self, pieces: Iterator[Float[Array, " s"]]) -> None:
-        self._pieces, self._begin = pieces, 0
-        self._kept = np.zeros(0, np.float32)
-
-    def between(self, begin: int, end: int) -> Float[Array, " s"]:
-        """The samples from `begin` to before `end`; what lies before `begin` is forgotten."""
-        while self._begin + len(self._kept) < end:
-            try:
-                piece = next(self._pieces)
-            except (StopIteration, Damaged):
-                piece = np.zeros(end - self._begin - len(self._kept), np.float32)
-            self._kept = np.concatenate((self._kept, piece))
-            spare = min(max(0, begin - self._begin), len(self._kept))
-            self._kept, self._begin = self._kept[spare:], self._begin + spare
-        lacking = max(0, self._begin - begin)
-        return np.pad(self._kept[: end - self._begin], (lacking, 0))[-(end - begin) :]
+def _one_at_a_time(parts: Sequence[Part]) -> list[list[Part]]:
+    """The parts in as few layers as can be, none of which holds two at once."""
+    layers: list[list[Part]] = []
+    for part in sorted(parts, key=lambda part: part.first):
+        fits = (some for some in layers if some[-1].first + some[-1].frames <= part.first)
+        layer = next(fits, None)
+        if layer is None:
+            layers.append([part])
+        else:
+            layer.append(part)
+    return layers
 
 
 def _twin(parts: Sequence[Part], index: int) -> str:

@@ -14,12 +14,11 @@ sources' names: a run in pieces gives the same bytes as one without a stop.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from tqdm import tqdm
 from mien.data.manifest import ClipRecord, write_manifest
 from mien.errors import UserError
 from mien.face import tell_apart
-from mien.media.video import Unwritable
+from mien.media.files import writable, written_whole
 from mien.prepare.collections import (
     Collection,
     Listed,
@@ -57,6 +56,7 @@ from mien.prepare.outcome import (
 from mien.prepare.settings import Preparation
 
 DONE = ".done"
+UNFINISHED = ".*.part*"  # files that a killed run left
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,11 @@ class DataSet:
                     f"{self.folder} was begun with other numbers (see {written}): "
                     "take another folder, or the same numbers"
                 )
-            _write_whole(written, said)
-            for own in (CLIPS, STRIPS, DONE):
-                for unfinished in (self.folder / own).rglob(".*.part*"):
-                    unfinished.unlink(missing_ok=True)
+            with written_whole(written) as unfinished:
+                unfinished.write_text(said, encoding="utf-8")
+            own = [(self.folder / name).rglob(UNFINISHED) for name in (CLIPS, STRIPS, DONE)]
+            for left_over in chain(self.folder.glob(UNFINISHED), *own):
+                left_over.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"{self.folder} cannot be written ({error}): check it") from error
 
@@ -104,7 +105,7 @@ class DataSet:
         """Do every source that is not done, with a progress bar, and write the lists."""
         listed = list_sources(self.footage, self.collection, leave_out=self.folder)
         jobs = jobs_of(listed)
-        missing = {job: mark for job in jobs if not self._is_done(job, mark := self._mark(job))}
+        missing = self._missing(jobs)
         make = partial(_Work, self.footage, self.folder, self.settings)
         with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="video") as bar:
             for job, outcome in run(engine, make, list(missing), workers):
@@ -129,19 +130,27 @@ class DataSet:
             stamps.append(stat and [stat.st_size, stat.st_mtime_ns])
         return [job.name, asdict(job.source), *stamps]
 
-    def _is_done(self, job: Job, mark: list[Any]) -> bool:
+    def _missing(self, jobs: Iterable[Job]) -> dict[Job, list[Any]]:
+        """The jobs that are to be done, with their marks; what they gave before is taken away."""
+        missing = {}
+        for job in jobs:
+            mark = self._mark(job)
+            known, parts = self._known(job)
+            clips = [self.folder / CLIPS / part.clip for part in parts if not part.reasons]
+            if known == mark and all(clip.is_file() for clip in clips):
+                continue
+            missing[job] = mark
+            for old in (*clips, *(self.folder / STRIPS / f"{part.name}.jpg" for part in parts)):
+                old.unlink(missing_ok=True)
+        return missing
+
+    def _known(self, job: Job) -> tuple[list[Any] | None, list[Part]]:
+        """The mark that a source was done with, and what it gave."""
         try:
             done = json.loads(self._done_file(job).read_text(encoding="utf-8"))
-            parts = read_outcome(done["outcome"]).parts
-            asked = done["mark"] == mark
+            return done["mark"], read_outcome(done["outcome"]).parts
         except (OSError, ValueError, KeyError, TypeError):  # none, cut short, or of another version
-            return False
-        if asked and all((self.folder / CLIPS / p.clip).is_file() for p in parts if not p.reasons):
-            return True
-        for part in parts:  # what it gave before is not what it gives now
-            (self.folder / CLIPS / part.clip).unlink(missing_ok=True)
-            (self.folder / STRIPS / f"{part.name}.jpg").unlink(missing_ok=True)
-        return False
+            return None, []
 
     def _keep(self, job: Job, mark: list[Any], outcome: Outcome) -> None:
         """Note what became of a source; it is done again if it could not be read to its end (the
@@ -149,17 +158,9 @@ class DataSet:
         """
         sure = outcome.content is not None and mark == self._mark(job)
         done = {"mark": mark if sure else None, "outcome": outcome.as_record()}
-        with self._said():
-            _write_whole(self._done_file(job), json.dumps(done))
-
-    @contextmanager
-    def _said(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise Unwritable(
-                f"{self.folder} cannot be written ({error}): check it and its free space"
-            ) from error
+        path = self._done_file(job)
+        with writable(path), written_whole(path) as unfinished:
+            unfinished.write_text(json.dumps(done), encoding="utf-8")
 
     def _outcomes(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
         """What became of the sources that are done, duplicates rejected."""
@@ -178,21 +179,18 @@ class DataSet:
         told, people = self._people(jobs)
         kept = self._kept_for_validation(people)
         records = self.folder / RECORDS
-        unfinished = _unfinished(records)
-        with self._said():
-            try:
-                with unfinished.open("w", encoding="utf-8") as lines:
-                    for job, outcome in self._outcomes(jobs):
-                        parts = []
-                        for part in outcome.parts:
-                            who = told.get(part.name) or self._named(job, part)
-                            split = SPLITS[who in kept]
-                            parts.append(replace(part, identity=who, split=split))
-                        record = replace(outcome, parts=parts).as_record()
-                        lines.write(json.dumps(record, ensure_ascii=False) + "\n")
-                unfinished.replace(records)
-            finally:
-                unfinished.unlink(missing_ok=True)
+        with (
+            writable(records),
+            written_whole(records) as unfinished,
+            unfinished.open("w", encoding="utf-8") as lines,
+        ):
+            for job, outcome in self._outcomes(jobs):
+                parts = []
+                for part in outcome.parts:
+                    who = told.get(part.name) or self._named(job, part)
+                    parts.append(replace(part, identity=who, split=SPLITS[who in kept]))
+                record = replace(outcome, parts=parts).as_record()
+                lines.write(json.dumps(record, ensure_ascii=False) + "\n")
         for split in SPLITS:
             write_manifest(self.folder / f"{split}.jsonl", self._clips_of(split))
 
@@ -262,13 +260,3 @@ def identity_of(job: Job) -> str:
 
 def _as_duplicate(outcome: Outcome, original: str) -> Outcome:
     return Outcome(outcome.source, [], [], f"the same file as {original}", outcome.content)
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    unfinished = _unfinished(path)
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

@@ -6,6 +6,7 @@ independent, so the results do not depend on who did them or in which order.
 
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -162,7 +163,7 @@ def run_on_ray(
     Work begins with the first worker that is ready and goes on while any is left.
 
     Raises:
-        UserError: Ray is not installed, or no worker can begin.
+        UserError: Ray is not installed, or no worker can begin while there is work.
     """
     try:
         import ray  # pyright: ignore[reportMissingImports]
@@ -182,9 +183,8 @@ def run_on_ray(
 
     for _ in range(min(workers or cores, cores)):
         begin()
-    waiting = iter(items)
-    unstarted = True
-    while beginning or busy:
+    waiting = deque(items)
+    while busy or waiting:
         [reference], _ = ray.wait([*busy, *beginning], num_returns=1)
         worker, item = busy.pop(reference, (None, None))
         if worker is None:
@@ -192,10 +192,9 @@ def run_on_ray(
             try:
                 ray.get(reference)
             except exceptions.RayActorError as error:
-                if unstarted and not beginning:
+                if not beginning and not busy:
                     raise UserError(f"no worker of Ray can begin to work: {error}") from error
                 continue
-            unstarted = False
         else:
             try:
                 result = ray.get(reference)
@@ -206,10 +205,6 @@ def run_on_ray(
                 result, worker = Killed(KILLED), None
                 begin()
             yield cast(Item, item), result
-        if worker is not None:
-            for following in waiting:
-                busy[worker.do.remote(following)] = worker, following
-                break
-            else:
-                if not busy:
-                    return
+        if worker is not None and waiting:
+            item = waiting.popleft()
+            busy[worker.do.remote(item)] = worker, item

@@ -4,7 +4,7 @@ Axes: t video frames, s audio samples.
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float
 
 from mien.audio.features import SAMPLES_PER_FRAME
+from mien.media.timeline import Damaged
 from mien.metrics import lip_sync_at_lags
 
 Array = np.ndarray
 
 FULL_SCALE = 0.999
-BELOW_SPEECH_DB = 35.0  # as in audio/voice_activity.py
 FARTHEST = 12  # frames that sound is looked for before and after the lips
 # A lag is believed where lips follow the sound that well there, and that much better than at lags
 # more than APART frames away, over that many frames: unrelated lips and sound pass in one of three
@@ -45,7 +45,7 @@ class Heard:
         return 20 * np.log10(np.maximum(self.loudness, 1e-6))
 
 
-def listen(pieces: Iterable[Float[Array, " s"]]) -> Heard:
+def listen(pieces: Iterable[Float[Array, " _"]]) -> Heard:
     """Hear a sound to its end; only two numbers a frame are kept."""
     rest = np.zeros(0, np.float32)
     loudness, clipped = array("f"), array("f")
@@ -87,3 +87,24 @@ def sound_late(gaps: Float[Array, " t"], heard: Heard) -> Lateness:
     # A best lag at the end of what was tried may lie beyond it.
     told = clear and abs(best) < reach and len(gaps) >= ENOUGH
     return Lateness(-best if told else None, -best, at_lags[best])
+
+
+class SoundInOrder:
+    """Parts of a sound that is read once, from its beginning on; silence where there is none."""
+
+    def __init__(self, pieces: Iterator[Float[Array, " _"]]) -> None:
+        self._pieces, self._begin = pieces, 0
+        self._kept = np.zeros(0, np.float32)
+
+    def between(self, begin: int, end: int) -> Float[Array, " s"]:
+        """The samples from `begin` to before `end`; what lies before `begin` is forgotten."""
+        while self._begin + len(self._kept) < end:
+            try:
+                piece = next(self._pieces)
+            except (StopIteration, Damaged):
+                piece = np.zeros(end - self._begin - len(self._kept), np.float32)
+            self._kept = np.concatenate((self._kept, piece))
+            spare = min(max(0, begin - self._begin), len(self._kept))
+            self._kept, self._begin = self._kept[spare:], self._begin + spare
+        lacking = max(0, self._begin - begin)
+        return np.pad(self._kept[: end - self._begin], (lacking, 0))[-(end - begin) :]

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from mien.checkpoint import fingerprint, load_animator
+from mien.checkpoint import ANIMATOR, load_animator, read_weights
 from mien.data.datasets import ClipCache
-from mien.data.latents import extract, latents_name, to_bytes
+from mien.data.latents import extract, without_latents, write
 from mien.data.manifest import ClipRecord
 from mien.data.store import Store
 from mien.errors import UserError
-from mien.prepare.engine import Killed, run
+from mien.prepare.engine import run
 
 
 def extract_motion(
@@ -35,16 +35,15 @@ def extract_motion(
     Raises:
         UserError: the animator cannot be loaded.
     """
-    folder = cache.below(fingerprint(load_animator(animator).state_dict()))
-    there = folder.names()
-    missing = [record for record in records if latents_name(record) not in there]
+    folder = cache.below(read_weights(animator, ANIMATOR).fingerprint)
+    missing = without_latents(records, folder)
     make: Callable[[], Callable[[ClipRecord], str | None]]
     make = partial(_Extraction, animator, root, folder)
     problems: dict[str, str] = {}
     with tqdm(total=len(records), initial=len(records) - len(missing), unit="clip") as bar:
         for record, problem in run(engine, make, missing, workers):
             if problem is not None:
-                problems[record.path] = str(problem) if isinstance(problem, Killed) else problem
+                problems[record.path] = str(problem)
             bar.update()
     return folder, problems
 
@@ -63,5 +62,5 @@ class _Extraction:
             latents = extract(self._animator, self._clips, record)
         except UserError as error:
             return str(error)
-        self._folder.write(latents_name(record), to_bytes(latents))
+        write(self._folder, record, latents)
         return None

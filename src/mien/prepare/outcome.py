@@ -1,7 +1,7 @@
 """What became of a source: the values that go from the cutter to the books and the page."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,19 +66,6 @@ class Outcome:
     def as_record(self) -> dict[str, Any]:
         """As plain JSON values."""
         return asdict(self)
-
-
-def one_at_a_time(parts: Sequence[Part]) -> list[list[Part]]:
-    """The parts in as few layers as can be, none of which holds two at once."""
-    layers: list[list[Part]] = []
-    for part in sorted(parts, key=lambda part: part.first):
-        fits = (some for some in layers if some[-1].first + some[-1].frames <= part.first)
-        layer = next(fits, None)
-        if layer is None:
-            layers.append([part])
-        else:
-            layer.append(part)
-    return layers
 
 
 def read_outcome(saved: dict[str, Any]) -> Outcome:

@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from mien.errors import UserError
 from mien.face import Box, Face, Landmarks, Picture, face_box, lip_gap, mouth_box
 from mien.face.geometry import common, overlap
+from mien.face.mesh import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from mien.types import FPS
 
 Array = np.ndarray
@@ -34,8 +35,8 @@ CUT = 28.0
 STAYS, OTHER_FACE, OTHER, KNOWN = 0.7, 15.0, 8.0, 5  # overlap, grey levels, times, frames
 CLOSER_WHILE_ALONE, CLOSER_WHILE_SEEN = 25, 250  # frames between two closer looks for faces
 FACE_PIXELS = 96  # sharpness is measured on a face of this height, whatever the source's
-# Points of the mesh: the cheeks before the ears, and the corners of the eyes.
-RIGHT_CHEEK, LEFT_CHEEK, EYES = 234, 454, (33, 263)
+# Points of the mesh: the cheeks before the ears.
+RIGHT_CHEEK, LEFT_CHEEK = 234, 454
 
 
 class Sighting(NamedTuple):
@@ -111,7 +112,12 @@ class Track:
     @property
     def sightings(self) -> Sightings:
         """All frames."""
-        return Sightings(np.array(self.numbers, np.float32).reshape(-1, NUMBERS))
+        return self.last(len(self))
+
+    def last(self, frames: int) -> Sightings:
+        """The last frames, at most so many."""
+        numbers = self.numbers[-frames * NUMBERS :]
+        return Sightings(np.array(numbers, np.float32).reshape(-1, NUMBERS))
 
 
 @dataclass(frozen=True)
@@ -166,8 +172,8 @@ class Watcher:
         self._live: list[tuple[Track, Face]] = []
         self._before: Picture | None = None
         self._thumbnail: Float[Array, "h w"] | None = None
-        self._count = self._since_look = self._next_closer = 0
-        self._lost = True  # nobody was looked for since the last face went
+        self._count = self._next_closer = 0
+        self._since_look = look_every  # it is time to look
 
     def watch(self, pictures: Iterable[Picture]) -> Watched:
         """Look at all pictures of one video."""
@@ -184,7 +190,7 @@ class Watcher:
             self._end_shot()
             self._before = None
         self._follow(picture)
-        if self._since_look >= self._look_every or (self._lost and not self._live):
+        if self._since_look >= self._look_every:
             self._look_for_new(picture)
         self._before, self._count = picture, self._count + 1
         self._since_look += 1
@@ -196,7 +202,7 @@ class Watcher:
 
     def _end_shot(self) -> None:
         self._ended += [track for track, _ in self._live]
-        self._live, self._lost, self._next_closer = [], True, self._count
+        self._live, self._next_closer, self._since_look = [], self._count, self._look_every
 
     def _follow(self, picture: Picture) -> None:
         still: list[tuple[Track, Face]] = []
@@ -208,14 +214,15 @@ class Watcher:
                 or any(overlap(found[1].box, other.box) > SAME for _, other in still)
             ):
                 self._ended.append(track)
-                self._lost = True
             else:
                 track.add(found[0])
                 still.append((track, found[1]))
+        if self._live and not still:
+            self._since_look = self._look_every  # the last face went: look at once
         self._live = still
 
     def _look_for_new(self, picture: Picture) -> None:
-        self._since_look, self._lost = 0, False
+        self._since_look = 0
         # A closer look at once in a new shot, then every second until somebody is there.
         pause = CLOSER_WHILE_SEEN if self._live else CLOSER_WHILE_ALONE
         closer = self._next_closer <= self._count
@@ -246,7 +253,7 @@ class Watcher:
             face=box, mouth=mouth_box(points), gap=lip_gap(points), turned=turned_aside(points),
             sharp=_sharpness(grey), grey=float(grey.mean()), change=change,
         )  # fmt: skip
-        eyes = points[list(EYES), :2]
+        eyes = points[[RIGHT_EYE_OUTER, LEFT_EYE_OUTER], :2]
         return sighting, Face(box, present, np.concatenate((eyes, points[2:6, :2])))
 
 
@@ -254,7 +261,7 @@ def _jumps(track: Track, now: Sighting) -> bool:
     """Is this another take, or another person, at the place where the face was? Two shots before
     one wall differ nowhere but there.
     """
-    seen = track.sightings[-FPS:]
+    seen = track.last(FPS)
     if overlap(tuple(seen.faces[-1].tolist()), now.face) < STAYS:
         return True
     usual = float(np.median(seen.column("change")))
