@@ -5,10 +5,9 @@ Axes: h w space, n points. Positions are pixels, x before y; boxes are x0 y0 x1 
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
-from torch.nn import functional as F
 
 Array = np.ndarray
 Box = tuple[float, float, float, float]
@@ -38,16 +37,21 @@ def sample(picture: Picture, square: Square, size: int) -> Float[Array, "size si
     """
     block = max(1, int(square.side / size / 1.5))
     left, top, part = _part_under(picture, square, block)
-    pixels = torch.from_numpy(part.astype(np.float32)).permute(2, 0, 1)[None]
     if block > 1:
-        pixels = F.avg_pool2d(pixels, block, ceil_mode=True)
-    height, width = pixels.shape[2:]
-    centres = (np.arange(size) + 0.5) / size
-    grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
-    places = (square.to_picture(grid) - (left, top)) / (block * width, block * height) * 2 - 1
-    places = torch.from_numpy(places.astype(np.float32)).reshape(1, size, size, 2)
-    seen = F.grid_sample(pixels, places, padding_mode="zeros", align_corners=False)
-    return seen[0].permute(1, 2, 0).numpy()
+        height, width = part.shape[:2]
+        whole = cv2.copyMakeBorder(
+            part, 0, -height % block, 0, -width % block, cv2.BORDER_REPLICATE
+        )
+        part = cv2.resize(whole, None, fx=1 / block, fy=1 / block, interpolation=cv2.INTER_AREA)
+    corners = np.array([(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
+    places = (square.to_picture(corners) - (left, top)) / block
+    # cv2 counts from the middle of the first pixel.
+    move = cv2.getAffineTransform(
+        (corners * size - 0.5).astype(np.float32), (places - 0.5).astype(np.float32)
+    )
+    return cv2.warpAffine(
+        part.astype(np.float32), move, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
 
 
 def _part_under(
