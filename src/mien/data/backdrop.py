@@ -7,6 +7,8 @@ other ("dead leaves", Lee, Mumford, Huang 2001, have the statistics of natural p
 Axes: h w space. Pictures are RGB in [-1, 1].
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -49,20 +51,29 @@ def draw_backdrop(size: int, generator: Generator) -> Float[Tensor, "3 h w"]:
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     base = 1.4 * torch.rand(3, 1, 1, generator=generator) - 0.7
     picture = (base + colours[count]).expand(3, DRAWN, DRAWN)
-    for one, colour in zip(numbers, colours[:count], strict=True):
-        picture = torch.where(_shape(x, y, one), base + colour, picture)
+    for one, colour in zip(numbers.tolist(), base + colours[:count], strict=True):
+        picture = torch.where(_shape(x, y, *one), colour, picture)
     return _out_of_focus(picture, size, generator).clamp(-1, 1)
 
 
 def _shape(
-    x: Float[Tensor, "h w"], y: Float[Tensor, "h w"], numbers: Float[Tensor, " 8"]
+    x: Float[Tensor, "h w"],
+    y: Float[Tensor, "h w"],
+    kind: float,
+    left: float,
+    top: float,
+    size: float,
+    ratio: float,
+    turned: float,
+    wave: float,
+    share: float,
 ) -> Bool[Tensor, "h w"]:
     """Where one shape lies; its eight numbers in [0, 1] say which, where, how large, how turned."""
-    kind, left, top, size, ratio, turned, wave, share = numbers
-    size = SMALLEST + SPREAD * ((1 - size).clamp_min(1e-3) ** (-1 / TAIL) - 1)
-    angle = torch.pi * turned if share < 0.4 else torch.zeros(())
-    across = (x - left) * torch.cos(angle) + (y - top) * torch.sin(angle)
-    along = (y - top) * torch.cos(angle) - (x - left) * torch.sin(angle)
+    size = SMALLEST + SPREAD * (max(1 - size, 1e-3) ** (-1 / TAIL) - 1)
+    angle = math.pi * turned if share < 0.4 else 0.0
+    x, y = x - left, y - top
+    across = x * math.cos(angle) + y * math.sin(angle)
+    along = y * math.cos(angle) - x * math.sin(angle)
     if kind < 0.35:
         return across.square() + along.square() < size**2
     if kind < 0.7:

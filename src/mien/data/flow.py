@@ -28,9 +28,9 @@ def measure_flow(
     DIS flow (Kroeger et al. 2016), on one thread: OpenCV is told so for the whole process. Same
     pictures, same flow on the same machine. Pictures in [-1, 1].
     """
-    pair = F.interpolate(
-        torch.stack((source, driving)), (SIDE, SIDE), mode="bicubic", antialias=True
-    )
+    pair = torch.stack((source, driving))
+    if pair.shape[2:] != (SIDE, SIDE):
+        pair = F.interpolate(pair, (SIDE, SIDE), mode="bicubic", antialias=True)
     cv2.setNumThreads(1)  # each thread takes a stripe: more of them, another flow
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     pixels = dis.calc(_grey(pair[1]), _grey(pair[0]), None)  # pyright: ignore
@@ -52,5 +52,6 @@ def _grey(picture: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w"]:
 def _patch_error(
     drawn: Float[Tensor, "1 3 h w"], wanted: Float[Tensor, "1 3 h w"]
 ) -> Float[Tensor, "1 1 h w"]:
-    error = (drawn - wanted).abs().mean(dim=1, keepdim=True)
-    return F.avg_pool2d(error, PATCH, stride=1, padding=PATCH // 2)
+    error = (drawn - wanted).abs().mean(dim=1)[0].numpy()
+    blurred = cv2.blur(error, (PATCH, PATCH), borderType=cv2.BORDER_REFLECT)
+    return torch.from_numpy(blurred)[None, None]

@@ -72,6 +72,8 @@ def _mean_of_trusted(
 
 def pool_plane(plane: Float[Tensor, "b h1 w1 c"], size: int) -> Float[Tensor, "b h2 w2 c"]:
     """The mean over whole cells of a coarser grid, channels last."""
+    if plane.shape[1:3] == (size, size):
+        return plane
     return F.adaptive_avg_pool2d(plane.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
 
 
