@@ -36,7 +36,7 @@ DOORS = {
     "torchaudio": ("audio/pretrained",),
     "h5py": ("training/perceptual",),
     "av": ("media",),
-    "cv2": ("data/flow", "face/cropping", "prepare/watch", "prepare/framing", "prepare/engine"),
+    "cv2": ("data/colors", "data/flow", "face/", "prepare/"),
     "PIL": ("media", "prepare/cutting"),
     "soundfile": ("media",),
     "soxr": ("media",),

@@ -9,17 +9,15 @@ before a blue wall gets another one behind them.
 Axes: b batch, c channels, h w space.
 """
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import cv2
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from mien.data.backdrop import draw_backdrop, matte_of, without_spill
+from mien.data.colors import Recoloring, tone_curve
 from mien.data.flow import measure_flow
 from mien.ops.warp import identity_grid
 from mien.types import FramePair
@@ -76,12 +74,12 @@ def augment_pair(
     if mattes is not None:
         moved = _before_another_wall(moved, config, generator)
     if torch.rand(1, generator=generator) < config.tone:
-        curve = _tone_curve(generator)
+        curve = tone_curve(generator)
         moved = replace(moved, source=curve(moved.source[:3]), driving=curve(moved.driving[:3]))
-    recolor = _Recoloring.draw(config.color, config.gamma, generator)
+    recolor = Recoloring.draw(config.color, config.gamma, generator)
     frames = [recolor(frame[:3])[None] for frame in (moved.source, moved.driving)]
     views = [
-        _Recoloring.draw(config.motion_view, config.motion_view, generator)(frame[0])[None]
+        Recoloring.draw(config.motion_view, config.motion_view, generator)(frame[0])[None]
         for frame in frames
     ]
     return FramePair(
@@ -160,7 +158,7 @@ def _mattes(
 def _before_another_wall(moved: _Moved, config: AugmentConfig, generator: Generator) -> _Moved:
     """The same people, recoloured on their own, before a wall that stands still."""
     wall = draw_backdrop(moved.source.shape[-1], generator)
-    recolor = _Recoloring.draw(config.color, config.gamma, generator)
+    recolor = Recoloring.draw(config.color, config.gamma, generator)
     frames = [
         torch.lerp(wall, recolor(without_spill(frame[:3])), frame[3:4].clamp(0, 1))
         for frame in (moved.source, moved.driving)
@@ -170,46 +168,6 @@ def _before_another_wall(moved: _Moved, config: AugmentConfig, generator: Genera
     displacement = torch.where(person, moved.displacement, 0.0)
     trust = torch.where(person, moved.trust, torch.where(hidden, 0.0, config.flow))
     return _Moved(frames[0], frames[1], displacement, trust)
-
-
-def _tone_curve(generator: Generator) -> Callable[[Tensor], Tensor]:
-    """A change of brightness that may make dark hair light: features then have to be known by their
-    place and not by their shade.
-    """
-    knots = torch.linspace(-1, 1, 5) + 0.45 * torch.randn(5, generator=generator)
-    if torch.rand(1, generator=generator) < 0.25:
-        knots = knots.flip(0)
-
-    def curve(picture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
-        grey = picture.mean(dim=0, keepdim=True)
-        place = (grey.clamp(-1, 1) + 1) / 2 * (len(knots) - 1)
-        below = place.long().clamp_max(len(knots) - 2)
-        new = torch.lerp(knots[below], knots[below + 1], place - below)
-        return (new + 0.5 * (picture - grey)).clamp(-1, 1)
-
-    return curve
-
-
-@dataclass(frozen=True)
-class _Recoloring:
-    """Gamma, then a colour matrix with an offset, on pictures in [-1, 1]."""
-
-    matrix: Tensor
-    offset: Tensor
-    gamma: float
-
-    @classmethod
-    def draw(cls, color: float, gamma: float, generator: Generator) -> "_Recoloring":
-        matrix = torch.eye(3) + color * torch.randn(3, 3, generator=generator)
-        matrix = matrix * torch.exp(color * torch.randn(1, generator=generator))
-        offset = color * torch.randn(3, 1, 1, generator=generator)
-        return cls(matrix, offset, math.exp(gamma * float(torch.randn((), generator=generator))))
-
-    def __call__(self, frame: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
-        light = ((frame + 1) / 2).clamp_(1e-4, 1)
-        # Powers take most of the time that recolouring takes: cv2's are five times torch's speed.
-        light = 2 * torch.from_numpy(cv2.pow(light.numpy(), self.gamma)) - 1
-        return (torch.einsum("ij,jhw->ihw", self.matrix, light) + self.offset).clamp_(-1, 1)
 
 
 def _bent_grid(
