@@ -22,6 +22,8 @@ from mien.infer import Parser, guarded, positive
 
 if TYPE_CHECKING:
     from mien.data.manifest import ClipRecord
+    from mien.portrait.animator import Animator
+    from mien.types import FramePair
 
 Read = Callable[["ClipRecord", Sequence[int]], object]  # some frames of a clip
 
@@ -41,6 +43,7 @@ def measure(given: argparse.Namespace) -> None:
     import cv2
     import torch
 
+    from mien.checkpoint import default_weights, load_animator
     from mien.data.augment import AugmentConfig, augment_pair
     from mien.data.datamodule import read_records
     from mien.data.datasets import far_frames, mouth_map, sample_generator, to_picture
@@ -86,20 +89,35 @@ def measure(given: argparse.Namespace) -> None:
     for i, (record, frames) in enumerate(pairs):
         source, driving = to_picture(torch.from_numpy(frames))
         mouth = mouth_map(record, given.size)
-        augment_pair(source, driving, mouth, AugmentConfig(), sample_generator(1, i))
+        pair = augment_pair(source, driving, mouth, AugmentConfig(), sample_generator(1, i))
     milliseconds = (time.perf_counter() - begin) / len(pairs) * 1e3
     print(f"\nchanging the looks of a pair: {milliseconds:.1f} ms")
-    _measure_windows(shuffled, root)
+    animator = load_animator(default_weights()[0])
+    print(f"learning from a pair, forward and backward: {_gflop(animator, pair):.1f} GFLOP")
+    _measure_windows(animator, shuffled, root)
 
 
-def _measure_windows(records: Sequence["ClipRecord"], root: Path) -> None:
-    """Windows of the motion that the animator of this release sees in a few clips."""
-    from mien.checkpoint import default_weights, load_animator
+def _gflop(animator: "Animator", pair: "FramePair") -> float:
+    import torch
+    from torch.nn.functional import interpolate
+    from torch.utils.flop_counter import FlopCounterMode
+
+    size = animator.config.image_size
+    pictures = torch.cat((pair.source, pair.motion_view_source, pair.motion_view_driving))
+    portrait, *views = interpolate(pictures, size).chunk(3)
+    with FlopCounterMode(display=False) as counter:
+        appearance = animator.encode_appearance(portrait)
+        source, driving = map(animator.encode_motion, views)
+        animator.draw(appearance, source, driving[:, None]).frames.mean().backward()
+    return counter.get_total_flops() / 1e9
+
+
+def _measure_windows(animator: "Animator", records: Sequence["ClipRecord"], root: Path) -> None:
+    """Windows of the motion that the animator sees in a few clips."""
     from mien.data.latents import extract_all
     from mien.data.speech import SpeechClips, VoiceConfig, WindowSpec
     from mien.motion.speech_to_motion import SpeechToMotionConfig
 
-    animator = load_animator(default_weights()[0])
     config = SpeechToMotionConfig(animator.config.appearance_dim)
     window = WindowSpec(config.window, config.history, config.front_end)
     long_enough = [record for record in records if record.frames >= window.frames][:8]
