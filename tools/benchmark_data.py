@@ -21,9 +21,12 @@ import numpy as np
 from mien.infer import Parser, guarded, positive
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mien.data.manifest import ClipRecord
+    from mien.motion.speech_to_motion import SpeechToMotion
     from mien.portrait.animator import Animator
-    from mien.types import FramePair
+    from mien.types import FramePair, SpeechClip
 
 Read = Callable[["ClipRecord", Sequence[int]], object]  # some frames of a clip
 
@@ -43,11 +46,11 @@ def measure(given: argparse.Namespace) -> None:
     import cv2
     import torch
 
-    from mien.checkpoint import default_weights, load_animator
     from mien.data.augment import AugmentConfig, augment_pair
     from mien.data.datamodule import read_records
     from mien.data.datasets import far_frames, mouth_map, sample_generator, to_picture
     from mien.media import read_frames_at
+    from mien.pipeline import load_models
     from mien.report import machine
 
     torch.set_num_threads(1)
@@ -92,33 +95,49 @@ def measure(given: argparse.Namespace) -> None:
         pair = augment_pair(source, driving, mouth, AugmentConfig(), sample_generator(1, i))
     milliseconds = (time.perf_counter() - begin) / len(pairs) * 1e3
     print(f"\nchanging the looks of a pair: {milliseconds:.1f} ms")
-    animator = load_animator(default_weights()[0])
-    print(f"learning from a pair, forward and backward: {_gflop(animator, pair):.1f} GFLOP")
-    _measure_windows(animator, shuffled, root)
+    animator, speech = load_models()
+    animator, speech = animator.cpu(), speech.cpu()
+    print(f"learning from it takes {_gflop(partial(_learn_pair, animator, pair)):.1f} GFLOP")
+    _measure_windows(animator, speech, shuffled, root)
 
 
-def _gflop(animator: "Animator", pair: "FramePair") -> float:
-    import torch
-    from torch.nn.functional import interpolate
+def _gflop(learn: Callable[[], "Tensor"]) -> float:
+    """Forward and backward; the selective scan is not counted."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    size = animator.config.image_size
-    pictures = torch.cat((pair.source, pair.motion_view_source, pair.motion_view_driving))
-    portrait, *views = interpolate(pictures, size).chunk(3)
     with FlopCounterMode(display=False) as counter:
-        appearance = animator.encode_appearance(portrait)
-        source, driving = map(animator.encode_motion, views)
-        animator.draw(appearance, source, driving[:, None]).frames.mean().backward()
+        learn().backward()
     return counter.get_total_flops() / 1e9
 
 
-def _measure_windows(animator: "Animator", records: Sequence["ClipRecord"], root: Path) -> None:
+def _learn_pair(animator: "Animator", pair: "FramePair") -> "Tensor":
+    import torch
+    from torch.nn.functional import interpolate
+
+    pictures = torch.cat((pair.source, pair.motion_view_source, pair.motion_view_driving))
+    portrait, *views = interpolate(pictures, animator.config.image_size).chunk(3)
+    source, driving = map(animator.encode_motion, views)
+    appearance = animator.encode_appearance(portrait)
+    return animator.draw(appearance, source, driving[:, None]).frames.mean()
+
+
+def _learn_window(speech: "SpeechToMotion", clip: "SpeechClip") -> "Tensor":
+    import torch
+
+    from mien.motion.objective import SpeechObjectiveConfig, speech_objective
+
+    generator = torch.Generator().manual_seed(0)
+    return speech_objective(speech, clip, SpeechObjectiveConfig(), generator)[0]
+
+
+def _measure_windows(
+    animator: "Animator", speech: "SpeechToMotion", records: Sequence["ClipRecord"], root: Path
+) -> None:
     """Windows of the motion that the animator sees in a few clips."""
     from mien.data.latents import extract_all
     from mien.data.speech import SpeechClips, VoiceConfig, WindowSpec
-    from mien.motion.speech_to_motion import SpeechToMotionConfig
 
-    config = SpeechToMotionConfig(animator.config.appearance_dim)
+    config = speech.config
     window = WindowSpec(config.window, config.history, config.front_end)
     long_enough = [record for record in records if record.frames >= window.frames][:8]
     if not long_enough:
@@ -128,7 +147,7 @@ def _measure_windows(animator: "Animator", records: Sequence["ClipRecord"], root
         extract_all(animator, long_enough, root, Path(folder))
         windows = SpeechClips(long_enough, Path(folder), window, VoiceConfig(), balance=1, seed=0)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
-        windows[0]  # builds the front end
+        clip = windows[0]  # builds the front end
         begin = time.perf_counter()
         for i in range(100):
             windows[i]
@@ -138,6 +157,7 @@ def _measure_windows(animator: "Animator", records: Sequence["ClipRecord"], root
         f"a window of motion and sound, of clips of {seconds / len(long_enough):.1f} s: "
         f"{milliseconds:.1f} ms, {size / seconds / 1e3:.1f} KB a second"
     )
+    print(f"learning from it takes {_gflop(partial(_learn_window, speech, clip)):.1f} GFLOP")
 
 
 def _as_they_are(
