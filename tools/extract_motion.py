@@ -6,8 +6,8 @@ python tools/extract_motion.py runs/stage1/last.ckpt DIR train.jsonl [--workers 
 import sys
 from pathlib import Path
 
-from mien.infer import Parser, guarded, positive
-from mien.prepare.engine import ENGINES
+from mien.infer import Parser, guarded
+from mien.prepare.engine import ENGINES, workers_of
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("root", help="folder of clips, or an address such as s3://bucket/clips")
     parser.add_argument("manifest", type=Path, help="manifest, here or in the folder of clips")
     parser.add_argument("--cache", default="runs/motion", help="folder or address for the motion")
-    parser.add_argument("--workers", type=positive(int), help="processes (default 1)")
+    parser.add_argument("--workers", type=workers_of, metavar="N|all", help="default: 1")
     parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0],
                         help="ray: on the cluster that RAY_ADDRESS names")  # fmt: skip
 

@@ -12,6 +12,7 @@ from tests.media_clips import RATE, TICKS, lay_on_its_side, regular
 
 Array = np.ndarray
 Place = tuple[float, float, float]  # left, top and side of the face's square in the picture
+LAMP = np.s_[80:102, 100:122]  # rows and columns
 
 
 def still(x: float = 60, y: float = 10, side: float = 200) -> Callable[[float], Place]:
@@ -49,9 +50,11 @@ def film(
     sounds: Sequence[Array] | None = None,
     shade: Callable[[float], int] = lambda time: 90,
     lying: bool = False,
+    lamp: Callable[[float], float] | None = None,
+    pixels: str = "yuv420p",
 ) -> Path:
     """Write a video of those faces with those sound tracks (one hum, if none are given); `lying`:
-    stored on its side with the wish to be turned upright.
+    stored on its side with the wish to be turned upright; `lamp`: how brightly one at LAMP shines.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     times = regular(Fraction(25), seconds) if times is None else times
@@ -59,12 +62,14 @@ def film(
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
         video.width, video.height = size[::-1] if lying else size
-        video.pix_fmt = "yuv420p"
+        video.pix_fmt = pixels
         video.time_base = video.codec_context.time_base = Fraction(1, TICKS)
         streams = [container.add_stream("aac", rate=RATE, layout="mono") for _ in sounds]
         for time in times:
             here = [face(float(time)) for face in faces]
             picture = picture_of(here, size, shade(float(time)))
+            if lamp is not None:
+                picture[LAMP] = round(255 * lamp(float(time)))
             stored = np.ascontiguousarray(np.rot90(picture)) if lying else picture
             frame = av.VideoFrame.from_ndarray(stored, format="rgb24")
             frame.pts, frame.time_base = int(time * TICKS), Fraction(1, TICKS)

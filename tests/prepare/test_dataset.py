@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from mien.data.datamodule import read_records
 from mien.data.manifest import read_manifest
@@ -60,7 +61,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     film(footage / "bob" / "short sound.mp4", sounds=[hum(1)])
     film(footage / "bob" / "long sound.mp4", sounds=[hum(9)])
     film(footage / "bob" / "dark.mp4", faces=(), shade=lambda time: 3)
-    film(footage / "bob" / "odd size.mp4", size=(322, 242))
+    film(footage / "bob" / "odd size.mp4", size=(321, 241), pixels="yuv444p")
     film(footage / "bob" / "phone.mp4", lying=True)
     film(footage / "bob" / "four k.mp4", seconds=1.2, size=(3840, 2160),
          faces=(still(1500, 400, 1400),))  # fmt: skip
@@ -348,6 +349,34 @@ def test_a_killed_run_goes_on_to_the_same_bytes(prepared: Path, tmp_path: Path):
     assert not (output / "records.jsonl").exists()
     assert prepare(prepared.parent / "footage", output) == 0
     assert (output / "records.jsonl").read_bytes() == (prepared / "records.jsonl").read_bytes()
+
+
+def test_two_runs_do_not_write_into_one_data_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    film(tmp_path / "f" / "ann" / "good.mp4", seconds=1.2)
+    assert prepare(tmp_path / "f", tmp_path / "d") == 0
+    before = (tmp_path / "d" / "records.jsonl").read_bytes()
+    with FileLock(tmp_path / "d" / ".done" / "lock"):
+        (tmp_path / "d" / "clips" / ".theirs.part").touch()
+        assert prepare(tmp_path / "f", tmp_path / "d") == 1
+        assert "another run prepares" in capsys.readouterr().err
+        assert (tmp_path / "d" / "clips" / ".theirs.part").exists()
+    assert prepare(tmp_path / "f", tmp_path / "d") == 0
+    assert not (tmp_path / "d" / "clips" / ".theirs.part").exists()
+    assert (tmp_path / "d" / "records.jsonl").read_bytes() == before
+
+
+def test_a_video_that_changes_its_size_is_good_up_to_there(tmp_path: Path):
+    parts = [film(tmp_path / f"{i}.ts", 2, size=size).read_bytes()
+             for i, size in enumerate([(320, 240), (400, 300)])]  # fmt: skip
+    (tmp_path / "f" / "ann").mkdir(parents=True)
+    (tmp_path / "f" / "ann" / "call.ts").write_bytes(b"".join(parts))
+    assert prepare(tmp_path / "f", tmp_path / "d") == 0
+    record = records(tmp_path / "d")["ann/call.ts"]
+    [part] = record["parts"]
+    assert 45 <= part["frames"] <= 50 and not part["reasons"]
+    assert "changes the size of its picture" in "; ".join(record["notes"])
 
 
 def test_a_full_disk_ends_the_run_in_one_sentence(tmp_path: Path):

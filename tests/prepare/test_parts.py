@@ -8,15 +8,15 @@ import pytest
 from mien.face import portrait_box
 from mien.prepare.checks import Measures, judge
 from mien.prepare.framing import cut_out, in_square, share_inside, square_of
-from mien.prepare.hearing import Heard, listen, sound_late
+from mien.prepare.hearing import CLEAR, FARTHEST, Heard, listen, sound_late
 from mien.prepare.settings import Cut, Limits
 from mien.prepare.spans import Span, split
 from mien.prepare.watch import Sighting, Track
 
 FINE = Measures(
-    seconds=3.0, face=120.0, inside=1.0, faces=1, turned=5.0, moved=0.1, sharp=200.0, grey=120.0,
-    motion=2.0, voiced=0.7, loud=-20.0, clipped=0.0, pauses=25.0, sound_late=0, lag=0,
-    lips_follow=0.6,
+    seconds=3.0, face=120.0, visible=1.0, inside=1.0, faces=1, turned=5.0, moved=0.1,
+    sharp=200.0, grey=120.0, motion=2.0, voiced=0.7, loud=-20.0, clipped=0.0, pauses=25.0,
+    sound_late=0, lag=0, lips_follow=0.6,
 )  # fmt: skip
 
 
@@ -106,10 +106,20 @@ class TestHearing:
         measured = sound_late(*self.speech(300, late, 0.3))
         assert measured.frames == measured.best == late and measured.follow > 0.6
 
-    def test_short_clips_and_the_edge_of_the_range_are_not_believed(self):
+    def test_short_clips_are_not_believed(self):
         short = sound_late(*self.speech(75, 5, 0.1))
         assert short.frames is None and short.best == 5
-        assert sound_late(*self.speech(300, 14, 0.1)).frames is None
+
+    def test_beyond_the_range_it_is_that_much_or_more(self):
+        assert sound_late(*self.speech(300, 14, 0.1)).frames == FARTHEST
+        assert sound_late(*self.speech(300, -14, 0.1)).frames == -FARTHEST
+
+    def test_halves_that_say_two_things_are_not_believed(self):
+        gaps, late = self.speech(400, 9, 0.1)
+        _, on_time = self.speech(400, 0, 0.1)
+        loudness = np.concatenate((late.loudness[:240], on_time.loudness[240:]))
+        measured = sound_late(gaps, Heard(loudness, late.clipped))
+        assert measured.best == 9 and measured.follow > CLEAR and measured.frames is None
 
     def test_lips_that_do_not_tell_are_not_believed(self):
         found = []
@@ -125,6 +135,7 @@ class TestHearing:
 WRONG = {
     "too short": dict(seconds=1.0),
     "face too small": dict(face=50.0),
+    "face cut by the border": dict(visible=0.9),
     "face too near the border": dict(inside=0.5),
     "more than one face": dict(faces=2),
     "head turned aside": dict(turned=60.0),
@@ -158,3 +169,5 @@ def test_late_sound_is_rejected_where_it_is_not_shifted():
     (reason,) = judge(late, Cut(), Limits(), shift_sound=False)
     assert "sound late: 6 frames" in reason
     assert judge(replace(FINE, sound_late=3), Cut(), Limits(), shift_sound=False) == []
+    (reason,) = judge(replace(FINE, sound_late=-FARTHEST), Cut(), Limits(), shift_sound=True)
+    assert f"sound early: {FARTHEST} frames or more" in reason

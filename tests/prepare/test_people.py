@@ -1,6 +1,7 @@
 """People are told apart by their faces where nothing else tells."""
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mien.face import FaceIdentity, FaceMesh, tell_apart
 from mien.face.identity import SAME_PERSON
 from mien.media import read_frames
 from mien.prepare.command import main
+from mien.prepare.dataset import UNTOLD
 from tests.prepare.footage import film, hum, still
 
 
@@ -69,6 +71,45 @@ def test_clips_in_one_heap_find_their_people(tmp_path: Path):
     asked = [str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--set", "cut.shortest=1"]
     assert main([*asked, "people=faces", "valid_share=0"]) == 0
     assert [r.identity for r in read_manifest(tmp_path / "d" / "train.jsonl")] == ["0-000000"] * 2
+
+
+class OnlyInFootage(FaceMesh):
+    """A face finder that sees no face in a finished clip."""
+
+    def faces(self, picture):
+        """Faces in pictures that are no squares."""
+        return [] if picture.shape[0] == picture.shape[1] else super().faces(picture)
+
+
+def test_a_face_that_nobody_can_tell_is_no_training_clip(tmp_path: Path):
+    """It may be somebody who is kept for validation."""
+    pytest.importorskip("dlib")
+    film(tmp_path / "f" / "0.mp4", seconds=1.2)
+    asked = [str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--set", "cut.shortest=1"]
+    finder = f"face_finder={__name__}.OnlyInFootage"
+    assert main([*asked, "people=faces", "valid_share=0", finder]) == 0
+    [part] = json.loads((tmp_path / "d" / "records.jsonl").read_text())["parts"]
+    assert part["reasons"] == [UNTOLD] and not (tmp_path / "d" / "train.jsonl").read_text()
+
+
+def test_faces_join_what_a_collection_takes_apart(tmp_path: Path):
+    """TalkVid's people come back in other videos."""
+    pytest.importorskip("dlib")
+    for clip, level in (("AA-BB-scene1-scene1", 1.0), ("CC-DD-scene1-scene2", 0.9)):
+        film(tmp_path / "f" / f"{clip}.mp4", seconds=1.2, sounds=[level * hum(1.2)])
+    people = {}
+    for way in ("layout", "faces"):
+        asked = [str(tmp_path / "f"), "-o", str(tmp_path / way), "--collection", "talkvid"]
+        changes = ["cut.shortest=1", "valid_share=0", f"people={way}"]
+        assert main([*asked, "--set", *changes]) == 0
+        people[way] = {r.identity for r in read_manifest(tmp_path / way / "train.jsonl")}
+    assert people["layout"] == {"talkvid_AA-BB", "talkvid_CC-DD"} and len(people["faces"]) == 1
+
+
+def test_faces_do_not_overrule_a_list_for_validation(tmp_path: Path):
+    film(tmp_path / "f" / "s1" / "bbaf2n.mp4", seconds=0.2)
+    asked = [str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--collection", "grid"]
+    assert main([*asked, "--set", "people=faces"]) == 1
 
 
 def test_without_dlib_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch):

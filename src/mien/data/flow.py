@@ -53,5 +53,5 @@ def _patch_error(
     drawn: Float[Tensor, "1 3 h w"], wanted: Float[Tensor, "1 3 h w"]
 ) -> Float[Tensor, "1 1 h w"]:
     error = (drawn - wanted).abs().mean(dim=1)[0].numpy()
-    blurred = cv2.blur(error, (PATCH, PATCH), borderType=cv2.BORDER_REFLECT)
+    blurred = cv2.blur(error, (PATCH, PATCH), borderType=cv2.BORDER_CONSTANT)
     return torch.from_numpy(blurred)[None, None]

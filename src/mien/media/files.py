@@ -1,9 +1,9 @@
 """What is wrong with a path, before anything is decoded; files that appear whole or not at all."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from av.error import FFmpegError
 
@@ -54,7 +54,7 @@ def writable(path: Path) -> Iterator[None]:
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A hidden file beside `path`, which takes its name when the block ends well, and else goes."""
-    unfinished = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
+    unfinished = path.with_name(f".{path.name[:40]}.{uuid4().hex}.part")
     try:
         yield unfinished
         unfinished.replace(path)

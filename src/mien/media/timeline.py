@@ -75,6 +75,8 @@ def pictures_on_grid(path: Path) -> Iterator[Picture]:
             time = _time(frame)
             if shown is None:
                 origin = time or Fraction(0)
+            elif (frame.width, frame.height) != (shown.width, shown.height):
+                raise Damaged(f"{path} changes the size of its picture after {float(at):.1f} s")
             else:
                 later = at + 1 / rate if time is None else time - origin
                 if later <= at:  # a stamp that is repeated or runs back: the newer picture counts

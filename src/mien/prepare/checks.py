@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from mien.audio.voice_activity import BELOW_SPEECH_DB
 from mien.face import Box
-from mien.face.geometry import common
+from mien.face.geometry import Array, common
 from mien.prepare.framing import share_inside
-from mien.prepare.hearing import Heard, Lateness
+from mien.prepare.hearing import FARTHEST, Heard, Lateness
 from mien.prepare.settings import Cut, Limits
 from mien.prepare.spans import Span
 from mien.prepare.watch import Watched
@@ -33,6 +34,7 @@ class Measures:
 
     seconds: float
     face: float
+    visible: float
     inside: float
     faces: int
     turned: float
@@ -60,6 +62,7 @@ def measure(span: Span, square: Box, watched: Watched, heard: Heard, late: Laten
     found = Measures(
         seconds=len(span) / FPS,
         face=float(np.median(heights)),
+        visible=_visible(seen.faces, watched.width, watched.height),
         inside=share_inside(square, watched.width, watched.height),
         faces=1 + _others(span, square, watched),
         turned=float(np.quantile(seen.column("turned"), 0.9)),
@@ -84,13 +87,20 @@ def measure(span: Span, square: Box, watched: Watched, heard: Heard, late: Laten
     return replace(found, **rounded)
 
 
+def _visible(faces: Float[Array, "t 4"], width: int, height: int) -> float:
+    """How much of the face lies in the picture, in the worst tenth of the frames at the best."""
+    limits = np.array([width, height], np.float32)
+    shown = np.clip(faces[:, 2:], 0, limits) - np.clip(faces[:, :2], 0, limits)
+    whole = faces[:, 2:] - faces[:, :2]
+    return float(np.quantile(shown.prod(axis=1) / whole.prod(axis=1), 0.1))
+
+
 def _others(span: Span, square: Box, watched: Watched) -> int:
     """How many other faces are seen in the clip's square for a fifth of its time or longer."""
     count = 0
     for number, track in enumerate(watched.tracks):
         if number != span.track:
-            begin, end = max(span.first, track.first), min(span.end, track.first + len(track))
-            shared = track.sightings[max(0, begin - track.first) : max(0, end - track.first)]
+            shared = track.part(span.first - track.first, span.end - track.first)
             inside = sum(common(tuple(face), square) > 0 for face in shared.faces.tolist())
             count += inside > len(span) / 5
     return count
@@ -103,6 +113,7 @@ def judge(found: Measures, cut: Cut, limits: Limits, shift_sound: bool) -> list[
     checks: Sequence[tuple[float, str, float | None, float | None, str]] = (
         (found.seconds, "s", cut.shortest, None, "too short"),
         (found.face, "pixels", limits.smallest_face, None, "face too small"),
+        (found.visible, "of the face", limits.least_visible, None, "face cut by the border"),
         (found.inside, "of the square", limits.least_inside, None, "face too near the border"),
         (found.faces, "faces", None, limits.most_faces, "more than one face"),
         (found.turned, "degrees", None, limits.most_turned, "head turned aside"),
@@ -122,7 +133,10 @@ def judge(found: Measures, cut: Cut, limits: Limits, shift_sound: bool) -> list[
             reasons.append(f"{wrong}: {value:.3g} {unit}".rstrip() + f", at least {least:g}")
         if most is not None and value > most:
             reasons.append(f"{wrong}: {value:.3g} {unit}".rstrip() + f", at most {most:g}")
-    if limits.most_late is not None and not shift_sound and late and abs(late) > limits.most_late:
-        side = "late" if late > 0 else "early"
-        reasons.append(f"sound {side}: {abs(late)} frames, at most {limits.most_late}")
+    most = limits.most_late
+    if most is not None and late and abs(late) > most:
+        side, far = "late" if late > 0 else "early", abs(late) >= FARTHEST
+        if far or not shift_sound:
+            known = f"{abs(late)} frames or more" if far else f"{abs(late)} frames"
+            reasons.append(f"sound {side}: {known}, at most {most}")
     return reasons

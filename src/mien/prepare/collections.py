@@ -18,7 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from mien.errors import UserError
 from mien.overlays import read_config
 
-VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".flv", ".mpg", ".mpeg"}
+VIDEOS = {
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".flv", ".mpg", ".mpeg", ".ts", ".mts"),
+    *(".m2ts", ".vob", ".3gp", ".3g2", ".wmv", ".asf", ".ogv", ".mxf", ".divx", ".f4v"),
+}
 FIELD = re.compile(r"\{(\w+)\}")
 LONGEST_NAME = 180  # bytes of a file's name; file systems take 255, and more is added to it
 UNLIKELY = "_"  # a field of this name matches anything and tells nothing
@@ -144,7 +147,8 @@ def _videos(folder: Path, leave_out: Path | None) -> tuple[list[str], list[str]]
 
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
         seen.add(os.path.realpath(parent))
-        ways = {name: os.path.realpath(os.path.join(parent, name)) for name in sorted(folders)}
+        shown = sorted(name for name in folders if not name.startswith("."))
+        ways = {name: os.path.realpath(os.path.join(parent, name)) for name in shown}
         folders[:] = [n for n, way in ways.items() if way not in seen and not seen.add(way)]
         for name in names:
             if Path(name).suffix.lower() not in VIDEOS or name.startswith("."):

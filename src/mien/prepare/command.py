@@ -10,11 +10,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mien.errors import UserError
 from mien.face import FaceIdentity
-from mien.infer import Parser, guarded, positive
+from mien.infer import Parser, guarded
 from mien.overlays import find_config, read_config
 from mien.prepare.collections import Collection, Listed, load_collection
 from mien.prepare.dataset import DataSet
-from mien.prepare.engine import ENGINES
+from mien.prepare.engine import ENGINES, workers_of
 from mien.prepare.framing import FRAMINGS
 from mien.prepare.outcome import SPLITS, read_records
 from mien.prepare.settings import PEOPLE, Preparation
@@ -44,7 +44,7 @@ def parser() -> Parser:
     p.add_argument("--config", default="prepare.yaml", help="all numbers (default: prepare.yaml)")
     p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE",
                    help="single numbers, such as limits.smallest_face=60")  # fmt: skip
-    p.add_argument("--workers", type=positive(int),
+    p.add_argument("--workers", type=workers_of, metavar="N|all",
                    help="processes (default 1), or cores of the cluster (default all)")  # fmt: skip
     p.add_argument("--engine", choices=ENGINES, default=ENGINES[0],
                    help="ray: on the cluster that RAY_ADDRESS names")  # fmt: skip

@@ -24,7 +24,7 @@ from mien.media.timeline import Damaged, Tracks, look_inside, pictures_on_grid, 
 from mien.prepare.checks import judge, measure
 from mien.prepare.collections import Source
 from mien.prepare.framing import cut_out, in_square, resized, square_of
-from mien.prepare.hearing import Heard, Lateness, SoundInOrder, listen, sound_late
+from mien.prepare.hearing import FARTHEST, Heard, Lateness, SoundInOrder, listen, sound_late
 from mien.prepare.outcome import CLIPS, STRIPS, Outcome, Part
 from mien.prepare.settings import Preparation
 from mien.prepare.spans import Span, split
@@ -106,13 +106,13 @@ class SourceCutter:
             notes.append(f"the sound ends {seconds:.1f} s before the picture")
         parts = []
         for number, track in enumerate(watched.tracks):
-            track.cut_off(len(heard.loudness) - track.first)  # silence there would teach still lips
-            if not len(track):
-                continue
             gaps = np.ascontiguousarray(track.sightings.column("gap"))
             late = sound_late(gaps, heard.part(track.first, track.first + len(track)))
+            moved = self._move_of(late.frames)
+            # Moving lips without a sound would teach that lips do not matter.
+            track.keep(-moved, len(heard.loudness) - moved)
             for span in split(number, track, self.settings.cut.longest):
-                parts.append(self._part(span, watched, heard, late))
+                parts.append(self._part(span, watched, heard, late, moved))
         return sorted(parts, key=lambda part: (part.first, part.square)), notes
 
     def _up_to_damage(self, pieces: Iterator, notes: list[str]) -> Iterator:
@@ -129,13 +129,13 @@ class SourceCutter:
             return sound_on_grid(path, origin)
         return sound_on_grid(self.root / source.sound, Fraction(0))
 
-    def _part(self, span: Span, watched: Watched, heard: Heard, late: Lateness) -> Part:
+    def _part(self, span: Span, watched: Watched, heard: Heard, late: Lateness, moved: int) -> Part:
         cut = self.settings.cut
         square = square_of(span, cut.framing, watched.width, watched.height)
-        found = measure(span, square, watched, heard.part(span.first, span.end), late)
+        own = heard.part(span.first + moved, span.end + moved)
+        found = measure(span, square, watched, own, late)
         reasons = judge(found, cut, self.settings.limits, self.settings.shift_sound)
         mouth = _mouth(span, square)
-        moved = self._move_of(found.sound_late)
         return Part("", span.first, len(span), square, mouth, moved, found, reasons)
 
     def _move_of(self, late: int | None) -> int:
@@ -143,7 +143,7 @@ class SourceCutter:
         most = self.settings.limits.most_late
         if not self.settings.shift_sound or late is None or most is None:
             return 0
-        return late if abs(late) > most else 0
+        return late if most < abs(late) < FARTHEST else 0
 
     def _write(self, source: Source, path: Path, inside: Tracks, parts: list[Part]) -> list[Part]:
         """Write the accepted parts and a strip of every part, in one pass over the video for each
@@ -156,7 +156,7 @@ class SourceCutter:
             for part in layer:
                 with self._writer(part, sound) as writer:
                     shown = self._follow(part, pictures, writer)
-                looks[part.name] = self._look(source, shown)
+                looks[part.name] = self._look(shown)
                 self._save_strip(part, shown)
         self._show_rejected(path, [part for part in parts if part.reasons])
         return [replace(part, look=looks.get(part.name)) for part in parts]
@@ -190,9 +190,9 @@ class SourceCutter:
             if not open_parts:
                 break
 
-    def _look(self, source: Source, shown: list[Picture]) -> list[float] | None:
-        """What the face looks like, where nothing else tells who it is."""
-        if self._identity is None or source.identity is not None:
+    def _look(self, shown: list[Picture]) -> list[float] | None:
+        """What the face looks like, where that tells who it is."""
+        if self._identity is None:
             return None
         with self.stopwatch.measure("tell who it is"):
             looks = [

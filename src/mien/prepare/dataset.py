@@ -15,6 +15,7 @@ sources' names: a run in pieces gives the same bytes as one without a stop.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from jaxtyping import Float
 from omegaconf import OmegaConf
 from tqdm import tqdm
@@ -56,6 +58,7 @@ from mien.prepare.outcome import (
 from mien.prepare.settings import Preparation
 
 DONE = ".done"
+UNTOLD = "nobody can tell who it is: the face was not found in the clip's strip"
 UNFINISHED = ".*.part*"  # files that a killed run left
 
 
@@ -81,6 +84,11 @@ class DataSet:
         self.collection, self.settings = collection, settings
         if self.folder == self.footage:
             raise UserError(f"{folder} holds the footage: give the data set a folder of its own")
+        if self._by_face and collection.valid:
+            raise UserError(
+                f"{collection.title} says by name who is kept for validation, and people=faces "
+                "gives other names: leave it at layout"
+            )
         self._open()
 
     def _open(self) -> None:
@@ -95,14 +103,33 @@ class DataSet:
                 )
             with written_whole(written) as unfinished:
                 unfinished.write_text(said, encoding="utf-8")
-            own = [(self.folder / name).rglob(UNFINISHED) for name in (CLIPS, STRIPS, DONE)]
-            for left_over in chain(self.folder.glob(UNFINISHED), *own):
-                left_over.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"{self.folder} cannot be written ({error}): check it") from error
 
     def prepare(self, workers: int | None, engine: str) -> Listed:
-        """Do every source that is not done, with a progress bar, and write the lists."""
+        """Do every source that is not done, with a progress bar, and write the lists.
+
+        Raises:
+            UserError: another run is at it, or no video lies there.
+        """
+        try:
+            alone = FileLock(self.folder / DONE / "lock").acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(f"another run prepares {self.folder}: wait until it ends") from error
+        except NotImplementedError:  # a file system without locks
+            alone = nullcontext()
+        with alone:
+            self._sweep()
+            return self._prepare(workers, engine)
+
+    def _sweep(self) -> None:
+        """Remove what a killed run left half-written."""
+        own = [(self.folder / name).rglob(UNFINISHED) for name in (CLIPS, STRIPS, DONE)]
+        for left_over in chain(self.folder.glob(UNFINISHED), *own):
+            if left_over.is_file():
+                left_over.unlink(missing_ok=True)
+
+    def _prepare(self, workers: int | None, engine: str) -> Listed:
         listed = list_sources(self.footage, self.collection, leave_out=self.folder)
         jobs = jobs_of(listed)
         missing = self._missing(jobs)
@@ -187,7 +214,9 @@ class DataSet:
             for job, outcome in self._outcomes(jobs):
                 parts = []
                 for part in outcome.parts:
-                    who = told.get(part.name) or self._named(job, part)
+                    if self._by_face and part.name not in told and not part.reasons:
+                        part = replace(part, reasons=[UNTOLD])
+                    who = told.get(part.name) or identity_of(job)
                     parts.append(replace(part, identity=who, split=SPLITS[who in kept]))
                 record = replace(outcome, parts=parts).as_record()
                 lines.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -201,8 +230,8 @@ class DataSet:
                     yield clip_record(part, outcome.source.licence)
 
     def _people(self, jobs: Sequence[Job]) -> tuple[dict[str, str], set[str]]:
-        """Who is in the parts that tell it by the face alone (named after their first clip), and
-        everybody of whom a clip was accepted.
+        """Who is in the parts, where faces tell it (named after their first clip), and everybody
+        of whom a clip was accepted.
         """
         names: list[str] = []
         looks: list[Float[np.ndarray, " d"]] = []
@@ -212,21 +241,16 @@ class DataSet:
                 if part.look is not None:
                     names.append(part.name)
                     looks.append(np.array(part.look, np.float32))
-                elif not part.reasons and not self._by_face(job):
+                elif not part.reasons and not self._by_face:
                     everybody.add(identity_of(job))
         first: dict[int, str] = {}
         people = tell_apart(looks).tolist()
         told = {name: first.setdefault(who, name) for name, who in zip(names, people, strict=True)}
         return told, everybody | set(first.values())
 
-    def _by_face(self, job: Job) -> bool:
-        return self.settings.people == "faces" and job.source.identity is None
-
-    def _named(self, job: Job, part: Part) -> str:
-        """By the layout. A face that could not be told is somebody of its own, and, as nobody knows
-        who else it is, never kept for validation.
-        """
-        return part.name if self._by_face(job) else identity_of(job)
+    @property
+    def _by_face(self) -> bool:
+        return self.settings.people == "faces"
 
     def _kept_for_validation(self, people: set[str]) -> set[str]:
         """People of the validation list; of two people or more it is one at the least."""

@@ -22,12 +22,14 @@ from threading import Thread
 from typing import Any, TypeVar, cast
 
 from mien.errors import UserError
+from mien.infer import positive
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 KILLED = "the process that worked on it was killed: is there enough memory?"
 ENGINES = ("processes", "ray")
+ALL_CORES = 0
 _work: Callable[[Any], Any] | None = None
 
 
@@ -42,11 +44,17 @@ def run(
     workers: int | None,
 ) -> Iterator[tuple[Item, Result | Killed]]:
     """On the engine of that name with so many workers (None: one process, or all of a cluster's
-    cores); results as they come.
+    cores; ALL_CORES: those that this process may use); results as they come.
     """
     if engine == "ray":
-        return run_on_ray(make_work, items, workers)
-    return run_in_processes(make_work, items, workers or 1)
+        return run_on_ray(make_work, items, workers or None)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return run_in_processes(make_work, items, cores or 1 if workers == ALL_CORES else workers or 1)
+
+
+def workers_of(text: str) -> int:
+    """The number of workers that a command was given: a number, or `all`."""
+    return ALL_CORES if text == "all" else int(positive(int)(text))
 
 
 def run_in_processes(
@@ -171,7 +179,10 @@ def run_on_ray(
     except ImportError as error:
         raise UserError('Ray is not installed: pip install "mien[ray]"') from error
     if not ray.is_initialized():
-        ray.init(log_to_driver=False)
+        try:
+            ray.init(log_to_driver=False)
+        except (ConnectionError, ValueError) as error:
+            raise UserError(f"no cluster of Ray can be reached: {error}") from error
     remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_RayWorker).remote
     cores = int(ray.cluster_resources().get("CPU", 1))
     beginning: dict[Any, Any] = {}

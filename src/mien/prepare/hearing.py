@@ -21,8 +21,8 @@ FULL_SCALE = 0.999
 FARTHEST = 12  # frames that sound is looked for before and after the lips
 # A lag is believed where lips follow the sound that well there, and that much better than at lags
 # more than APART frames away, over that many frames: unrelated lips and sound pass in one of three
-# clips of 3 seconds, in one of a hundred of 10.
-CLEAR, CLEARER, APART = 0.4, 0.12, 4
+# clips of 3 seconds, in one of a hundred of 10. The two halves have to say the same, nearly.
+CLEAR, CLEARER, APART, NEARLY = 0.4, 0.12, 4, 2
 ENOUGH = 250  # frames
 
 
@@ -64,8 +64,8 @@ class Lateness:
     """How lips and sound fit together.
 
     Args:
-        frames: by which the sound comes after the lips (negative: before); None where lips do not
-            tell clearly enough to act on it.
+        frames: by which the sound comes after the lips (negative: before; FARTHEST: that much or
+            more); None where lips do not tell clearly enough to act on it.
         best: the same, believed or not.
         follow: how well lips follow the sound there, from -1 to 1.
     """
@@ -80,13 +80,22 @@ def sound_late(gaps: Float[Array, " t"], heard: Heard) -> Lateness:
     reach = min(FARTHEST, len(gaps) // 4)
     if reach <= APART:
         return Lateness(None, 0, 0.0)
-    at_lags = lip_sync_at_lags(torch.from_numpy(gaps), torch.from_numpy(heard.loudness), reach)
-    best = max(at_lags, key=lambda lag: at_lags[lag])
+    best, at_lags = _best_lag(gaps, heard.loudness, reach)
     elsewhere = max(value for lag, value in at_lags.items() if abs(lag - best) > APART)
     clear = at_lags[best] >= CLEAR and at_lags[best] - elsewhere >= CLEARER
-    # A best lag at the end of what was tried may lie beyond it.
-    told = clear and abs(best) < reach and len(gaps) >= ENOUGH
+    told = clear and len(gaps) >= ENOUGH
+    if told:
+        middle = len(gaps) // 2
+        for half in (slice(None, middle), slice(middle, None)):
+            told &= abs(_best_lag(gaps[half], heard.loudness[half], reach)[0] - best) <= NEARLY
     return Lateness(-best if told else None, -best, at_lags[best])
+
+
+def _best_lag(
+    gaps: Float[Array, " t"], loudness: Float[Array, " t"], reach: int
+) -> tuple[int, dict[int, float]]:
+    at_lags = lip_sync_at_lags(torch.from_numpy(gaps), torch.from_numpy(loudness), reach)
+    return max(at_lags, key=lambda lag: at_lags[lag]), at_lags
 
 
 class SoundInOrder:

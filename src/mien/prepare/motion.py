@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from mien.checkpoint import ANIMATOR, load_animator, read_weights
+from mien.checkpoint import fingerprint, load_animator
 from mien.data.datasets import ClipCache
 from mien.data.latents import extract, without_latents, write
 from mien.data.manifest import ClipRecord
@@ -35,7 +35,7 @@ def extract_motion(
     Raises:
         UserError: the animator cannot be loaded.
     """
-    folder = cache.below(read_weights(animator, ANIMATOR).fingerprint)
+    folder = cache.below(fingerprint(load_animator(animator).state_dict()))
     missing = without_latents(records, folder)
     make: Callable[[], Callable[[ClipRecord], str | None]]
     make = partial(_Extraction, animator, root, folder)
@@ -60,7 +60,9 @@ class _Extraction:
     def __call__(self, record: ClipRecord) -> str | None:
         try:
             latents = extract(self._animator, self._clips, record)
+            write(self._folder, record, latents)
         except UserError as error:
             return str(error)
-        write(self._folder, record, latents)
+        except Exception as error:  # too little memory, a store that does not answer: of this clip
+            return f"{type(error).__name__}: {error}"
         return None

@@ -18,6 +18,7 @@ class Limits:
     """Each check's threshold; null turns the check off."""
 
     smallest_face: float | None = 80.0  # pixels of the source from forehead to chin
+    least_visible: float | None = 0.95  # share of the face that lies in the picture, mostly
     least_inside: float | None = 0.8  # share of the clip's square that lies in the picture
     most_faces: int | None = 1  # faces in the clip's square
     most_turned: float | None = 45.0  # degrees that the head turns aside, for nine tenths of frames

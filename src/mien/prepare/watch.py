@@ -105,18 +105,21 @@ class Track:
     def __len__(self) -> int:
         return len(self.numbers) // NUMBERS
 
-    def cut_off(self, frames: int) -> None:
-        """Forget all but so many frames."""
-        del self.numbers[max(0, frames) * NUMBERS :]
+    def keep(self, begin: int, end: int) -> None:
+        """Forget what comes before frame `begin` of the video, and from frame `end` on."""
+        del self.numbers[max(0, end - self.first) * NUMBERS :]
+        lost = min(len(self), max(0, begin - self.first))
+        del self.numbers[: lost * NUMBERS]
+        self.first += lost
 
     @property
     def sightings(self) -> Sightings:
         """All frames."""
-        return self.last(len(self))
+        return self.part(0, len(self))
 
-    def last(self, frames: int) -> Sightings:
-        """The last frames, at most so many."""
-        numbers = self.numbers[-frames * NUMBERS :]
+    def part(self, begin: int, end: int) -> Sightings:
+        """From frame `begin` of the track to before `end`, as far as it has them."""
+        numbers = self.numbers[max(0, begin) * NUMBERS : max(0, end) * NUMBERS]
         return Sightings(np.array(numbers, np.float32).reshape(-1, NUMBERS))
 
 
@@ -261,7 +264,7 @@ def _jumps(track: Track, now: Sighting) -> bool:
     """Is this another take, or another person, at the place where the face was? Two shots before
     one wall differ nowhere but there.
     """
-    seen = track.last(FPS)
+    seen = track.part(len(track) - FPS, len(track))
     if overlap(tuple(seen.faces[-1].tolist()), now.face) < STAYS:
         return True
     usual = float(np.median(seen.column("change")))

@@ -1,0 +1,144 @@
+"""Lips and sound stay together from the footage to the clips, and late sound comes back to them.
+
+A lamp stands for the lips: a face finder of the tests opens them as brightly as it shines.
+"""
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.face import Face
+from mien.face.measures import LEFT_EYE, LOWER_LIP, RIGHT_EYE, UPPER_LIP
+from mien.media import load_audio, read_video
+from mien.prepare.command import main
+from mien.types import FPS, SAMPLE_RATE
+from tests.media_clips import RATE, irregular, regular, starts
+from tests.prepare.footage import LAMP, film
+
+FLASH = 0.1  # seconds
+RATES = {"23.976": Fraction(24000, 1001), "29.97": Fraction(30000, 1001), "50": Fraction(50)}
+LIMITS = [
+    f"limits.{name}=null"
+    for name in ("smallest_face", "least_sharp", "least_motion", "least_pauses", "least_voiced")
+]
+
+
+class LampFinder:
+    """One face in the middle, whose mouth is open as far as the lamp is bright."""
+
+    def faces(self, picture):
+        """The face."""
+        height, width = picture.shape[:2]
+        box = width * 0.4, height * 0.3, width * 0.6, height * 0.6
+        return [Face(box, 1.0, np.zeros((6, 2)))]
+
+    small_faces = faces
+
+    def landmarks(self, picture, face):
+        """Points all over the box, but for the eyes and the lips."""
+        x0, y0, x1, y1 = face.box
+        points = np.random.default_rng(0).uniform(size=(468, 3)).astype(np.float32)
+        points[list(RIGHT_EYE), :2], points[list(LEFT_EYE), :2] = (0.2, 0.3), (0.8, 0.3)
+        points[[10, 152], :2] = (0, 0), (1, 1)  # corners, so that the box stays
+        points[UPPER_LIP, :2] = 0.5, 0.6
+        points[LOWER_LIP, :2] = 0.5, 0.6 + 0.3 * picture[LAMP].mean() / 255
+        return points * (x1 - x0, y1 - y0, 0) + np.float32((x0, y0, 0)), 1.0
+
+
+def prepare(folder: Path, *more: str) -> list[dict]:
+    """The parts of the one video below `folder`."""
+    finder = f"face_finder={__name__}.LampFinder"
+    asked = [str(folder / "f"), "-o", str(folder / "d"), "--set", finder, "valid_share=0", *LIMITS]
+    assert main([*asked, *more]) == 0
+    return json.loads((folder / "d" / "records.jsonl").read_text())["parts"]
+
+
+def lit(folder: Path, part: dict) -> np.ndarray:
+    """The lamp's brightness in each frame of a clip, from 0 to 1."""
+    left, top, right, _ = part["square"]
+    scale = 256 / (right - left)
+    rows, columns = (
+        slice(round((side.start - edge) * scale) + 4, round((side.stop - edge) * scale) - 4)
+        for side, edge in zip(LAMP, (top, left), strict=True)
+    )
+    frames = read_video(folder / "d" / "clips" / f"{part['name']}.mp4")
+    return frames[:, rows, columns].mean(axis=(1, 2, 3)) / 255
+
+
+def heard(folder: Path, part: dict, rate: int) -> np.ndarray:
+    """The loudest sample of every 1 / rate seconds of a clip."""
+    sound = load_audio(folder / "d" / "clips" / f"{part['name']}.mp4").numpy()
+    step = SAMPLE_RATE // rate
+    return np.abs(sound[: len(sound) // step * step]).reshape(-1, step).max(axis=1)
+
+
+@pytest.mark.parametrize("rate", [*RATES, "variable"])
+def test_flash_and_click_stay_within_half_a_frame(rate: str, tmp_path: Path):
+    seconds = 20
+    times = irregular(seconds) if rate == "variable" else regular(RATES[rate], seconds)
+    now = np.arange(seconds * RATE) / RATE
+    click = np.where(now % 1 < FLASH, 0.5 * np.sin(now * 2 * np.pi * 440), 0)
+    film(tmp_path / "f" / "ann" / "1.mp4", seconds, (), times=times,
+         sounds=[click.astype(np.float32)], lamp=lambda time: float(time % 1 < FLASH))  # fmt: skip
+    parts = prepare(tmp_path, "cut.longest=7", "shift_sound=false", "limits.most_late=null")
+    assert len(parts) == 3 and not any(part["reasons"] for part in parts)
+
+    flashes, clicks = [], []
+    for part in parts:
+        begin = part["first"] / FPS
+        flashes += [*(starts(lit(tmp_path, part) > 0.5, FPS) + begin)]
+        clicks += [*(starts(heard(tmp_path, part, 1000) > 0.2, 1000) + begin)]
+    half = 0.5 / FPS
+    inner = [k for k in range(seconds) if min(abs(k * FPS - part["first"]) for part in parts) > 3]
+    for second in inner:
+        shown = min(float(time) for time in times if time >= second)  # not before a picture is
+        assert np.abs(np.array(flashes) - shown).min() <= half + 1e-6
+        assert np.abs(np.array(clicks) - second).min() <= half
+
+
+def talk(folder: Path, late: int, seconds: int = 14) -> Callable[[float], float]:
+    """Footage whose sound comes so many frames after the lamp."""
+    generator = np.random.default_rng(0)
+    raw = np.convolve(generator.normal(size=(seconds + 2) * FPS), np.hanning(7), "same")
+    syllables = np.clip(raw / 3, 0, 1)
+
+    def lamp(time: float) -> float:
+        return float(syllables[int(time * FPS) + FPS])
+
+    now = np.arange(seconds * RATE) / RATE
+    level = np.repeat(syllables[FPS - late :][: seconds * FPS], RATE // FPS)
+    voice = 0.5 * level * np.sin(2 * np.pi * 300 * now)
+    film(folder / "f" / "ann" / "1.mp4", seconds, (), sounds=[voice.astype(np.float32)], lamp=lamp)
+    return lamp
+
+
+@pytest.mark.parametrize("late", [6, -5])
+def test_late_and_early_sound_comes_back_to_the_lips(late: int, tmp_path: Path):
+    talk(tmp_path, late)
+    parts = prepare(tmp_path)
+    assert {part["measures"]["sound_late"] for part in parts} == {late}
+    assert {part["sound_moved"] for part in parts} == {late}
+    assert not any(part["reasons"] for part in parts)
+    # Where the footage has no sound for the lips there is no clip.
+    assert sum(part["frames"] for part in parts) == 14 * FPS - abs(late)
+    assert parts[0]["first"] == max(0, -late)
+    for part in parts:
+        light, loud = lit(tmp_path, part), heard(tmp_path, part, FPS)
+        follow = [np.corrcoef(light[5:-5], np.roll(loud, -k)[5:-5])[0, 1] for k in range(-4, 5)]
+        assert np.argmax(follow) == 4 and follow[4] > 0.9
+
+
+def test_sound_on_time_is_left_alone(tmp_path: Path):
+    talk(tmp_path, 2)
+    parts = prepare(tmp_path)
+    assert {(p["measures"]["sound_late"], p["sound_moved"]) for p in parts} == {(2, 0)}
+
+
+def test_sound_that_is_too_late_to_be_measured_is_rejected(tmp_path: Path):
+    talk(tmp_path, 14)
+    for part in prepare(tmp_path):
+        assert "sound late: 12 frames or more, at most 3" in part["reasons"]
