@@ -6,6 +6,7 @@ for one of them; the other section is dropped. `model.class_path` tells which st
 file that says `over: base.yaml` is laid over that file, wherever it is used.
 """
 
+import sysconfig
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,15 @@ from yaml import YAMLError
 
 from mien.errors import UserError
 
-FOLDER = Path(__file__).parents[2] / "configs"  # of the checkout that the package lies in
+
+def shared_folder(name: str) -> Path:
+    """A folder that comes with the package: of the checkout that it lies in, or as installed."""
+    checkout = Path(__file__).parents[2] / name
+    installed = Path(sysconfig.get_path("data"), "share", "mien", name)
+    return checkout if checkout.is_dir() else installed
+
+
+FOLDER = shared_folder("configs")
 
 SECTIONS = {
     "mien.training.stage1.ReconstructionStage": "stage1",

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mien.errors import UserError
 from mien.face import FaceIdentity
 from mien.infer import Parser, guarded
-from mien.overlays import find_config, read_config
+from mien.overlays import find_config, read_config, shared_folder
 from mien.prepare.collections import Collection, Listed, load_collection
 from mien.prepare.dataset import DataSet
 from mien.prepare.engine import ENGINES, workers_of
@@ -21,7 +21,7 @@ from mien.prepare.settings import PEOPLE, Preparation
 from mien.prepare.watch import load_face_finder
 from mien.types import FPS
 
-COLLECTIONS = Path(__file__).parents[3] / "data_manifests"  # of the checkout
+COLLECTIONS = shared_folder("data_manifests")
 OWN = Collection(
     title="your own footage",
     licence="own",
