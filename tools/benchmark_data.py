@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from mien.data.manifest import ClipRecord
     from mien.motion.speech_to_motion import SpeechToMotion
     from mien.portrait.animator import Animator
-    from mien.types import FramePair, SpeechClip
+    from mien.types import SpeechClip
 
+PRESETS = ("small", "base", "paper")
 Read = Callable[["ClipRecord", Sequence[int]], object]  # some frames of a clip
 
 
@@ -92,17 +93,18 @@ def measure(given: argparse.Namespace) -> None:
     for i, (record, frames) in enumerate(pairs):
         source, driving = to_picture(torch.from_numpy(frames))
         mouth = mouth_map(record, given.size)
-        pair = augment_pair(source, driving, mouth, AugmentConfig(), sample_generator(1, i))
+        augment_pair(source, driving, mouth, AugmentConfig(), sample_generator(1, i))
     milliseconds = (time.perf_counter() - begin) / len(pairs) * 1e3
     print(f"\nchanging the looks of a pair: {milliseconds:.1f} ms")
     animator, speech = load_models()
     animator, speech = animator.cpu(), speech.cpu()
-    print(f"learning from it takes {_gflop(partial(_learn_pair, animator, pair)):.1f} GFLOP")
+    costs = (f"{name} {_gflop(partial(_learn_pair, name)):.1f}" for name in PRESETS)
+    print(f"learning from it takes the animator {', '.join(costs)} GFLOP")
     _measure_windows(animator, speech, shuffled, root)
 
 
 def _gflop(learn: Callable[[], "Tensor"]) -> float:
-    """Forward and backward; the selective scan is not counted."""
+    """Forward and backward; the selective scan and the nets that judge are not counted."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -110,15 +112,25 @@ def _gflop(learn: Callable[[], "Tensor"]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def _learn_pair(animator: "Animator", pair: "FramePair") -> "Tensor":
+def _learn_pair(preset: str) -> "Tensor":
+    """By numbers alone: no memory is taken and nothing is calculated."""
     import torch
-    from torch.nn.functional import interpolate
+    from omegaconf import OmegaConf
 
-    pictures = torch.cat((pair.source, pair.motion_view_source, pair.motion_view_driving))
-    portrait, *views = interpolate(pictures, animator.config.image_size).chunk(3)
-    source, driving = map(animator.encode_motion, views)
-    appearance = animator.encode_appearance(portrait)
-    return animator.draw(appearance, source, driving[:, None]).frames.mean()
+    from mien.config import restore
+    from mien.overlays import join_configs
+    from mien.portrait.animator import Animator, AnimatorConfig
+
+    files = ["stage1.yaml"] if preset == "small" else ["stage1.yaml", f"{preset}.yaml"]
+    numbers = OmegaConf.create(join_configs(files)).model.init_args.animator
+    config = restore(AnimatorConfig, cast(dict[str, Any], OmegaConf.to_container(numbers)))
+    with torch.device("meta"):
+        animator = Animator(config)
+        picture = torch.empty(1, 3, config.image_size, config.image_size)
+    source, driving = animator.encode_motion(picture), animator.encode_motion(picture)
+    return animator.draw(
+        animator.encode_appearance(picture), source, driving[:, None]
+    ).frames.mean()
 
 
 def _learn_window(speech: "SpeechToMotion", clip: "SpeechClip") -> "Tensor":
