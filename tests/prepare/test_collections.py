@@ -3,9 +3,14 @@
 import os
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+import soundfile
 
+from mien.data.manifest import read_manifest
 from mien.errors import UserError
+from mien.media import load_audio
 from mien.prepare.collections import (
     VIDEOS,
     Collection,
@@ -14,7 +19,10 @@ from mien.prepare.collections import (
     list_sources,
     load_collection,
 )
-from mien.prepare.command import COLLECTIONS, OWN, find_collection
+from mien.prepare.command import COLLECTIONS, OWN, find_collection, main
+from tests.media_clips import RATE
+from tests.prepare.footage import film, hum
+from tests.prepare.test_timing import LIMITS, LampFinder
 
 # For each collection: what lies in the folder, and whom it finds where (None: left out).
 TREES = {
@@ -37,6 +45,7 @@ TREES = {
         "W009/video/front/neutral/level_1/012.mp4": "mead_W009",
         "M003/video/left_30/angry/level_1/001.mp4": None,
         "M003/audio/angry/level_1/001.m4a": None,
+        "W009/audio/neutral/level_1/012.m4a": None,
     },
     "cremad": {
         "VideoFlash/1001_DFA_ANG_XX.flv": "cremad_1001",
@@ -57,7 +66,7 @@ TREES = {
     },
     "talkvid": {
         "video-uFsJlSQEMg8/scene3.mp4": "talkvid_video-uFsJlSQEMg8",
-        "videovideo0rQ-scene1.mp4": "talkvid_videovideo0rQ",
+        "videovideo0-rQ-scene1-scene2.mp4": "talkvid_videovideo0-rQ",
     },
 }
 
@@ -82,6 +91,60 @@ def test_a_collection_finds_its_videos_and_who_speaks(name: str, tmp_path: Path)
     unlisted = [path for path in listed.unknown if TREES[name][path]]
     assert not unlisted
     assert collection.terms and collection.obtain.strip()
+
+
+def draw(path: Path, number: int, silent: bool) -> None:
+    """A file of that kind; no two of them are the same."""
+    seconds = 1.2 + 0.04 * number
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".wav":
+        soundfile.write(path, hum(seconds), RATE)
+    elif path.suffix == ".mpg":
+        _draw_mpeg(path, seconds)
+    elif path.suffix == ".m4a":
+        film(path.with_suffix(".mp4"), seconds, ()).rename(path)
+    elif path.suffix == ".txt":
+        path.write_text("a list")
+    else:
+        film(path, seconds, (), sounds=[] if silent else None)
+
+
+def _draw_mpeg(path: Path, seconds: float) -> None:
+    """MPEG-1, as in GRID's archives."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg1video", rate=25)
+        video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
+        sound = container.add_stream("mp2", rate=44100, layout="mono")
+        for _ in range(round(seconds * 25)):
+            grey = np.full((240, 320, 3), 90, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        container.mux(video.encode(None))
+        tone = (hum(seconds * 44100 / RATE + 0.1) * 2**15).astype(np.int16)[None]
+        for begin in range(0, round(seconds * 44100), 1152):
+            block = np.ascontiguousarray(tone[:, begin : begin + 1152])
+            piece = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
+            piece.sample_rate, piece.pts = 44100, begin
+            container.mux(sound.encode(piece))
+        container.mux(sound.encode(None))
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_collection_is_prepared(name: str, tmp_path: Path):
+    """From files of its kinds to clips: who speaks, on which side of the split, with what sound."""
+    collection = find_collection(name)
+    for number, path in enumerate(TREES[name]):
+        draw(tmp_path / "f" / path, number, silent=collection.sound is not None)
+    finder = f"face_finder={LampFinder.__module__}.LampFinder"
+    asked = [str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--collection", name, "--set", finder]
+    assert main([*asked, "cut.shortest=1", "valid_share=0", *LIMITS]) == 0
+    clips = {}
+    for split in ("train", "valid"):
+        for clip in read_manifest(tmp_path / "d" / f"{split}.jsonl"):
+            assert (clip.identity in collection.valid) == (split == "valid")
+            assert load_audio(tmp_path / "d" / clip.path).abs().max() > 0.05
+            clips[clip.path.removeprefix("clips/").rsplit("-", 1)[0]] = clip.identity
+    wanted = {path.rsplit(".", 1)[0]: who for path, who in TREES[name].items() if who}
+    assert clips == wanted
 
 
 def test_sound_beside_the_picture_is_found(tmp_path: Path):

@@ -36,7 +36,7 @@ class Collection:
         licence: short word for the terms, as it goes into the records.
         terms: the licence in words, and what it forbids.
         obtain: how one gets it.
-        certain: False where nobody here has seen the layout on a disk.
+        certain: False where the layout is known neither from a disk nor from its makers' own words.
         videos: paths below the folder with {fields} for what varies, such as
             "{speaker}/video/{clip}.mp4"; a field holds no slash. The first that fits counts.
         sound: where the sound of a video lies if not in it, in the same fields.
