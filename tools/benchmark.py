@@ -53,11 +53,11 @@ def measure(given: argparse.Namespace) -> None:
 def nets_alone(animator, speech) -> dict[str, float]:
     """Both nets on random input: an Animator and a SpeechToMotion."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     from mien.audio.features import FPS, STEPS_PER_FRAME
     from mien.motion.rollout import SamplingConfig, rollout
     from mien.portrait.streaming import FRAMES_AT_ONCE
+    from mien.report import gflop
 
     device = next(animator.parameters()).device
     size, window = animator.config.image_size, speech.config.window
@@ -74,11 +74,6 @@ def nets_alone(animator, speech) -> dict[str, float]:
     def move() -> None:
         generator = torch.Generator().manual_seed(0)
         list(rollout(speech, context, appearance.vector, still, SamplingConfig(), generator))
-
-    def gflop(work: Callable[[], object]) -> float:
-        with FlopCounterMode(display=False) as counter:
-            work()
-        return counter.get_total_flops() / 1e9
 
     rendering = best(draw) / FRAMES_AT_ONCE
     return {

@@ -21,8 +21,6 @@ import numpy as np
 from mien.infer import Parser, guarded, positive
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from mien.data.manifest import ClipRecord
     from mien.motion.speech_to_motion import SpeechToMotion
     from mien.portrait.animator import Animator
@@ -52,7 +50,7 @@ def measure(given: argparse.Namespace) -> None:
     from mien.data.datasets import far_frames, mouth_map, sample_generator, to_picture
     from mien.media import read_frames_at
     from mien.pipeline import load_models
-    from mien.report import machine
+    from mien.report import gflop, machine
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -98,22 +96,15 @@ def measure(given: argparse.Namespace) -> None:
     print(f"\nchanging the looks of a pair: {milliseconds:.1f} ms")
     animator, speech = load_models()
     animator, speech = animator.cpu(), speech.cpu()
-    costs = (f"{name} {_gflop(partial(_learn_pair, name)):.1f}" for name in PRESETS)
+    costs = (f"{name} {gflop(partial(_learn_pair, name)):.1f}" for name in PRESETS)
     print(f"learning from it takes the animator {', '.join(costs)} GFLOP")
     _measure_windows(animator, speech, shuffled, root)
 
 
-def _gflop(learn: Callable[[], "Tensor"]) -> float:
-    """Forward and backward; the selective scan and the nets that judge are not counted."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        learn().backward()
-    return counter.get_total_flops() / 1e9
-
-
-def _learn_pair(preset: str) -> "Tensor":
-    """By numbers alone: no memory is taken and nothing is calculated."""
+def _learn_pair(preset: str) -> None:
+    """Forward and backward by numbers alone: no memory is taken and nothing is calculated; without
+    the nets that judge.
+    """
     import torch
     from omegaconf import OmegaConf
 
@@ -121,25 +112,26 @@ def _learn_pair(preset: str) -> "Tensor":
     from mien.overlays import join_configs
     from mien.portrait.animator import Animator, AnimatorConfig
 
-    files = ["stage1.yaml"] if preset == "small" else ["stage1.yaml", f"{preset}.yaml"]
-    numbers = OmegaConf.create(join_configs(files)).model.init_args.animator
+    numbers = OmegaConf.create(
+        join_configs(["stage1.yaml", f"{preset}.yaml"])
+    ).model.init_args.animator
     config = restore(AnimatorConfig, cast(dict[str, Any], OmegaConf.to_container(numbers)))
     with torch.device("meta"):
         animator = Animator(config)
         picture = torch.empty(1, 3, config.image_size, config.image_size)
     source, driving = animator.encode_motion(picture), animator.encode_motion(picture)
-    return animator.draw(
-        animator.encode_appearance(picture), source, driving[:, None]
-    ).frames.mean()
+    appearance = animator.encode_appearance(picture)
+    animator.draw(appearance, source, driving[:, None]).frames.mean().backward()
 
 
-def _learn_window(speech: "SpeechToMotion", clip: "SpeechClip") -> "Tensor":
+def _learn_window(speech: "SpeechToMotion", clip: "SpeechClip") -> None:
+    """Forward and backward; what counts does not see the selective scan."""
     import torch
 
     from mien.motion.objective import SpeechObjectiveConfig, speech_objective
 
     generator = torch.Generator().manual_seed(0)
-    return speech_objective(speech, clip, SpeechObjectiveConfig(), generator)[0]
+    speech_objective(speech, clip, SpeechObjectiveConfig(), generator)[0].backward()
 
 
 def _measure_windows(
@@ -148,6 +140,7 @@ def _measure_windows(
     """Windows of the motion that the animator sees in a few clips."""
     from mien.data.latents import extract_all
     from mien.data.speech import SpeechClips, VoiceConfig, WindowSpec
+    from mien.report import gflop
 
     config = speech.config
     window = WindowSpec(config.window, config.history, config.front_end)
@@ -169,7 +162,7 @@ def _measure_windows(
         f"a window of motion and sound, of clips of {seconds / len(long_enough):.1f} s: "
         f"{milliseconds:.1f} ms, {size / seconds / 1e3:.1f} KB a second"
     )
-    print(f"learning from it takes {_gflop(partial(_learn_window, speech, clip)):.1f} GFLOP")
+    print(f"learning from it takes {gflop(partial(_learn_window, speech, clip)):.1f} GFLOP")
 
 
 def _as_they_are(
@@ -205,9 +198,9 @@ def _jpegs_in_one_file(
     paths = {record.path: folder / f"{i}.jpegs" for i, record in enumerate(records)}
     places = {}
     for record in records:
-        coded = _jpegs(root / record.path, size)
-        paths[record.path].write_bytes(b"".join(coded))
-        places[record.path] = np.cumsum([0, *map(len, coded)])
+        item = _one_item(str(root / record.path), size)
+        paths[record.path].write_bytes(item["jpegs"])
+        places[record.path] = item["begins"]
 
     def read(record: "ClipRecord", numbers: Sequence[int]) -> object:
         pictures = []

@@ -3,13 +3,14 @@
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from mien.ops.selective_scan import SELECTIVE_SCAN
 
@@ -64,9 +65,22 @@ def machine() -> str:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
         models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         name = models[0] if models else name
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     accelerator = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{name}, {cores} cores{accelerator}"
+    return f"{name}, {usable_cores()} cores{accelerator}"
+
+
+def usable_cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def gflop(work: Callable[[], object]) -> float:
+    """What some work calculates, in 1e9 operations; custom ones (the scan) are not counted."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e9
 
 
 def back_ends() -> str:

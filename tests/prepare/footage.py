@@ -8,11 +8,40 @@ import av
 import numpy as np
 import skimage.data
 
+from mien.face import Face
+from mien.face.measures import LEFT_EYE, LOWER_LIP, RIGHT_EYE, UPPER_LIP
 from tests.media_clips import RATE, TICKS, lay_on_its_side, regular
 
 Array = np.ndarray
 Place = tuple[float, float, float]  # left, top and side of the face's square in the picture
 LAMP = np.s_[80:102, 100:122]  # rows and columns
+LAMP_FINDER = f"face_finder={__name__}.LampFinder"  # for --set, beside the limits that it misses
+LIMITS_OFF = [
+    f"limits.{name}=null"
+    for name in ("smallest_face", "least_sharp", "least_motion", "least_pauses", "least_voiced")
+]
+
+
+class LampFinder:
+    """One face in the middle, whose mouth is open as far as the lamp is bright."""
+
+    def faces(self, picture):
+        """The face."""
+        height, width = picture.shape[:2]
+        box = width * 0.4, height * 0.3, width * 0.6, height * 0.6
+        return [Face(box, 1.0, np.zeros((6, 2)))]
+
+    small_faces = faces
+
+    def landmarks(self, picture, face):
+        """Points all over the box, but for the eyes and the lips."""
+        x0, y0, x1, y1 = face.box
+        points = np.random.default_rng(0).uniform(size=(468, 3)).astype(np.float32)
+        points[list(RIGHT_EYE), :2], points[list(LEFT_EYE), :2] = (0.2, 0.3), (0.8, 0.3)
+        points[[10, 152], :2] = (0, 0), (1, 1)  # corners, so that the box stays
+        points[UPPER_LIP, :2] = 0.5, 0.6
+        points[LOWER_LIP, :2] = 0.5, 0.6 + 0.3 * picture[LAMP].mean() / 255
+        return points * (x1 - x0, y1 - y0, 0) + np.float32((x0, y0, 0)), 1.0
 
 
 def still(x: float = 60, y: float = 10, side: float = 200) -> Callable[[float], Place]:

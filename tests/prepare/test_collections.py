@@ -21,8 +21,7 @@ from mien.prepare.collections import (
 )
 from mien.prepare.command import COLLECTIONS, OWN, find_collection, main
 from tests.media_clips import RATE
-from tests.prepare.footage import film, hum
-from tests.prepare.test_timing import LIMITS, LampFinder
+from tests.prepare.footage import LAMP_FINDER, LIMITS_OFF, film, hum
 
 # For each collection: what lies in the folder, and whom it finds where (None: left out).
 TREES = {
@@ -134,9 +133,8 @@ def test_a_collection_is_prepared(name: str, tmp_path: Path):
     collection = find_collection(name)
     for number, path in enumerate(TREES[name]):
         draw(tmp_path / "f" / path, number, silent=collection.sound is not None)
-    finder = f"face_finder={LampFinder.__module__}.LampFinder"
-    asked = [str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--collection", name, "--set", finder]
-    assert main([*asked, "cut.shortest=1", "valid_share=0", *LIMITS]) == 0
+    asked = [str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--collection", name, "--set"]
+    assert main([*asked, LAMP_FINDER, "cut.shortest=1", "valid_share=0", *LIMITS_OFF]) == 0
     clips = {}
     for split in ("train", "valid"):
         for clip in read_manifest(tmp_path / "d" / f"{split}.jsonl"):

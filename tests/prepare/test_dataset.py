@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from mien.data.datamodule import read_records
 from mien.data.manifest import read_manifest
-from mien.face import Face, FaceMesh, face_box
+from mien.face import FaceMesh, face_box
 from mien.media import load_audio, probe_video, read_video
 from mien.media.timeline import pictures_on_grid
 from mien.prepare.collections import Source
@@ -26,7 +26,7 @@ from mien.prepare.command import main
 from mien.prepare.cutting import SourceCutter
 from mien.prepare.settings import Cut, Preparation
 from mien.prepare.watch import Watcher
-from tests.prepare.footage import film, hum, picture_of, still
+from tests.prepare.footage import LAMP_FINDER, film, hum, picture_of, still
 from tests.tools import load_tool
 
 inspect_dataset = load_tool("inspect_dataset")
@@ -170,28 +170,9 @@ def test_a_body_is_shown_as_high_as_the_picture(tmp_path: Path):
     assert left <= 300 <= right, "the face is in it"
 
 
-class OneFaceEverywhere(FaceMesh):
-    """A face finder of somebody else: it sees one face, in the middle of any picture."""
-
-    def faces(self, picture):
-        """The face."""
-        height, width = picture.shape[:2]
-        points = np.array([[0.45, 0.4], [0.55, 0.4]] * 3) * (width, height)
-        return [Face((width * 0.4, height * 0.3, width * 0.6, height * 0.6), 1.0, points)]
-
-    small_faces = faces
-
-    def landmarks(self, picture, face):
-        """Points all over the box."""
-        x0, y0, x1, y1 = face.box
-        spread = np.random.default_rng(0).uniform(size=(468, 3)).astype(np.float32)
-        return spread * (x1 - x0, y1 - y0, 0) + np.float32((x0, y0, 0)), 1.0
-
-
 def test_another_face_finder_can_be_plugged_in(tmp_path: Path):
     film(tmp_path / "f" / "ann" / "1.mp4", faces=(), seconds=1.2, size=(640, 480))
-    asked = [*SHORT, f"face_finder={__name__}.OneFaceEverywhere"]
-    assert prepare(tmp_path / "f", tmp_path / "d", *asked) == 0
+    assert prepare(tmp_path / "f", tmp_path / "d", *SHORT, LAMP_FINDER) == 0
     [part] = records(tmp_path / "d")["ann/1.mp4"]["parts"]
     assert part["frames"] == 30
 

@@ -12,8 +12,7 @@ import pytest
 from mien.errors import UserError
 from mien.prepare.command import main
 from mien.prepare.engine import Killed, run, run_in_processes, run_on_ray
-from tests.prepare.footage import film
-from tests.prepare.test_timing import LIMITS, LampFinder
+from tests.prepare.footage import LAMP_FINDER, LIMITS_OFF, film
 
 
 class Squares:
@@ -107,11 +106,10 @@ def test_a_data_set_of_rays_is_the_same_to_the_byte(tmp_path: Path):
     for number, name in enumerate(("ann", "bob", "eve")):
         film(tmp_path / "f" / name / "1.mp4", 1.2 + 0.04 * number, ())
     (tmp_path / "f" / "eve" / "2.mp4").write_bytes(b"no video")
-    finder = f"face_finder={LampFinder.__module__}.LampFinder"
     made = []
     for engine in ("processes", "ray"):
         asked = [str(tmp_path / "f"), "-o", str(tmp_path / engine), "--engine", engine]
-        assert main([*asked, "--set", "cut.shortest=1", finder, *LIMITS]) == 0
+        assert main([*asked, "--set", "cut.shortest=1", LAMP_FINDER, *LIMITS_OFF]) == 0
         files = (path for path in (tmp_path / engine).rglob("*") if path.is_file())
         shown = (path for path in files if ".done" not in path.parts)
         made.append({p.relative_to(tmp_path / engine): p.read_bytes() for p in shown})

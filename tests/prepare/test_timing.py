@@ -1,59 +1,29 @@
 """Lips and sound stay together from the footage to the clips, and late sound comes back to them.
 
-A lamp stands for the lips: a face finder of the tests opens them as brightly as it shines.
+A lamp stands for the lips: LampFinder opens them as brightly as it shines.
 """
 
 import json
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mien.face import Face
-from mien.face.measures import LEFT_EYE, LOWER_LIP, RIGHT_EYE, UPPER_LIP
 from mien.media import load_audio, read_video
 from mien.prepare.command import main
 from mien.types import FPS, SAMPLE_RATE
 from tests.media_clips import RATE, irregular, regular, starts
-from tests.prepare.footage import LAMP, film
+from tests.prepare.footage import LAMP, LAMP_FINDER, LIMITS_OFF, film
 
 FLASH = 0.1  # seconds
 RATES = {"23.976": Fraction(24000, 1001), "29.97": Fraction(30000, 1001), "50": Fraction(50)}
-LIMITS = [
-    f"limits.{name}=null"
-    for name in ("smallest_face", "least_sharp", "least_motion", "least_pauses", "least_voiced")
-]
-
-
-class LampFinder:
-    """One face in the middle, whose mouth is open as far as the lamp is bright."""
-
-    def faces(self, picture):
-        """The face."""
-        height, width = picture.shape[:2]
-        box = width * 0.4, height * 0.3, width * 0.6, height * 0.6
-        return [Face(box, 1.0, np.zeros((6, 2)))]
-
-    small_faces = faces
-
-    def landmarks(self, picture, face):
-        """Points all over the box, but for the eyes and the lips."""
-        x0, y0, x1, y1 = face.box
-        points = np.random.default_rng(0).uniform(size=(468, 3)).astype(np.float32)
-        points[list(RIGHT_EYE), :2], points[list(LEFT_EYE), :2] = (0.2, 0.3), (0.8, 0.3)
-        points[[10, 152], :2] = (0, 0), (1, 1)  # corners, so that the box stays
-        points[UPPER_LIP, :2] = 0.5, 0.6
-        points[LOWER_LIP, :2] = 0.5, 0.6 + 0.3 * picture[LAMP].mean() / 255
-        return points * (x1 - x0, y1 - y0, 0) + np.float32((x0, y0, 0)), 1.0
 
 
 def prepare(folder: Path, *more: str) -> list[dict]:
     """The parts of the one video below `folder`."""
-    finder = f"face_finder={__name__}.LampFinder"
-    asked = [str(folder / "f"), "-o", str(folder / "d"), "--set", finder, "valid_share=0", *LIMITS]
-    assert main([*asked, *more]) == 0
+    asked = [str(folder / "f"), "-o", str(folder / "d"), "--set", "valid_share=0"]
+    assert main([*asked, LAMP_FINDER, *LIMITS_OFF, *more]) == 0
     return json.loads((folder / "d" / "records.jsonl").read_text())["parts"]
 
 
@@ -100,7 +70,7 @@ def test_flash_and_click_stay_within_half_a_frame(rate: str, tmp_path: Path):
         assert np.abs(np.array(clicks) - second).min() <= half
 
 
-def talk(folder: Path, late: int, seconds: int = 14) -> Callable[[float], float]:
+def talk(folder: Path, late: int, seconds: int = 14) -> None:
     """Footage whose sound comes so many frames after the lamp."""
     generator = np.random.default_rng(0)
     raw = np.convolve(generator.normal(size=(seconds + 2) * FPS), np.hanning(7), "same")
@@ -113,7 +83,6 @@ def talk(folder: Path, late: int, seconds: int = 14) -> Callable[[float], float]
     level = np.repeat(syllables[FPS - late :][: seconds * FPS], RATE // FPS)
     voice = 0.5 * level * np.sin(2 * np.pi * 300 * now)
     film(folder / "f" / "ann" / "1.mp4", seconds, (), sounds=[voice.astype(np.float32)], lamp=lamp)
-    return lamp
 
 
 @pytest.mark.parametrize("late", [6, -5])

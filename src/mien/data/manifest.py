@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mien.errors import UserError
-from mien.media.files import written_whole
+from mien.media.files import writable, written_whole
 
 Box = tuple[float, float, float, float]
 
@@ -96,12 +96,13 @@ def parse_manifest(text: str, name: str, root: Path | None = None) -> list[ClipR
 
 def write_manifest(path: Path, records: Iterable[ClipRecord]) -> None:
     """Write the whole file or, if that fails, nothing."""
-    try:
-        with written_whole(path) as unfinished, unfinished.open("w", encoding="utf-8") as lines:
-            for record in records:
-                lines.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error}): check the folder") from error
+    with (
+        writable(path),
+        written_whole(path) as unfinished,
+        unfinished.open("w", encoding="utf-8") as lines,
+    ):
+        for record in records:
+            lines.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
 
 
 def parse_record(line: str) -> ClipRecord:

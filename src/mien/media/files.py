@@ -51,6 +51,9 @@ def writable(path: Path) -> Iterator[None]:
         ) from error
 
 
+UNFINISHED = ".*.part*"  # what a process that was killed leaves of its files
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A hidden file beside `path`, which takes its name when the block ends well, and else goes."""

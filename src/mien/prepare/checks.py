@@ -89,10 +89,8 @@ def measure(span: Span, square: Box, watched: Watched, heard: Heard, late: Laten
 
 def _visible(faces: Float[Array, "t 4"], width: int, height: int) -> float:
     """How much of the face lies in the picture, in the worst tenth of the frames at the best."""
-    limits = np.array([width, height], np.float32)
-    shown = np.clip(faces[:, 2:], 0, limits) - np.clip(faces[:, :2], 0, limits)
-    whole = faces[:, 2:] - faces[:, :2]
-    return float(np.quantile(shown.prod(axis=1) / whole.prod(axis=1), 0.1))
+    shares = [share_inside(tuple(face), width, height) for face in faces.tolist()]
+    return float(np.quantile(shares, 0.1))
 
 
 def _others(span: Span, square: Box, watched: Watched) -> int:

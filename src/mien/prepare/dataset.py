@@ -32,7 +32,7 @@ from tqdm import tqdm
 from mien.data.manifest import ClipRecord, write_manifest
 from mien.errors import UserError
 from mien.face import tell_apart
-from mien.media.files import writable, written_whole
+from mien.media.files import UNFINISHED, writable, written_whole
 from mien.prepare.collections import (
     Collection,
     Listed,
@@ -59,7 +59,6 @@ from mien.prepare.settings import Preparation
 
 DONE = ".done"
 UNTOLD = "nobody can tell who it is: the face was not found in the clip's strip"
-UNFINISHED = ".*.part*"  # files that a killed run left
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class DataSet:
     def _open(self) -> None:
         said = OmegaConf.to_yaml(OmegaConf.structured(self.settings))
         written = self.folder / "prepare.yaml"
-        try:
+        with writable(self.folder):
             (self.folder / DONE).mkdir(parents=True, exist_ok=True)
             if written.exists() and written.read_text(encoding="utf-8") != said:
                 raise UserError(
@@ -103,8 +102,6 @@ class DataSet:
                 )
             with written_whole(written) as unfinished:
                 unfinished.write_text(said, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{self.folder} cannot be written ({error}): check it") from error
 
     def prepare(self, workers: int | None, engine: str) -> Listed:
         """Do every source that is not done, with a progress bar, and write the lists.

@@ -23,6 +23,7 @@ from typing import Any, TypeVar, cast
 
 from mien.errors import UserError
 from mien.infer import positive
+from mien.report import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,9 +48,9 @@ def run(
     cores; ALL_CORES: those that this process may use); results as they come.
     """
     if engine == "ray":
-        return run_on_ray(make_work, items, workers or None)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return run_in_processes(make_work, items, cores or 1 if workers == ALL_CORES else workers or 1)
+        return run_on_ray(make_work, items, workers)
+    count = usable_cores() if workers == ALL_CORES else workers or 1
+    return run_in_processes(make_work, items, count)
 
 
 def workers_of(text: str) -> int:

@@ -43,9 +43,9 @@ def square_of(span: Span, framing: str, width: int, height: int) -> Box:
     return float(left), float(top), float(left + side), float(top + side)
 
 
-def share_inside(square: Box, width: int, height: int) -> float:
-    """How much of the square lies in the picture."""
-    return common(square, (0.0, 0.0, float(width), float(height))) / area(square)
+def share_inside(box: Box, width: int, height: int) -> float:
+    """How much of the box lies in the picture."""
+    return common(box, (0.0, 0.0, float(width), float(height))) / area(box)
 
 
 def cut_out(picture: Picture, square: Box, size: int) -> UInt8[np.ndarray, "size size 3"]:

@@ -83,11 +83,15 @@ def sound_late(gaps: Float[Array, " t"], heard: Heard) -> Lateness:
     best, at_lags = _best_lag(gaps, heard.loudness, reach)
     elsewhere = max(value for lag, value in at_lags.items() if abs(lag - best) > APART)
     clear = at_lags[best] >= CLEAR and at_lags[best] - elsewhere >= CLEARER
-    told = clear and len(gaps) >= ENOUGH
-    if told:
-        middle = len(gaps) // 2
-        for half in (slice(None, middle), slice(middle, None)):
-            told &= abs(_best_lag(gaps[half], heard.loudness[half], reach)[0] - best) <= NEARLY
+    middle = len(gaps) // 2
+    told = (
+        clear
+        and len(gaps) >= ENOUGH
+        and all(
+            abs(_best_lag(gaps[half], heard.loudness[half], reach)[0] - best) <= NEARLY
+            for half in (slice(None, middle), slice(middle, None))
+        )
+    )
     return Lateness(-best if told else None, -best, at_lags[best])
 
 
