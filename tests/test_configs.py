@@ -73,6 +73,22 @@ def test_stages_of_an_overlay_fit_each_other():
         assert first.appearance_dim == second.appearance_dim, overlay
 
 
+# What each preset hears with, and whether Mamba-l is taught by a head of its own.
+EARS = {
+    "small": ("whisper2", 384, True),
+    "base": ("whisper2", 384, True),
+    "base512": ("whisper2", 384, True),
+    "tiny": (None, 80, True),
+    "paper": (None, 80, False),
+}
+
+
+@pytest.mark.parametrize("preset", EARS)
+def test_presets_hear_with_their_ears(preset: str):
+    speech = joined("stage2.yaml", f"{preset}.yaml").model.init_args.speech
+    assert (speech.front_end.bundle, speech.front_end.dims, speech.direct_head) == EARS[preset]
+
+
 def test_section_of_the_other_stage_is_dropped(tmp_path):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text(

@@ -14,10 +14,12 @@ from mien.evaluation import (
     Reenactment,
     mean_by_identity,
     mean_of,
+    median_of,
     reenact,
     reenact_clips,
     video_sync,
 )
+from mien.evaluation.reenact import FaceScores, redraw
 from mien.media import VideoWriter
 from tests.portrait.tiny import pictures
 from tests.tiny_nets import save_tiny_pair, tiny_pair, voice
@@ -50,7 +52,7 @@ def clips(tmp_path) -> list[ClipRecord]:
 def test_a_still_clip_is_copied_without_error_and_drawn_as_the_source_at_rest():
     animator, _ = tiny_pair()
     frames = pictures(1).repeat(12, 1, 1, 1)
-    scored = reenact(animator, frames, MOUTH)
+    scored = reenact(animator, frames, redraw(animator, frames), MOUTH)
     assert scored.copy_psnr == pytest.approx(100)
     assert scored.copy_mouth == 0
     assert scored.psnr == pytest.approx(scored.rest_psnr, abs=0.01)
@@ -60,7 +62,7 @@ def test_a_still_clip_is_copied_without_error_and_drawn_as_the_source_at_rest():
 def test_scores_are_per_frame_and_chunks_change_nothing(monkeypatch):
     animator, _ = tiny_pair()
     frames = pictures(12)
-    scored = reenact(animator, frames, MOUTH)
+    scored = reenact(animator, frames, redraw(animator, frames), MOUTH)
     with torch.no_grad():
         drawn = animator(frames[:1], frames[None, 1:])[0].clamp(-1, 1)
     errors = (drawn - frames[1:]).square().mean((1, 2, 3)) / 4
@@ -71,7 +73,9 @@ def test_scores_are_per_frame_and_chunks_change_nothing(monkeypatch):
 
 def test_an_unknown_mouth_is_no_score():
     animator, _ = tiny_pair()
-    assert math.isnan(reenact(animator, pictures(3), torch.zeros(1, 64, 64)).mouth)
+    frames = pictures(3)
+    nowhere = torch.zeros(1, 64, 64)
+    assert math.isnan(reenact(animator, frames, redraw(animator, frames), nowhere).mouth)
 
 
 def test_people_count_alike_however_many_clips_they_have():
@@ -88,22 +92,26 @@ def test_people_count_alike_however_many_clips_they_have():
     assert {who: mean.psnr for who, mean in people.items()} == {"ann": 30.0, "bob": 22.0}
     assert mean_of(list(people.values())).psnr == 26.0
     assert mean_of([s for _, s in scored]).mouth == pytest.approx(0.2)
+    assert median_of([s for _, s in scored]).psnr == 24.0
 
 
 def test_the_tool_prints_a_table_and_keeps_the_figures(clips, tmp_path, capsys):
     write_manifest(tmp_path / "valid.jsonl", clips)
     weights, _ = save_tiny_pair(tmp_path)
-    kept = tmp_path / "scores.json"
+    kept = tmp_path / "out"
     asked = ["--root", str(tmp_path), "--manifest", "valid.jsonl", "--animator", str(weights)]
     tool = load_tool("evaluate")
-    assert tool.main(["reenact", *asked, "--stride", "2", "--json", str(kept)]) == 0
+    assert tool.main(["reenact", *asked, "--stride", "2", "-o", str(kept)]) == 0
 
-    figures = json.loads(kept.read_text())
+    figures = json.loads((kept / "scores.json").read_text())
     animator, _ = tiny_pair()
-    direct = {r.path: s.psnr for r, s in reenact_clips(animator, clips, tmp_path, stride=2)}
+    redrawn = reenact_clips(animator, clips, tmp_path, stride=2, faces=FaceScores())
+    direct = {each.record.path: each.score.psnr for each in redrawn}
     for path, psnr in direct.items():
         assert figures["clips"][path]["psnr"] == pytest.approx(psnr, abs=1e-3)
     assert set(figures["people"]) == {"ann", "bob"}
+    assert figures["clips"]["0.mp4"]["mouth"] is None and figures["clips"]["1.mp4"]["mouth"] > 0
+    assert figures["clips"]["0.mp4"]["face"] is None  # nobody to be seen in these pictures
     table = capsys.readouterr().out
     assert "mean over people" in table and f"{direct['0.mp4']:.4f}"[:5] in table
 

@@ -16,6 +16,7 @@ from mien.checkpoint import (
     fingerprint,
     load_animator,
     load_speech_to_motion,
+    motion_fingerprint,
     read_weights,
     save_weights,
 )
@@ -179,6 +180,25 @@ def test_larger_pictures_start_from_smaller(fit: Fit, stage1: SimpleNamespace, t
     assert torch.equal(saved["state_dict"][name], stage1.saved["state_dict"][name])
 
 
+def test_a_pretrained_ear_hears_the_clips_once(
+    clips: Path, stage1: SimpleNamespace, tmp_path: Path
+):
+    """Whisper's layers in place of log-mel: kept beside the motion, and not written again."""
+    asked = ["fit", *STAGE2, "--data.root", str(clips), "--data.animator", str(stage1.path)]
+    asked += ["--model.speech.front_end.bundle", "whisper2", "--model.speech.front_end.dims", "384"]
+    asked += ["--data.cache", str(tmp_path / "motion"), "--trainer.max_steps", "1"]
+    asked += ["--trainer.enable_progress_bar", "false"]
+    kept: dict[Path, int] = {}
+    for name in ("one", "two"):
+        assert main([*asked, "--trainer.default_root_dir", str(tmp_path / name)]) == 0
+        saved = torch.load(tmp_path / name / "last.ckpt", weights_only=True)
+        assert saved["state_dict"]["speech.local_encoder.stem.inwards.weight"].shape[1] == 384
+        found = (tmp_path / "motion").glob("*/whisper2-*/*.safetensors")
+        times = {path: path.stat().st_mtime_ns for path in found}
+        assert len(times) == 8 and kept in ({}, times)
+        kept = times
+
+
 def test_other_numbers_cannot_continue_a_run(
     stage1: SimpleNamespace, clips: Path, tmp_path, capsys
 ):
@@ -197,13 +217,14 @@ def test_other_animator_is_refused(
     other = tmp_path / "other.safetensors"
     changed = type(weights)(weights.kind, weights.config, state, fingerprint(state))
     save_weights(other, changed)
-    with pytest.raises(UserError, match=f"{weights.fingerprint}.*{changed.fingerprint}"):
-        load_speech_to_motion(stage2.path, changed.fingerprint)
+    known, foreign = (motion_fingerprint(w.state) for w in (weights, changed))
+    with pytest.raises(UserError, match=f"{known}.*{foreign}"):
+        load_speech_to_motion(stage2.path, foreign)
 
     arguments = ["fit", *STAGE2, "--data.root", str(clips), "--data.animator", str(other)]
     arguments += ["--data.cache", str(tmp_path / "motion"), "--ckpt_path", str(stage2.path)]
     assert main([*arguments, "--trainer.default_root_dir", str(tmp_path)]) == 1
-    assert changed.fingerprint in capsys.readouterr().err
+    assert foreign in capsys.readouterr().err
 
 
 def test_trained_pair_makes_a_film(
@@ -212,7 +233,7 @@ def test_trained_pair_makes_a_film(
     shipped = tmp_path / "animator.safetensors"
     save_weights(shipped, as_half(read_weights(stage1.path)))
     animator = load_animator(shipped)
-    speech = load_speech_to_motion(stage2.path, fingerprint(animator.state_dict()))
+    speech = load_speech_to_motion(stage2.path, motion_fingerprint(animator.state_dict()))
 
     frame = read_video(clips / "valid" / "valid-0-0.mp4")[0]
     portrait, film = tmp_path / "portrait.png", tmp_path / "film.mp4"

@@ -15,13 +15,13 @@ FLOORS = {
     0: ("config",),
     1: ("ops",),
     2: ("nn", "diffusion", "media", "face", "report"),
-    3: ("audio",),
-    4: ("portrait", "motion"),
+    3: ("audio", "mesh"),
+    4: ("portrait", "motion", "face_model"),
     5: ("checkpoint", "metrics", "overlays"),
     6: ("data",),
-    7: ("training", "pipeline", "evaluation"),
+    7: ("training", "pipeline"),
     8: ("infer", "doctor"),
-    9: ("demo", "prepare"),
+    9: ("demo", "prepare", "evaluation"),
     10: ("cli",),
     11: ("__main__",),
 }
@@ -36,7 +36,7 @@ DOORS = {
     "torchaudio": ("audio/pretrained",),
     "h5py": ("training/perceptual",),
     "av": ("media",),
-    "cv2": ("data/colors", "data/flow", "face/", "prepare/"),
+    "cv2": ("data/colors", "data/flow", "face/", "mesh/", "prepare/", "evaluation/looks"),
     "PIL": ("media", "prepare/cutting"),
     "soundfile": ("media",),
     "soxr": ("media",),
@@ -51,9 +51,10 @@ DOORS = {
     "torchmetrics": ("metrics", "training/"),
     "omegaconf": ("config", "overlays", "prepare/"),
     "jsonargparse": ("cli", "training/"),
-    "tqdm": ("infer", "demo", "data/", "prepare/"),
+    "tqdm": ("infer", "demo", "data/", "prepare/", "evaluation/gather"),
     "ray": ("prepare/engine",),
     "dlib": ("face/identity",),
+    "hama": ("evaluation/phonemes",),
     "fsspec": ("data/store",),
 }
 # These are optional: never at the top of a file, so that importing mien does not need them.
@@ -69,9 +70,12 @@ LATE = (
     "numba",
     "ray",
     "dlib",
+    "hama",
 )
 # Files that are made of one of them; they are themselves imported late.
 MADE_OF = {
+    "ops/numba_compiler": "numba",
+    "ops/rasterize_numba": "numba",
     "ops/selective_scan_numba": "numba",
     "ops/selective_scan_triton": "triton",
     "ops/selective_scan_triton_kernels": "triton",

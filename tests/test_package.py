@@ -22,6 +22,7 @@ OPTIONAL = (
     "h5py",
     "transformers",
     "triton",
+    "hama",
 )
 
 

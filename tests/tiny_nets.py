@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from mien.audio.encoders import GlobalEncoderConfig, LocalEncoderConfig
-from mien.checkpoint import fingerprint, save_animator, save_speech_to_motion
+from mien.checkpoint import motion_fingerprint, save_animator, save_speech_to_motion
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.portrait.animator import Animator
 from tests.portrait.tiny import TINY, awake, tiny_animator
@@ -44,7 +44,7 @@ def save_tiny_pair(folder: Path) -> tuple[Path, Path]:
     animator, speech = tiny_pair()
     paths = folder / "animator.safetensors", folder / "speech_to_motion.safetensors"
     save_animator(paths[0], animator)
-    save_speech_to_motion(paths[1], speech, fingerprint(animator.state_dict()))
+    save_speech_to_motion(paths[1], speech, motion_fingerprint(animator.state_dict()))
     return paths
 
 

@@ -56,6 +56,7 @@ def nets_alone(animator, speech) -> dict[str, float]:
 
     from mien.audio.features import FPS, STEPS_PER_FRAME
     from mien.motion.rollout import SamplingConfig, rollout
+    from mien.pipeline import resting
     from mien.portrait.streaming import FRAMES_AT_ONCE
     from mien.report import gflop
 
@@ -65,6 +66,7 @@ def nets_alone(animator, speech) -> dict[str, float]:
     features = torch.randn(1, window * STEPS_PER_FRAME, speech.config.front_end.dims, device=device)
     appearance = animator.encode_appearance(source)
     still = animator.encode_motion(source)
+    at_rest = resting(speech, still)
     motion = still[:, None] + 0.1 * torch.randn(1, FRAMES_AT_ONCE, still.shape[-1], device=device)
     context = speech.listen(features)
 
@@ -73,7 +75,7 @@ def nets_alone(animator, speech) -> dict[str, float]:
 
     def move() -> None:
         generator = torch.Generator().manual_seed(0)
-        list(rollout(speech, context, appearance.vector, still, SamplingConfig(), generator))
+        list(rollout(speech, context, appearance.vector, at_rest, SamplingConfig(), generator))
 
     rendering = best(draw) / FRAMES_AT_ONCE
     return {

@@ -46,8 +46,8 @@ def measure(given: argparse.Namespace) -> None:
     import torch
 
     from mien.data.augment import AugmentConfig, augment_pair
-    from mien.data.datamodule import read_records
     from mien.data.datasets import far_frames, mouth_map, sample_generator, to_picture
+    from mien.data.records import read_records
     from mien.media import read_frames_at
     from mien.pipeline import load_models
     from mien.report import gflop, machine
@@ -143,7 +143,7 @@ def _measure_windows(
     from mien.report import gflop
 
     config = speech.config
-    window = WindowSpec(config.window, config.history, config.front_end)
+    window = WindowSpec(config.window, config.history, config.front_end, config.mesh)
     long_enough = [record for record in records if record.frames >= window.frames][:8]
     if not long_enough:
         print(f"no clip has the {window.frames} frames of a window")

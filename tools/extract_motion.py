@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
                         help="ray: on the cluster that RAY_ADDRESS names")  # fmt: skip
 
     def work() -> None:
-        from mien.data.datamodule import data_root, read_records
+        from mien.data.records import data_root, read_records
         from mien.data.store import Store
         from mien.errors import UserError
         from mien.prepare.motion import extract_motion

@@ -37,7 +37,7 @@ _UNREADABLE = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError
 class Weights:
     """A file of weights, read and checked, before a net is built from it.
 
-    `animator_fingerprint` names the animator whose motion a speech_to_motion was trained on.
+    `animator_fingerprint` names the motion (motion_fingerprint) that a speech_to_motion learned.
     """
 
     kind: str
@@ -50,15 +50,24 @@ class Weights:
 def fingerprint(state: Mapping[str, Tensor]) -> str:
     """Sixteen letters that change with any weight by more than float16 can tell.
 
-    Taken over names and values rounded to float16, so that a float16 copy keeps its fingerprint.
+    Taken over names and values rounded to float16, so that a float16 copy keeps its fingerprint;
+    zeros count alike whatever their sign, which averaging weights over steps takes away.
     """
     digest = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().cpu()
-        value = value.half() if value.is_floating_point() else value
+        value = value.half() + 0.0 if value.is_floating_point() else value
         digest.update(f"{name} {tuple(value.shape)} ".encode())
         digest.update(value.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def motion_fingerprint(animator: Mapping[str, Tensor]) -> str:
+    """The fingerprint of an animator's motion: of the parts that say what motion and appearance
+    are. A stage 2 is bound to it, and stays so while the parts that draw are trained on.
+    """
+    speaks = "motion_encoder.", "appearance_vector."
+    return fingerprint({k: v for k, v in animator.items() if k.startswith(speaks)})
 
 
 def save_weights(path: Path, weights: Weights) -> None:

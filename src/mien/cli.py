@@ -1,4 +1,4 @@
-"""The commands `mien` and `lightning`: infer, demo, prepare, doctor; fit, validate, test, predict.
+"""The commands `mien` and `lightning`: infer, demo, prepare, evaluate, doctor, and training.
 
 Training goes through LightningCLI; a person's mistake is told in one sentence, without traceback.
 """
@@ -16,6 +16,7 @@ from mien.errors import UserError
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien demo                                       the astronaut does, into demo.mp4
        mien prepare FOOTAGE -o DATASET                 clips to train on from your footage
+       mien evaluate speech|cross|reenact|sync ...     how good lips and pictures are, beside rivals
        mien fit --config stage1.yaml --data.root DIR   train (stage2.yaml: the second stage)
        mien validate|test|predict --config stage1.yaml --ckpt_path last.ckpt --data.root DIR
        mien doctor                                     what works on this machine, and why not
@@ -40,6 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
             from mien.prepare.command import main as prepare
 
             return prepare(rest)
+        if command == "evaluate":
+            from mien.evaluation.command import main as evaluate
+
+            return evaluate(rest)
         if command == "doctor":
             from mien.doctor import main as doctor
 
@@ -51,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         raise UserError(
             f"no command {command}: "
-            f"the commands are infer, demo, prepare, doctor, {', '.join(TRAINING)}"
+            f"the commands are infer, demo, prepare, evaluate, doctor, {', '.join(TRAINING)}"
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

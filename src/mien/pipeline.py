@@ -3,13 +3,16 @@
     audio    - load_audio -> waveform (s) - log_mel -> features (l f) - listen -> AudioContext
     portrait - load_picture, find_portrait -> source (b 3 h w) - encode_appearance -> Appearance
                                                                - encode_motion -> motion (b m)
+                                                               - guided_face, if guided
     both     - rollout -> motion (b t m), a window at a time - hush -> resting where nobody speaks
+             - retargeted_guides -> Guide, if guided
              - render_stream -> frames (b t 3 h w), a few at a time - VideoWriter -> mp4
 
 Only the sound is held whole; frames never pile up.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +24,27 @@ from torch import Tensor
 from mien.audio.features import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from mien.audio.pretrained import load_front_end
 from mien.audio.voice_activity import frame_loudness, speech_gate
-from mien.checkpoint import default_weights, fingerprint, load_animator, load_speech_to_motion
+from mien.checkpoint import (
+    default_weights,
+    load_animator,
+    load_speech_to_motion,
+    motion_fingerprint,
+)
 from mien.errors import UserError
 from mien.face import Box, FaceMesh, Picture, crop, find_portrait, portrait_box
+from mien.face_model.mouth import MouthInterior
 from mien.media import VideoWriter, load_audio, load_picture
 from mien.media.size import picture_size
+from mien.mesh.blinks import blink_curve
+from mien.mesh.guide import to_device
+from mien.mesh.motion import MESH_DIM, from_vectors
+from mien.mesh.retarget import PortraitMesh, retargeted_guides
 from mien.motion.rollout import SamplingConfig, rollout
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
-from mien.portrait.streaming import render_stream
+from mien.portrait.streaming import GuideOf, render_stream
 from mien.report import Report, Stopwatch, back_ends, machine
+from mien.types import AudioContext, Guide
 
 PARTS = "audio", "portrait", "motion", "render", "encode"  # of the work, as reports name them
 Progress = Callable[[int, int], None]
@@ -73,20 +87,21 @@ def animate(
     with watch.measure("audio"):
         waveform = load_sound(audio)
         frames = frame_count(waveform.shape[0])
-        features = load_front_end(speech.config.front_end)(waveform[None])
-        context = speech.listen(features.to(device))
-        gate = speech_gate(frame_loudness(waveform, frames)).to(device)
+        context, gate = hear(speech, waveform)
 
     with watch.measure("portrait"):
         source, notes = load_face(portrait, box, animator.config.image_size)
         appearance = animator.encode_appearance(source.to(device))
         source_motion = animator.encode_motion(source.to(device))
+        guide_of = guides_for(source, animator, speech)
+        at_rest = resting(speech, source_motion)
 
     generator = torch.Generator().manual_seed(seed)
     asked = sampling or SamplingConfig()
-    motion = rollout(speech, context, appearance.vector, source_motion, asked, generator)
-    motion = watch.measure_items("motion", hush(motion, gate, source_motion))
-    drawn = render_stream(animator, appearance, source_motion, motion)
+    motion = rollout(speech, context, appearance.vector, at_rest, asked, generator)
+    motion = watch.measure_items("motion", hush(motion, gate, at_rest))
+    motion = with_blinks(motion, frames, seed)
+    drawn = render_stream(animator, appearance, source_motion, motion, guide_of)
     drawn = watch.measure_items("render", drawn)
 
     done = 0
@@ -109,7 +124,9 @@ def load_models(
     """
     shipped = default_weights()
     drawing = load_animator(Path(animator or shipped[0]))
-    speaking = load_speech_to_motion(Path(speech or shipped[1]), fingerprint(drawing.state_dict()))
+    speaking = load_speech_to_motion(
+        Path(speech or shipped[1]), motion_fingerprint(drawing.state_dict())
+    )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return drawing.to(device), speaking.to(device)
 
@@ -128,6 +145,16 @@ def load_sound(audio: Path) -> Float[Tensor, " s"]:
             "give a longer sound"
         )
     return waveform
+
+
+def hear(
+    speech: SpeechToMotion, waveform: Float[Tensor, " s"]
+) -> tuple[AudioContext, Float[Tensor, " t"]]:
+    """What the net makes of the sound, and in which video frames somebody speaks (1) or not (0)."""
+    device = next(speech.parameters()).device
+    features = load_front_end(speech.config.front_end)(waveform[None])
+    gate = speech_gate(frame_loudness(waveform, frame_count(waveform.shape[0])))
+    return speech.listen(features.to(device)), gate.to(device)
 
 
 def refuse_output(output: Path, inputs: tuple[Path, ...], overwrite: bool) -> None:
@@ -173,6 +200,63 @@ def load_face(
     shrunk = picture.shape[1] / width  # large files are loaded smaller than they are
     x0, y0, x1, y1 = (number * shrunk for number in box)
     return crop(picture, portrait_box((x0, y0, x1, y1)), size), ()
+
+
+@dataclass(frozen=True)
+class GuidedFace:
+    """A portrait's mesh, and the inside of its mouth."""
+
+    mesh: PortraitMesh
+    mouth: MouthInterior
+
+
+def guided_face(source: Float[Tensor, "1 3 size size"]) -> GuidedFace | None:
+    """The mesh of the face in a cropped portrait; None where no face is found in it."""
+    picture, nets = to_bytes(source)[0], FaceMesh()
+    faces = nets.faces(picture)
+    if not faces:
+        return None
+    mesh = PortraitMesh.of(nets.landmarks(picture, faces[0])[0].astype(np.float64))
+    return GuidedFace(mesh, MouthInterior.of(mesh, picture))
+
+
+def resting(speech: SpeechToMotion, source_motion: Float[Tensor, "1 m"]) -> Float[Tensor, "1 n"]:
+    """The source's motion as stage 2 counts it: with a mesh, one at rest stands behind it."""
+    behind = sum(speech.config.motion_blocks[1:])
+    return torch.cat((source_motion, source_motion.new_zeros(1, behind)), dim=1)
+
+
+def guides_for(
+    source: Float[Tensor, "1 3 size size"], animator: Animator, speech: SpeechToMotion
+) -> GuideOf:
+    """What makes guides of generated motion for this portrait, behind which stand its blinks; there
+    are none where one of the nets knows no mesh, or the portrait shows no face that FaceMesh finds.
+    """
+    guided = animator.config.guide and speech.config.mesh
+    face = guided_face(source) if guided else None
+
+    def guide_of(motion: Float[Tensor, "1 t n"]) -> Guide | None:
+        if face is None:
+            return None
+        numbers = motion[0].double().cpu().numpy()
+        mesh, blinks = from_vectors(numbers[:, -MESH_DIM - 1 : -1]), numbers[:, -1]
+        guide = retargeted_guides(face.mesh, mesh, source.shape[-1], face.mouth, blinks)
+        return to_device(guide, motion.device)
+
+    return guide_of
+
+
+def with_blinks(
+    windows: Iterator[Float[Tensor, "1 _ n"]], frames: int, seed: int
+) -> Iterator[Float[Tensor, "1 _ n1"]]:
+    """Put how far the lids are shut, one number more, behind the motion of each frame."""
+    curve = torch.from_numpy(blink_curve(frames, seed)).float()
+    start = 0
+    for motion in windows:
+        count = motion.shape[1]
+        shut = curve[start : start + count, None].to(motion)
+        start += count
+        yield torch.cat((motion, shut[None]), dim=2)
 
 
 def to_bytes(frames: Float[Tensor, "t 3 h w"]) -> UInt8[np.ndarray, "t h w 3"]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from mien.ops.selective_scan import SELECTIVE_SCAN
 
@@ -78,6 +77,8 @@ def usable_cores() -> int:
 
 def gflop(work: Callable[[], object]) -> float:
     """What some work calculates, in 1e9 operations; custom ones (the scan) are not counted."""
+    from torch.utils.flop_counter import FlopCounterMode  # imported late: it brings triton
+
     with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops() / 1e9

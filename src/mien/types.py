@@ -34,12 +34,33 @@ class MotionField:
     """Where every feature moves, and how much of that move to trust.
 
     `displacement` is in normalised picture coordinates (2 spans the picture), x before y;
-    `mask` is the paper's d in [0, 1]; `regions` are the softmax shares, background first.
+    `mask` is the paper's d in [0, 1]; `regions` are the softmax shares, background first, those of
+    a guide last. `fine` is the displacement for all depth at the picture's size, where a guide
+    gives one.
     """
 
     displacement: Float[Tensor, "b z h w 2"]
     mask: Float[Tensor, "b z h w"]
     regions: Float[Tensor, "b r z h w"]
+    fine: Float[Tensor, "b H W 2"] | None = None
+
+
+@dataclass
+class Guide:
+    """What two meshes of one face say about a frame: where each place of it lies in the source.
+
+    `displacement` (2 spans the picture) holds for the face's mesh and fades out around it; `skin`
+    and `inside` are 1 on the face and between the inner lips. `head` gives the displacement of a
+    place (x y 1) were it part of the head. `known` is 0 where no mesh was found. `interior` is a
+    picture of the mouth's inside, RGB and alpha in [0, 1]; alpha 0 everywhere where there is none.
+    """
+
+    displacement: Float[Tensor, "b h w 2"]
+    skin: Float[Tensor, "b h w"]
+    inside: Float[Tensor, "b h w"]
+    head: Float[Tensor, "b 2 3"]
+    known: Float[Tensor, " b"]
+    interior: Float[Tensor, "b 4 H W"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +97,7 @@ class FramePair:
     `motion_view_*` are the same two frames, recoloured for the motion encoder alone. Where
     `driving` is `source` itself, moved on purpose, `displacement` is that move; elsewhere it is
     what optical flow measured. `displacement_trust` is 1 where the move was made on purpose, in
-    [0, 1] where it was measured, and 0 in validation.
+    [0, 1] where it was measured, and 0 in validation. `guide` is there where an animator is guided.
     """
 
     source: Float[Tensor, "b 3 h w"]
@@ -86,6 +107,7 @@ class FramePair:
     mouth: Float[Tensor, "b 1 h w"]
     displacement: Float[Tensor, "b h w 2"]
     displacement_trust: Float[Tensor, "b h w 1"]
+    guide: Guide | None = None
 
 
 @dataclass

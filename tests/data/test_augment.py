@@ -128,7 +128,7 @@ def test_flow_finds_a_move_and_says_where_it_does_not():
 @pytest.mark.parametrize("seed", range(5))
 def test_everything_stays_in_range_and_follows_the_seed(seed):
     first, again, other = (drawn(AugmentConfig(), s) for s in (seed, seed, seed + 100))
-    for field in fields(first):
+    for field in [f for f in fields(first) if f.name != "guide"]:
         value = getattr(first, field.name)
         assert torch.isfinite(value).all()
         assert value.abs().max() <= 1 + 1e-5

@@ -12,10 +12,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from mien.audio.pretrained import FrontEndConfig
 from mien.data.augment import AugmentConfig
-from mien.data.datamodule import data_root, read_records
 from mien.data.datasets import ClipCache, FramePairs
 from mien.data.drawn import write_clips
 from mien.data.latents import extract_all
+from mien.data.records import data_root, read_records
 from mien.data.speech import SpeechClips, VoiceConfig, WindowSpec
 from mien.data.store import Store
 from mien.errors import UserError

@@ -13,7 +13,7 @@ def cloud(n=400, m=6):
 
 
 def fitted(dims=6):
-    space = MotionSpace(6, dims)
+    space = MotionSpace((6,), dims)
     space.fit(cloud(), torch.ones(3, 6))
     return space
 
@@ -38,7 +38,7 @@ def test_round_trip_relative_to_the_source():
 
 
 def test_fewer_dimensions_keep_the_largest_part_of_the_variance():
-    few = MotionSpace(6, 2)
+    few = MotionSpace((6,), 2)
     share = few.fit(cloud(), torch.ones(3, 6))
     variances = torch.linalg.eigvalsh(torch.cov(cloud().double().T))
     assert share == pytest.approx(float(variances[-2:].sum() / variances.sum()))
@@ -66,7 +66,7 @@ def test_importance_undoes_the_whitening_at_one_and_does_nothing_at_zero():
 
 
 def test_use_before_fit_is_refused_and_a_loaded_space_is_ready():
-    empty = MotionSpace(6, 4)
+    empty = MotionSpace((6,), 4)
     with pytest.raises(UserError, match="no motion space yet"):
         empty.encode(torch.zeros(1, 2, 6), torch.zeros(1, 6))
     empty.load_state_dict(fitted(4).state_dict())
@@ -76,14 +76,31 @@ def test_use_before_fit_is_refused_and_a_loaded_space_is_ready():
 
 def test_too_little_motion_is_refused():
     with pytest.raises(UserError, match="more than 6 frames of training motion, not 5"):
-        MotionSpace(6, 6).fit(cloud(5), torch.ones(1, 6))
+        MotionSpace((6,), 6).fit(cloud(5), torch.ones(1, 6))
     with pytest.raises(UserError, match="never changes"):
-        MotionSpace(6, 6).fit(torch.ones(50, 6), torch.ones(1, 6))
+        MotionSpace((6,), 6).fit(torch.ones(50, 6), torch.ones(1, 6))
 
 
 def test_dust_is_not_magnified():
     flat = cloud()
     flat[:, 3:] = 0
-    space = MotionSpace(6, 6)
+    space = MotionSpace((6,), 6)
     space.fit(flat, torch.ones(1, 6))
     assert space.encode(flat[None], torch.zeros(1, 6)).abs().max() < 10
+
+
+def test_blocks_of_motion_count_alike_whatever_their_units():
+    generator = torch.Generator().manual_seed(3)
+    loud = torch.randn(500, 3, generator=generator)
+    faint = torch.randn(500, 4, generator=generator) * 1e-3
+    differences = torch.cat((loud, faint), dim=1)
+    space = MotionSpace((3, 4), 7)
+    space.fit(differences, torch.zeros(1, 7))
+    directions = space.basis.square()  # of unit vectors: shares of both blocks
+    torch.testing.assert_close(directions.sum(dim=0), torch.ones(7))
+    spread = space.scale.square()
+    of_loud = (directions[:3].sum(dim=0) * spread).sum() / spread.sum()
+    assert of_loud == pytest.approx(0.5, abs=0.02)
+    source = torch.zeros(1, 7)
+    back = space.decode(space.encode(differences[None], source), source)[0]
+    torch.testing.assert_close(back, differences, atol=1e-5, rtol=1e-3)

@@ -5,7 +5,12 @@ import torch
 
 from mien.diffusion.objective import LossWeights
 from mien.motion.conditioning import ConditionDropout
-from mien.motion.objective import SpeechObjectiveConfig, _history, speech_objective
+from mien.motion.objective import (
+    SpeechObjectiveConfig,
+    _history,
+    direct_loss,
+    speech_objective,
+)
 
 TOLD = ConditionDropout(audio=0.0, everything=0.0, history=0.0)
 
@@ -126,3 +131,43 @@ def test_the_loss_looks_at_the_dimensions_by_their_variance(make_speech, clip):
         for w in (0.0, 1.0)
     )
     assert flat != pytest.approx(full, rel=1e-3)
+
+
+def test_the_direct_head_teaches_itself_and_the_local_encoder(make_speech, clip):
+    speech = make_speech(direct_head=True)
+    untold = ConditionDropout(audio=1.0, everything=1.0, history=1.0)
+    _, parts = speech_objective(speech, clip, SpeechObjectiveConfig(dropout=untold), seeded())
+    gradients = {}
+    for weight in (0.0, 1.0, 2.0):
+        speech.zero_grad()
+        config = SpeechObjectiveConfig(dropout=untold, own_history=0.0, direct=weight)
+        speech_objective(speech, clip, config, seeded())[0].backward()
+        gradients[weight] = {
+            name: parameter.grad.clone()
+            for name, parameter in speech.named_parameters()
+            if name.startswith(("direct", "local")) and parameter.grad is not None
+        }
+    assert not any(gradient.any() for gradient in gradients[0.0].values())
+    assert all(gradient.any() for gradient in gradients[1.0].values())
+    assert {"direct.weight", "direct.bias", "local_encoder.stem.fold.weight"} <= set(gradients[1.0])
+    for name, gradient in gradients[1.0].items():
+        torch.testing.assert_close(gradients[2.0][name], 2 * gradient)
+    assert parts["direct"] > 0 and not parts["direct"].requires_grad
+
+
+def test_the_direct_loss_in_closed_form():
+    clean = torch.zeros(1, 3, 2)
+    steady = torch.full((1, 3, 2), 2.0)  # off by 2 everywhere: 2 - 1/2, and no velocity
+    torch.testing.assert_close(direct_loss(steady, clean), torch.tensor(1.5))
+    rising = torch.tensor([0.0, 0.5, 1.0])[None, :, None].expand(1, 3, 2)
+    # squares halved: (0 + 0.125 + 0.5) / 3, and 0.125 for velocities of a half
+    torch.testing.assert_close(direct_loss(rising, clean), torch.tensor(0.625 / 3 + 0.125))
+    torch.testing.assert_close(direct_loss(steady[:, :1], clean[:, :1]), torch.tensor(1.5))
+
+
+def test_without_a_direct_head_nothing_of_it_is_there(make_speech, clip):
+    speech = make_speech()
+    assert not [name for name in speech.state_dict() if name.startswith("direct")]
+    assert "direct" not in speech_objective(speech, clip, SpeechObjectiveConfig(), seeded())[1]
+    with pytest.raises(ValueError, match="direct_head reads the local encoder"):
+        make_speech(direct_head=True, local_encoder=None)

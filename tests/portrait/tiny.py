@@ -27,6 +27,7 @@ TINY = AnimatorConfig(
     attention_channels=(16, 24),
     decoder_channels=(24, 16, 8),
     decoder_blocks=1,
+    guide=False,
 )
 
 

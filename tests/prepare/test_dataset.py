@@ -16,8 +16,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-from mien.data.datamodule import read_records
 from mien.data.manifest import read_manifest
+from mien.data.records import read_records
 from mien.face import FaceMesh, face_box
 from mien.media import load_audio, probe_video, read_video
 from mien.media.timeline import pictures_on_grid

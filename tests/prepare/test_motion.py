@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mien.checkpoint import save_animator
-from mien.data.datamodule import read_records
 from mien.data.drawn import write_clips
+from mien.data.records import read_records
 from mien.data.store import Store
 from mien.prepare.motion import extract_motion
 from tests.tiny_nets import tiny_animator

@@ -6,6 +6,7 @@ steps of frame t are 4t .. 4t+3, so the sound of a frame stands at the frame.
 """
 
 import functools
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,7 @@ def log_mel(waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
     window = torch.hann_window(WINDOW, device=waveform.device)
     spectrum = torch.stft(padded, FFT, HOP, WINDOW, window, center=False, return_complex=True)
     power = spectrum.abs().square() / (window.sum() / 2).square()
-    mel = torch.einsum("fn,bnl->blf", _mel_filters().to(power), power)
+    mel = torch.einsum("fn,bnl->blf", mel_filters(FFT, None).to(power), power)
     decibels = 10 * torch.log10(mel.clamp(min=10 ** (_FLOOR_DB / 10)))
     return (decibels - _CENTRE_DB) / _DB_PER_UNIT
 
@@ -77,7 +78,8 @@ def shift_level(
 
 
 @functools.cache
-def _mel_filters() -> Float[Tensor, "f n"]:
+def mel_filters(fft: int, norm: Literal["slaney"] | None) -> Float[Tensor, "f n"]:
+    """Triangles over n = fft / 2 + 1 bins, each with a peak of 1 or (slaney) with the same area."""
     from librosa.filters import mel  # imported late: librosa takes a second to load
 
-    return torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=FFT, n_mels=MEL_BINS, norm=None))
+    return torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=fft, n_mels=MEL_BINS, norm=norm))

@@ -1,4 +1,4 @@
-"""Another audio front end: speech encoders that torchaudio ships, in place of log-mel.
+"""What the audio encoders are fed: log-mel, Whisper's first layers, or an encoder of torchaudio.
 
 Axes: b batch, s samples, j the encoder's own steps (50 a second), l audio steps, f numbers a step.
 The one door to torchaudio, opened only when a config names a bundle.
@@ -22,8 +22,10 @@ from mien.audio.features import (
     frame_count,
     log_mel,
 )
+from mien.audio.whisper import WIDTH, WhisperEncoder, load_whisper
 from mien.errors import UserError
 
+WHISPER = "whisper2"  # the bundle's name in configs
 _ENCODER_HOP, _ENCODER_FIELD = 320, 400  # samples: wav2vec 2.0, HuBERT and WavLM alike
 
 FrontEnd = Callable[[Float[Tensor, "b s"]], Float[Tensor, "b l f"]]
@@ -33,8 +35,9 @@ FrontEnd = Callable[[Float[Tensor, "b s"]], Float[Tensor, "b l f"]]
 class FrontEndConfig:
     """What the audio encoders are fed, `dims` numbers a step.
 
-    `bundle` is null for log-mel, else a name in torchaudio.pipelines, like WAV2VEC2_BASE (768
-    dims); `layer` is the transformer layer whose output is taken, counted from 1.
+    `bundle` is null for log-mel (80 dims, no weights), whisper2 for the first two layers of Whisper
+    tiny.en, which ship (384 dims), else a name in torchaudio.pipelines, like WAV2VEC2_BASE (768
+    dims); of the latter `layer` is the transformer layer whose output is taken, counted from 1.
     """
 
     bundle: str | None = None
@@ -44,6 +47,13 @@ class FrontEndConfig:
     def __post_init__(self) -> None:
         if self.bundle is None and self.dims != MEL_BINS:
             raise ValueError(f"log-mel has {MEL_BINS} numbers a step, but dims is {self.dims}")
+        if self.bundle == WHISPER and self.dims != WIDTH:
+            raise ValueError(f"{WHISPER} has {WIDTH} numbers a step, but dims is {self.dims}")
+
+    @property
+    def layered(self) -> bool:
+        """Is `layer` of importance, as for the encoders of torchaudio?"""
+        return self.bundle not in (None, WHISPER)
 
 
 def load_front_end(config: FrontEndConfig) -> FrontEnd:
@@ -54,6 +64,8 @@ def load_front_end(config: FrontEndConfig) -> FrontEnd:
     """
     if config.bundle is None:
         return log_mel
+    if config.bundle == WHISPER:
+        return WhisperSpeech(load_whisper()).eval()
     try:
         pipelines = importlib.import_module("torchaudio").pipelines
     except (ImportError, OSError) as error:  # OSError: a torchaudio built for another torch
@@ -69,6 +81,20 @@ def load_front_end(config: FrontEndConfig) -> FrontEnd:
     if probe != config.dims:
         raise UserError(f"{config.bundle} gives {probe} numbers a step, but dims is {config.dims}")
     return front_end
+
+
+class WhisperSpeech(nn.Module):
+    """Whisper's first layers, read at exactly 100 steps a second."""
+
+    def __init__(self, encoder: WhisperEncoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
+        """Features with l = 4 * frame_count(s), like `log_mel`."""
+        return resample_steps(
+            self.encoder(waveform), frame_count(waveform.shape[1]) * STEPS_PER_FRAME
+        )
 
 
 class PretrainedSpeech(nn.Module):

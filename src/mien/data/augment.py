@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from mien.data.backdrop import draw_backdrop, matte_of, without_spill
 from mien.data.colors import Recoloring, tone_curve
 from mien.data.flow import measure_flow
+from mien.data.guides import Grids, Meshes, guide_of_pair
 from mien.ops.warp import identity_grid
 from mien.types import FramePair
 
@@ -56,9 +57,11 @@ def augment_pair(
     mouth: Float[Tensor, "1 h w"],
     config: AugmentConfig,
     generator: Generator,
+    meshes: Meshes | None = None,
 ) -> FramePair:
     """Bend and recolour a pair alike; pictures in [-1, 1], `mouth` a weight in [0, 1] on
-    `driving`. The pair's displacement is the move that was made, or the flow that was measured.
+    `driving`. The pair's displacement is the move that was made, or the flow that was measured;
+    with `meshes` (of both frames, in shares of the side) the pair has a guide.
     """
     bent = _bent_grid(source.shape[1], source.shape[2], config, generator)
     mattes = None
@@ -68,6 +71,7 @@ def augment_pair(
         source, driving = (torch.cat(p) for p in zip((source, driving), mattes, strict=True))
     if torch.rand(1, generator=generator) < config.same_frame:
         moved = _moved_on_purpose(source, mouth, bent, config, generator)
+        meshes = meshes and (meshes[0], meshes[0])
     else:
         moved = _two_frames(source, driving, mouth, bent, config, generator)
     mouth = moved.driving[-1:]
@@ -90,12 +94,13 @@ def augment_pair(
         mouth=mouth[None].clamp(0, 1),
         displacement=moved.displacement[None],
         displacement_trust=moved.trust[None],
+        guide=meshes and guide_of_pair(meshes, moved.grids),
     )
 
 
 @dataclass(frozen=True)
 class _Moved:
-    """A pair of frames, and how `driving` is read from `source`.
+    """A pair of frames, how `driving` is read from `source`, and where both were read at first.
 
     Channels: RGB, the matte where there is one, and in `driving` the mouth at the end.
     """
@@ -104,6 +109,7 @@ class _Moved:
     driving: Float[Tensor, "_ h w"]
     displacement: Float[Tensor, "h w 2"]
     trust: Float[Tensor, "h w 1"]
+    grids: Grids
 
 
 def _moved_on_purpose(
@@ -119,10 +125,12 @@ def _moved_on_purpose(
     lips_alone = bool(torch.rand(1, generator=generator) < config.lips_alone) and mouth.any()
     head = _head_move(still, config, generator)
     move = lips if lips_alone else _compose(lips, head)
-    driving = _read(torch.cat((source, mouth)), _compose(bent, move))
+    grid = _compose(bent, move)
+    driving = _read(torch.cat((source, mouth)), grid)
     tone = torch.rand(1, generator=generator) * 0.5 - 0.95  # dark: a colour that the net can guess
     driving[:3] = torch.lerp(driving[:3], tone.expand_as(driving[:3]), _read(inside, move))
-    return _Moved(_read(source, bent), driving, move - still, torch.ones_like(still[..., :1]))
+    trust = torch.ones_like(still[..., :1])
+    return _Moved(_read(source, bent), driving, move - still, trust, (bent, grid))
 
 
 def _two_frames(
@@ -142,9 +150,9 @@ def _two_frames(
     pair = _read(source, grids[0]), _read(torch.cat((driving, mouth)), grids[1])
     if not config.flow:
         nothing = torch.zeros_like(still)
-        return _Moved(pair[0], pair[1], nothing, nothing[..., :1])
+        return _Moved(pair[0], pair[1], nothing, nothing[..., :1], (grids[0], grids[1]))
     displacement, trust = measure_flow(pair[0][:3], pair[1][:3])
-    return _Moved(*pair, displacement, config.flow * trust)
+    return _Moved(*pair, displacement, config.flow * trust, (grids[0], grids[1]))
 
 
 def _mattes(
@@ -167,7 +175,9 @@ def _before_another_wall(moved: _Moved, config: AugmentConfig, generator: Genera
     person, hidden = (frame[3, ..., None] > 0.5 for frame in (moved.driving, moved.source))
     displacement = torch.where(person, moved.displacement, 0.0)
     trust = torch.where(person, moved.trust, torch.where(hidden, 0.0, config.flow))
-    return _Moved(frames[0], frames[1], displacement, trust)
+    return replace(
+        moved, source=frames[0], driving=frames[1], displacement=displacement, trust=trust
+    )
 
 
 def _bent_grid(

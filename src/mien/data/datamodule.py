@@ -1,8 +1,6 @@
 """The data of both stages as Lightning takes them: `PortraitData` and `SpeechData`."""
 
-import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +9,20 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from mien.checkpoint import ANIMATOR, default_weights, fingerprint, load_animator, read_weights
+from mien.checkpoint import (
+    ANIMATOR,
+    default_weights,
+    load_animator,
+    motion_fingerprint,
+    read_weights,
+)
 from mien.data.augment import AugmentConfig
 from mien.data.datasets import ClipCache, FixedPairs, FramePairs, collate_pairs
+from mien.data.heard import Hearing, hear_all
 from mien.data.latents import extract_all, motion_examples
-from mien.data.manifest import ClipRecord, parse_manifest, read_manifest
+from mien.data.manifest import ClipRecord
+from mien.data.meshes import MeshCache
+from mien.data.records import data_root, read_records
 from mien.data.speech import FixedWindows, SpeechClips, VoiceConfig, WindowSpec, collate_speech
 from mien.data.store import Store
 from mien.errors import UserError
@@ -35,56 +42,6 @@ class SampleNumbers(Sampler[int]):
             number += 1
 
 
-def data_root(given: Path | str | None) -> Store:
-    """Where the clips are: the folder or address given, else the environment variable MIEN_DATA.
-
-    Raises:
-        UserError: neither names an existing folder, nor an address.
-    """
-    named = given or os.environ.get("MIEN_DATA")
-    if not named:
-        raise UserError("no data: give the folder of your clips with --data.root or in MIEN_DATA")
-    root = Store(named)
-    if root.remote:
-        return root
-    folder = Path(named).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"the data folder {folder} does not exist: check --data.root or MIEN_DATA")
-    return Store(folder)
-
-
-def read_records(root: Path | Store, manifest: Path) -> list[ClipRecord]:
-    """The clips of a manifest, which lies in the working directory, else in the data root.
-
-    Clip paths start from the root, or from the folder in it that is named like the manifest (the
-    clips of train.jsonl may lie in root/train); the records returned start from the root. That each
-    clip is there is looked up in a folder, but not in an object store.
-
-    Raises:
-        UserError: there is no such manifest, it lists no clip, or a clip is not there.
-    """
-    root = Store(root)
-    if manifest.is_file():
-        found, records = str(manifest.resolve()), read_manifest(manifest)
-    elif root.has(manifest.as_posix()):
-        found = f"{root}/{manifest}"
-        records = parse_manifest(root.read(manifest.as_posix()).decode(), found)
-    else:
-        raise UserError(
-            f"no manifest {manifest} here nor in {root}: make one with tools/build_manifest.py"
-        )
-    if not records:
-        raise UserError(f"the manifest {found} lists no clip: give one that does")
-
-    inner = f"{manifest.stem}/{records[0].path}"
-    if not root.has(records[0].path) and root.has(inner):
-        records = [replace(record, path=f"{manifest.stem}/{record.path}") for record in records]
-    for record in records[:1] if root.remote else records:
-        if not root.has(record.path):
-            raise UserError(f"{found} names {record.path}, which is not in {root}: check the root")
-    return records
-
-
 class PortraitData(LightningDataModule):
     """Pairs of frames at the size of the animator in training.
 
@@ -98,6 +55,7 @@ class PortraitData(LightningDataModule):
         workers: processes that decode and augment beside the training; 0 does it in between.
         balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, frames and augmentation.
+        meshes: folder that keeps the faces' meshes, which only a guided animator asks for.
         augmentation: how strongly a pair is changed into a person who does not exist.
     """
 
@@ -112,6 +70,7 @@ class PortraitData(LightningDataModule):
         workers: int = 1,
         balance: float = 0.25,
         seed: int = 0,
+        meshes: Path = Path("runs/meshes"),
         augmentation: AugmentConfig = AugmentConfig(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
@@ -119,12 +78,22 @@ class PortraitData(LightningDataModule):
         self.batch_size, self.valid_pairs = batch_size, valid_pairs
         self.cached_clips, self.workers = cached_clips, workers
         self.balance, self.seed = balance, seed
-        self.augmentation = augmentation
+        self.meshes, self.augmentation = meshes, augmentation
 
     def prepare_data(self) -> None:
-        """Read the manifests: a mistake in them ends the run before anything is written."""
-        for manifest in (self.train_manifest, self.valid_manifest):
-            read_records(data_root(self.root), manifest)
+        """Read the manifests: a mistake in them ends the run before anything is written. Then look
+        for the faces' meshes, where the animator is guided by them.
+        """
+        manifests = self.train_manifest, self.valid_manifest
+        records = [
+            r for manifest in manifests for r in read_records(data_root(self.root), manifest)
+        ]
+        if (cache := self._mesh_cache()) is not None:
+            cache.extract(records)
+
+    def _mesh_cache(self) -> MeshCache | None:
+        guided = self._stage.animator.config.guide
+        return MeshCache(data_root(self.root), self.meshes) if guided else None
 
     def setup(self, stage: str) -> None:
         """Make the pairs."""
@@ -133,10 +102,10 @@ class PortraitData(LightningDataModule):
         if stage == "fit":
             records = read_records(root, self.train_manifest)
             self.train_pairs = FramePairs(
-                records, clips, self.augmentation, self.balance, self.seed
+                records, clips, self.augmentation, self.balance, self.seed, self._mesh_cache()
             )
         records = read_records(root, self.valid_manifest)
-        self.fixed_pairs = FixedPairs(records, clips, self.valid_pairs)
+        self.fixed_pairs = FixedPairs(records, clips, self.valid_pairs, self._mesh_cache())
 
     @property
     def _stage(self) -> Any:
@@ -163,7 +132,7 @@ class PortraitData(LightningDataModule):
 
 
 class SpeechData(LightningDataModule):
-    """Motion and sound for stage 2; the motion of all clips is extracted before the first run.
+    """Motion and sound for stage 2; both are extracted from all clips before the first run.
 
     Args:
         animator: stage-1 weights, .ckpt or .safetensors; without it, those that ship.
@@ -175,7 +144,7 @@ class SpeechData(LightningDataModule):
         workers: processes that prepare samples beside the training; 0 does it in between.
         balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, windows and changes of voice.
-        voice: how strongly voices are changed.
+        voice: how strongly voices are changed (log-mel only).
     """
 
     def __init__(
@@ -199,7 +168,7 @@ class SpeechData(LightningDataModule):
         self.balance, self.seed = balance, seed
 
     def prepare_data(self) -> None:
-        """Extract the motion that is not there yet."""
+        """Extract the motion, and what a pretrained front end hears, where it is not there yet."""
         root = data_root(self.root)
         animator = load_animator(self.animator_path)
         appearance_dim = animator.config.appearance_dim
@@ -209,15 +178,17 @@ class SpeechData(LightningDataModule):
                 f"{appearance_dim} of the animator {self.animator_path}: set it to {appearance_dim}"
             )
         records = [*self._records(self.train_manifest), *self._records(self.valid_manifest)]
-        folder = self.cache.below(fingerprint(animator.state_dict()))
+        folder = self.cache.below(motion_fingerprint(animator.state_dict()))
         device = self._stage.trainer.strategy.root_device
         extract_all(animator.to(device), records, root, folder)
+        hear_all(Hearing(self._config.front_end, folder), records, folder)
 
     def setup(self, stage: str) -> None:
         """Make the samples; the clips' motion is there by now."""
-        self.animator_fingerprint = read_weights(self.animator_path, ANIMATOR).fingerprint
+        animator = read_weights(self.animator_path, ANIMATOR)
+        self.animator_fingerprint = motion_fingerprint(animator.state)
         folder, config = self.cache.below(self.animator_fingerprint), self._config
-        window = WindowSpec(config.window, config.history, config.front_end)
+        window = WindowSpec(config.window, config.history, config.front_end, config.mesh)
         if stage == "fit":
             records = self._records(self.train_manifest)
             self.speech_clips = SpeechClips(
@@ -249,7 +220,8 @@ class SpeechData(LightningDataModule):
 
     def motion_examples(self) -> tuple[Float[Tensor, "n m"], Float[Tensor, "sources m"]]:
         """Differences M^i - M^0 and sources M^0 of the training clips, for the motion space."""
-        return motion_examples(self.speech_clips.people.people, self.speech_clips.folder)
+        people, folder = self.speech_clips.people.people, self.speech_clips.folder
+        return motion_examples(people, folder, self._config.mesh)
 
     def train_dataloader(self) -> DataLoader:
         """Endless, from where the step counter stands: a resumed run sees no sample twice."""

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +20,13 @@ from torch.utils.data import Dataset
 
 from mien.audio.features import FPS
 from mien.data.augment import AugmentConfig, augment_pair
+from mien.data.guides import guide_of_pair
 from mien.data.manifest import ClipRecord
+from mien.data.meshes import MeshCache
 from mien.data.store import Store
 from mien.media import read_frames_at, read_video
+from mien.mesh.guide import join_guides, no_guide
+from mien.ops.warp import identity_grid
 from mien.types import FramePair
 
 Batch = TypeVar("Batch")
@@ -68,10 +72,15 @@ class People:
 
 
 def collate_pairs(pairs: Sequence[FramePair]) -> FramePair:
-    """Join pairs along the batch axis."""
-    return FramePair(
-        **{f.name: torch.cat([getattr(pair, f.name) for pair in pairs]) for f in fields(FramePair)}
-    )
+    """Join pairs along the batch axis; of guided ones those without a mesh have a guide of none."""
+    names = [f.name for f in fields(FramePair) if f.name != "guide"]
+    joined: dict[str, Any] = {
+        name: torch.cat([getattr(pair, name) for pair in pairs]) for name in names
+    }
+    if any(pair.guide for pair in pairs):
+        size = pairs[0].source.shape[-1]
+        joined["guide"] = join_guides([pair.guide or no_guide(size) for pair in pairs])
+    return FramePair(**joined)
 
 
 def to_picture(frames: UInt8[Tensor, "t h w 3"]) -> Float[Tensor, "t 3 h w"]:
@@ -135,18 +144,35 @@ class FramePairs(Dataset[FramePair]):
         augmentation: AugmentConfig,
         balance: float,
         seed: int,
+        meshes: MeshCache | None = None,
     ) -> None:
         self.people = People(records, balance)
         self.clips, self.augmentation, self.seed = clips, augmentation, seed
+        self.meshes = meshes
 
     def __getitem__(self, index: int) -> FramePair:
         generator = sample_generator(self.seed, index)
         record = self.people.draw_clip(generator)
-        frames = self.clips.frames_at(record, far_frames(record.frames, generator))
+        numbers = far_frames(record.frames, generator)
+        frames = self.clips.frames_at(record, numbers)
 
         source, driving = to_picture(frames)
         mouth = mouth_map(record, self.clips.image_size)
-        return augment_pair(source, driving, mouth, self.augmentation, generator)
+        meshes = meshes_at(self.meshes, record, numbers)
+        return augment_pair(source, driving, mouth, self.augmentation, generator, meshes)
+
+
+def meshes_at(
+    cache: MeshCache | None, record: ClipRecord, numbers: Sequence[int]
+) -> tuple[Float[Tensor, "468 3"], Float[Tensor, "468 3"]] | None:
+    """The meshes of two frames; None where there is no cache or no face was found."""
+    if cache is None:
+        return None
+    meshes = cache.meshes(record)
+    if not bool(meshes.found[list(numbers)].all()):
+        return None
+    source, driving = meshes.points[list(numbers)]
+    return source, driving
 
 
 def far_frames(count: int, generator: torch.Generator) -> list[int]:
@@ -161,9 +187,14 @@ class FixedPairs(Dataset[FramePair]):
     """Validation pairs, as they are: a clip's first frame and later ones, evenly spread."""
 
     def __init__(
-        self, records: Sequence[ClipRecord], clips: ClipCache, pairs_per_clip: int
+        self,
+        records: Sequence[ClipRecord],
+        clips: ClipCache,
+        pairs_per_clip: int,
+        meshes: MeshCache | None = None,
     ) -> None:
         self.records, self.clips, self.pairs_per_clip = records, clips, pairs_per_clip
+        self.meshes = meshes
 
     def __len__(self) -> int:
         return len(self.records) * self.pairs_per_clip
@@ -172,8 +203,12 @@ class FixedPairs(Dataset[FramePair]):
         record = self.records[index // self.pairs_per_clip]
         frames = self.clips.frames(record)
         part = (index % self.pairs_per_clip + 1) / self.pairs_per_clip
-        source, driving = to_picture(frames[[0, round(part * (len(frames) - 1))]])[:, None]
+        numbers = [0, round(part * (len(frames) - 1))]
+        source, driving = to_picture(frames[numbers])[:, None]
         mouth = mouth_map(record, self.clips.image_size)[None]
         size = source.shape[2:]
         nothing_known = torch.zeros(1, *size, 2), torch.zeros(1, *size, 1)
-        return FramePair(source, driving, source, driving, mouth, *nothing_known)
+        meshes = meshes_at(self.meshes, record, numbers)
+        still = identity_grid(*size, like=source)
+        guide = meshes and guide_of_pair(meshes, (still, still))
+        return FramePair(source, driving, source, driving, mouth, *nothing_known, guide)

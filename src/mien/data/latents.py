@@ -6,12 +6,12 @@ Axes: t video frames, s audio samples, k portraits, m motion, a appearance.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int16
 from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,8 +21,10 @@ from mien.audio.features import SAMPLES_PER_FRAME
 from mien.audio.voice_activity import frame_loudness
 from mien.data.datasets import ClipCache, to_picture
 from mien.data.manifest import ClipRecord
+from mien.data.meshes import face_mesh, look, mesh_motion
 from mien.data.store import Store
 from mien.media import load_audio
+from mien.mesh.motion import MESH_DIM
 from mien.portrait.animator import Animator
 
 FRAMES_AT_ONCE = 32
@@ -34,13 +36,26 @@ QUIET = 5  # frames around one that must be quiet with it
 class ClipLatents:
     """A clip without its pictures. `appearance` and `source_motion` are of the same frames.
 
-    The sound is exactly as long as the frames: t * 640 samples in [-1, 1].
+    The sound is exactly as long as the frames: t * 640 samples in [-1, 1]. `mesh` is the face's
+    MeshMotion, MESH_DIM numbers a frame.
     """
 
     motion: Float[Tensor, "t m"]
+    mesh: Float[Tensor, "t n"]
     sound: Float[Tensor, " s"]
     appearance: Float[Tensor, "k a"]
     source_motion: Float[Tensor, "k m"]
+
+    def with_mesh(self) -> "ClipLatents":
+        """The same, its motion followed by the mesh's. A source's mesh is at rest: that of a
+        portrait is brought there by retargeting, so closed lips mean the same for everybody.
+        """
+        at_rest = self.source_motion.new_zeros(len(self.source_motion), MESH_DIM)
+        return replace(
+            self,
+            motion=torch.cat((self.motion, self.mesh), dim=1),
+            source_motion=torch.cat((self.source_motion, at_rest), dim=1),
+        )
 
 
 def latents_name(record: ClipRecord) -> str:
@@ -85,7 +100,8 @@ def extract(animator: Animator, clips: ClipCache, record: ClipRecord) -> ClipLat
         for t in portraits.tolist()
     ]
     whole = torch.cat(motion)
-    return ClipLatents(whole, sound, torch.cat(appearance), whole[portraits])
+    mesh = mesh_motion(look(face_mesh(), frames.numpy()))
+    return ClipLatents(whole, mesh, sound, torch.cat(appearance), whole[portraits])
 
 
 def resting_frames(loudness: Float[Tensor, " t"]) -> Int[Tensor, " k"]:
@@ -106,11 +122,17 @@ def write(folder: Store, record: ClipRecord, latents: ClipLatents) -> None:
     """Save the latents of a clip, whole or not at all; the sound as 16-bit samples."""
     data = {
         "motion": latents.motion.contiguous(),
-        "sound": (latents.sound * 32767).round().clamp(-32768, 32767).short(),
+        "mesh": latents.mesh.half(),
+        "sound": sixteen_bits(latents.sound),
         "appearance": latents.appearance.contiguous(),
         "source_motion": latents.source_motion.contiguous(),
     }
     folder.write(latents_name(record), save(data))
+
+
+def sixteen_bits(sound: Float[Tensor, " s"]) -> Int16[Tensor, " s"]:
+    """Samples in [-1, 1] as whole numbers, the form in which sound is kept."""
+    return (sound * 32767).round().clamp(-32768, 32767).short()
 
 
 def read(folder: Path | Store, record: ClipRecord) -> ClipLatents:
@@ -121,11 +143,16 @@ def read(folder: Path | Store, record: ClipRecord) -> ClipLatents:
     """
     saved = load(Store(folder).read(latents_name(record)))
     sound = saved["sound"].float() / 32767
-    return ClipLatents(saved["motion"], sound, saved["appearance"], saved["source_motion"])
+    return ClipLatents(
+        saved["motion"], saved["mesh"].float(), sound, saved["appearance"], saved["source_motion"]
+    )
 
 
 def motion_examples(
-    people: Sequence[Sequence[ClipRecord]], folder: Path | Store, clips_each: int = 40
+    people: Sequence[Sequence[ClipRecord]],
+    folder: Path | Store,
+    mesh: bool = False,
+    clips_each: int = 40,
 ) -> tuple[Float[Tensor, "n m"], Float[Tensor, "sources m"]]:
     """M^i - M^0 of many frames and the M^0 themselves, with about as many clips of each person.
 
@@ -136,6 +163,7 @@ def motion_examples(
         spread = records[:: max(1, len(records) // clips_each)]
         for number, record in enumerate(spread):
             latents = read(folder, record)
+            latents = latents.with_mesh() if mesh else latents
             source = latents.source_motion[number % len(latents.source_motion)]
             differences.append(latents.motion - source)
             sources.append(source[None])

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from mien.audio.features import SILENCE
-from mien.audio.pretrained import FrontEnd, FrontEndConfig, load_front_end
+from mien.audio.pretrained import FrontEndConfig
 from mien.data.datasets import People, draw, sample_generator
+from mien.data.heard import Hearing
 from mien.data.latents import ClipLatents, read
 from mien.data.manifest import ClipRecord
 from mien.data.store import Store
@@ -26,21 +27,25 @@ from mien.types import SpeechClip
 class VoiceConfig:
     """How strongly voices are changed, so that few throats stand for many; 0 leaves them alone.
 
-    Loudness is changed by the objective. Neither of these moves a sound in time.
+    All of it is for log-mel only: a pretrained front end knows many voices, and hears worse through
+    changed ones. Loudness is changed by the objective. Neither of these moves a sound in time.
     """
 
     noise: float = 0.5  # chance that a recording gets noise
     noise_db: tuple[float, float] = (10.0, 40.0)  # how far below the voice the noise lies
-    throat: float = 0.12  # deviation of the log of the frequency scale (log-mel only)
+    throat: float = 0.12  # deviation of the log of the frequency scale
 
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """What one sample holds: `frames` of motion and the `history` before them."""
+    """What one sample holds: `frames` of motion, with `mesh` also of the face's mesh, and the
+    `history` before them.
+    """
 
     frames: int
     history: int
     front_end: FrontEndConfig
+    mesh: bool = False
 
 
 class SpeechClips(Dataset[SpeechClip]):
@@ -57,7 +62,7 @@ class SpeechClips(Dataset[SpeechClip]):
     ) -> None:
         self.people = People(records, balance)
         self.folder, self.window, self.voice, self.seed = folder, window, voice, seed
-        self.front_end = load_front_end(window.front_end)
+        self.hearing = Hearing(window.front_end, folder)
 
     def __getitem__(self, index: int) -> SpeechClip:
         generator = sample_generator(self.seed, index)
@@ -65,10 +70,11 @@ class SpeechClips(Dataset[SpeechClip]):
         start = draw(len(latents.motion) - self.window.frames + 1, generator)
         portrait = draw(len(latents.appearance), generator)
 
-        sound = add_noise(latents.sound, self.voice, generator)
-        features = self.front_end(sound[None])
         if self.window.front_end.bundle is None:
-            features = other_throat(features, self.voice, generator)
+            sound = add_noise(latents.sound, self.voice, generator)
+            features = other_throat(self.hearing(sound), self.voice, generator)
+        else:
+            features = self.hearing(latents.sound)
         return cut(latents, features, start, portrait, self.window)
 
 
@@ -79,7 +85,7 @@ class FixedWindows(Dataset[SpeechClip]):
         self, records: Sequence[ClipRecord], folder: Path | Store, window: WindowSpec
     ) -> None:
         self.records, self.folder, self.window = records, folder, window
-        self.front_end: FrontEnd = load_front_end(window.front_end)
+        self.hearing = Hearing(window.front_end, folder)
 
     def __len__(self) -> int:
         return 2 * len(self.records)
@@ -87,7 +93,7 @@ class FixedWindows(Dataset[SpeechClip]):
     def __getitem__(self, index: int) -> SpeechClip:
         latents = read(self.folder, self.records[index % len(self.records)])
         start = index // len(self.records) * (len(latents.motion) - self.window.frames)
-        return cut(latents, self.front_end(latents.sound[None]), start, 0, self.window)
+        return cut(latents, self.hearing(latents.sound), start, 0, self.window)
 
 
 def cut(
@@ -98,6 +104,7 @@ def cut(
     window: WindowSpec,
 ) -> SpeechClip:
     """One window; its history counts as unknown where the clip does not reach back far enough."""
+    latents = latents.with_mesh() if window.mesh else latents
     known = start >= window.history
     before = latents.motion[start - window.history : start] if known else None
     nothing = latents.motion.new_zeros(window.history, latents.motion.shape[1])

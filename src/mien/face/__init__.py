@@ -12,6 +12,7 @@ from mien.face.measures import (
     find_portrait,
     lip_gap,
     mouth_box,
+    mouth_width,
     portrait_box,
 )
 from mien.face.mesh import Face, FaceMesh, Landmarks
@@ -29,6 +30,7 @@ __all__ = [
     "find_portrait",
     "lip_gap",
     "mouth_box",
+    "mouth_width",
     "portrait_box",
     "tell_apart",
 ]

@@ -6,6 +6,7 @@ Boxes are x0 y0 x1 y1 in pixels.
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from mien.errors import UserError
 from mien.face.geometry import Box, Picture, box_around
@@ -18,6 +19,7 @@ PORTRAIT_CENTRE = 0.549
 
 UPPER_LIP, LOWER_LIP = 13, 14  # inner edges
 LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+MOUTH_CORNERS = 61, 291
 RIGHT_EYE, LEFT_EYE = (33, 133), (362, 263)  # corners; the person's right is on the picture's left
 
 
@@ -31,9 +33,18 @@ class PortraitPlace:
 
 def lip_gap(landmarks: Landmarks) -> float:
     """How far the mouth is open: the gap between the inner lips over the distance of the eyes."""
+    return _over_eyes(landmarks, landmarks[LOWER_LIP] - landmarks[UPPER_LIP])
+
+
+def mouth_width(landmarks: Landmarks) -> float:
+    """From corner to corner of the mouth, over the distance of the eyes."""
+    left, right = landmarks[list(MOUTH_CORNERS)]
+    return _over_eyes(landmarks, right - left)
+
+
+def _over_eyes(landmarks: Landmarks, way: Float[np.ndarray, "3"]) -> float:
     eyes = landmarks[list(LEFT_EYE)].mean(axis=0) - landmarks[list(RIGHT_EYE)].mean(axis=0)
-    gap = landmarks[LOWER_LIP] - landmarks[UPPER_LIP]
-    return float(np.linalg.norm(gap) / max(np.linalg.norm(eyes), 1e-6))
+    return float(np.linalg.norm(way) / max(np.linalg.norm(eyes), 1e-6))
 
 
 def mouth_box(landmarks: Landmarks) -> Box:

@@ -12,6 +12,7 @@ from types import TracebackType
 
 import av
 import numpy as np
+import torch
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
@@ -173,6 +174,9 @@ class VideoWriter:
         self._video = self._container.add_stream("libx264", rate=FPS)
         self._video.pix_fmt = "yuv420p"
         self._video.options = {"preset": "veryfast", "crf": "18"}
+        if torch.backends.cpu.get_cpu_capability() == "AVX512":
+            # With it x264 gives other bytes now and then while the machine is busy.
+            self._video.options |= {"x264-params": "asm=avx2"}
         if self._key_every is not None:
             self._video.options |= {"g": str(self._key_every), "bf": "0"}
         codec = self._video.codec_context

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from mien.audio.features import shift_level
 from mien.diffusion.objective import LossWeights, noised, objective
@@ -24,6 +25,7 @@ class SpeechObjectiveConfig:
     `variance_weight`: how much a dimension's variance counts (0 whitened, 1 plain motion error).
     `own_history`: of the histories that are told, the share replaced by the net's own prediction;
     the rest are true frames with noise, its deviation drawn from `history_noise` (whitened units).
+    `direct`: weight of the direct head's loss, where the net has one (SpeechToMotionConfig).
     `level_shift`: recordings are made louder or softer by up to so many dB (log-mel only).
     """
 
@@ -32,6 +34,7 @@ class SpeechObjectiveConfig:
     dropout: ConditionDropout = field(default_factory=ConditionDropout)
     own_history: float = 0.375
     history_noise: tuple[float, float] = (0.05, 0.1)
+    direct: float = 1.0
     level_shift: float = 10.0
 
 
@@ -57,7 +60,7 @@ def speech_objective(
     levels = at_levels(speech.config.schedule, uniform(clean.shape[:1], clean, generator))
     noise = gaussian(clean.shape, clean, generator)
     mixture = noised(clean, noise, levels)
-    return objective(
+    loss, parts = objective(
         speech.answer(mixture, levels.level, speech.embed(conditioning, told)),
         mixture,
         clean,
@@ -67,6 +70,19 @@ def speech_objective(
         config.weights,
         speech.space.importance(config.variance_weight),
     )
+    if speech.direct is None:
+        return loss, parts
+    direct = direct_loss(speech.direct(conditioning.audio.local), clean)
+    return loss + config.direct * direct, {**parts, "direct": direct.detach()}
+
+
+def direct_loss(read: Float[Tensor, "b t k"], clean: Float[Tensor, "b t k"]) -> Float[Tensor, ""]:
+    """Smooth L1 of the space coordinates that the direct head read, and of their frame differences.
+
+    Told neither noise nor history, the local encoder learns from it what the sound alone says.
+    """
+    moved = F.smooth_l1_loss(read.diff(dim=1), clean.diff(dim=1)) if read.shape[1] > 1 else 0.0
+    return F.smooth_l1_loss(read, clean) + moved
 
 
 def take_window(audio: AudioContext, start: Int[Tensor, " b"], frames: int) -> AudioContext:

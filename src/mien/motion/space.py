@@ -14,22 +14,29 @@ _SMALLEST_SHARE = 1e-4  # of the largest spread: components below it are dust, n
 
 
 class MotionSpace(nn.Module):
-    """An affine map between motion and `dims` numbers of unit variance, kept in the state dict."""
+    """An affine map between motion and `dims` numbers of unit variance, kept in the state dict.
+
+    `blocks` are the sizes of the kinds of motion that a frame's numbers are made of; before
+    components are sought each kind is brought to the same total variance.
+    """
 
     mean: Tensor
     basis: Tensor
     scale: Tensor
     rest: Tensor
+    unit: Tensor
     fitted: Tensor
 
-    def __init__(self, motion_dim: int, dims: int):
+    def __init__(self, blocks: tuple[int, ...], dims: int):
         super().__init__()
+        self.blocks, motion_dim = blocks, sum(blocks)
         if dims > motion_dim:
             raise ValueError(f"space of {dims} dimensions is larger than the motion's {motion_dim}")
         self.register_buffer("mean", torch.zeros(motion_dim))
         self.register_buffer("basis", torch.zeros(motion_dim, dims))
         self.register_buffer("scale", torch.ones(dims))
         self.register_buffer("rest", torch.zeros(motion_dim))
+        self.register_buffer("unit", torch.ones(motion_dim))
         self.register_buffer("fitted", torch.tensor(False))
 
     @torch.no_grad()
@@ -47,7 +54,8 @@ class MotionSpace(nn.Module):
                 f"a motion space of {dims} dimensions needs more than {dims} frames of training "
                 f"motion, not {len(differences)}; give more clips or lower space_dims"
             )
-        exact = differences.double()
+        exact, unit = differences.double(), self._units(differences.double())
+        exact = exact / unit
         mean = exact.mean(0)
         variances, directions = torch.linalg.eigh(torch.cov(exact.T))
         variances, directions = variances.flip(0).clamp(min=0), directions.flip(1)
@@ -62,27 +70,37 @@ class MotionSpace(nn.Module):
         self.basis.copy_(basis * sign)
         self.scale.copy_(spread.clamp(min=_SMALLEST_SHARE * float(spread[0])))
         self.rest.copy_(sources.double().mean(0))
+        self.unit.copy_(unit)
         self.fitted.fill_(True)
         return float(variances[:dims].sum() / variances.sum())
+
+    def _units(self, differences: Float[Tensor, "n m"]) -> Float[Tensor, " m"]:
+        """The total deviation of each block over that of the first, for all of its numbers."""
+        parts = differences.split(self.blocks, dim=1)
+        totals = torch.stack([part.var(dim=0).sum().sqrt() for part in parts])
+        totals = torch.where((totals > 0) & (totals[0] > 0), totals / totals[0], 1.0)
+        return torch.cat([total.expand(n) for total, n in zip(totals, self.blocks, strict=True)])
 
     def encode(
         self, motion: Float[Tensor, "b t m"], source_motion: Float[Tensor, "b m"]
     ) -> Float[Tensor, "b t k"]:
         """Absolute motion to coordinates, relative to each sample's source."""
         self._require_fit()
-        return (motion - source_motion[:, None] - self.mean) @ self.basis / self.scale
+        moved = (motion - source_motion[:, None]) / self.unit
+        return (moved - self.mean) @ self.basis / self.scale
 
     def decode(
         self, coordinates: Float[Tensor, "b t k"], source_motion: Float[Tensor, "b m"]
     ) -> Float[Tensor, "b t m"]:
         """Coordinates back to absolute motion."""
         self._require_fit()
-        return (coordinates * self.scale) @ self.basis.T + self.mean + source_motion[:, None]
+        moved = (coordinates * self.scale) @ self.basis.T + self.mean
+        return moved * self.unit + source_motion[:, None]
 
     def place_source(self, source_motion: Float[Tensor, "b m"]) -> Float[Tensor, "b k"]:
         """Where M^0 itself lies along the same directions: how the portrait looks and turns."""
         self._require_fit()
-        return (source_motion - self.rest) @ self.basis / self.scale
+        return (source_motion - self.rest) / self.unit @ self.basis / self.scale
 
     def importance(self, exponent: float) -> Float[Tensor, " k"]:
         """Loss weights of the dimensions, mean 1: their variance to the power `exponent`.

@@ -20,6 +20,7 @@ from mien.audio.pretrained import FrontEndConfig
 from mien.config import require_multiple
 from mien.diffusion.objective import Parameterisation, to_clean
 from mien.diffusion.schedule import Schedule, at_levels
+from mien.mesh.motion import MESH_DIM, POSE_DIM
 from mien.motion.conditioning import ConditionEmbedding, Embedded, Told
 from mien.motion.denoiser import MotionDenoiser
 from mien.motion.space import MotionSpace
@@ -31,10 +32,13 @@ class SpeechToMotionConfig:
     """Every number of the net. Ablations: an encoder null, a condition false, `history` 0.
 
     `appearance_dim` must be the animator's. `window` is in video frames, `history` too.
+    `direct_head` reads motion off the local encoder alone, which teaches that encoder in training;
+    no sampler uses it.
     """
 
     appearance_dim: int
-    motion_dim: int = 768
+    motion_dim: int = 768  # numbers of the animator's motion
+    mesh: bool = False  # mien's own addition: the motion of the face's mesh is made beside it
     space_dims: int = 48
     window: int = 80
     history: int = 4
@@ -43,6 +47,7 @@ class SpeechToMotionConfig:
     audio_width: int = 128
     global_encoder: GlobalEncoderConfig | None = field(default_factory=GlobalEncoderConfig)
     local_encoder: LocalEncoderConfig | None = field(default_factory=LocalEncoderConfig)
+    direct_head: bool = False  # mien's own addition: Mamba-l is also asked for the motion itself
     appearance: bool = True
     source_motion: bool = True
 
@@ -59,6 +64,14 @@ class SpeechToMotionConfig:
         require_multiple("width", self.width, "heads", self.heads)
         if not 0 <= self.history < self.window:
             raise ValueError(f"history {self.history} must be shorter than window {self.window}")
+        if self.direct_head and self.local_encoder is None:
+            raise ValueError("direct_head reads the local encoder: give one, or set it to false")
+
+    @property
+    def motion_blocks(self) -> tuple[int, ...]:
+        """What a frame's motion is made of, in numbers: the animator's; the mesh's, its pose."""
+        mesh = (MESH_DIM - POSE_DIM, POSE_DIM) if self.mesh else ()
+        return (self.motion_dim, *mesh)
 
 
 class SpeechToMotion(nn.Module):
@@ -78,7 +91,8 @@ class SpeechToMotion(nn.Module):
             if config.local_encoder is None
             else LocalAudioEncoder(features, heard, config.local_encoder)
         )
-        self.space = MotionSpace(config.motion_dim, config.space_dims)
+        self.direct = nn.Linear(heard, config.space_dims) if config.direct_head else None
+        self.space = MotionSpace(config.motion_blocks, config.space_dims)
         self.conditions = ConditionEmbedding(
             audio=heard,
             space=config.space_dims,

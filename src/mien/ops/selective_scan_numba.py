@@ -22,22 +22,14 @@ import torch
 from numba.extending import overload
 from torch import Tensor
 
+from mien.ops.numba_compiler import compiled
 from mien.ops.scan_inputs import ScanInputs
 from mien.ops.selective_scan_reference import around
 
 # Sums over the state may be taken in any order, which lets them be vectorised; NaN stays NaN.
-_FAST = {"reassoc", "contract", "nsz"}
+_FAST = frozenset(("reassoc", "contract", "nsz"))
 _log = logging.getLogger("mien")
-
-
-def _compiled(function):
-    """Compile on the first call; what wraps the function (a shape check) is taken off first."""
-    compile_ = functools.partial(numba.njit, nogil=True, fastmath=_FAST)
-    try:
-        return compile_(inspect.unwrap(function), cache=True)
-    except RuntimeError as error:
-        _log.info(f"the scan is compiled anew in every process: {error}")
-        return compile_(inspect.unwrap(function))
+_compiled = functools.partial(compiled, fastmath=_FAST)
 
 
 def selective_scan_numba(inputs: ScanInputs) -> tuple[Tensor, Tensor]:

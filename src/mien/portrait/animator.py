@@ -25,9 +25,10 @@ from mien.portrait.frame_decoder import (
     occlude,
     warp_by_field,
 )
+from mien.portrait.guide import GuideAttention
 from mien.portrait.motion_encoder import MotionEncoder
 from mien.portrait.region_attention import RegionAttention
-from mien.types import Appearance, MotionField
+from mien.types import Appearance, Guide, MotionField
 
 VOLUME_STRIDE = 4  # the volume is a quarter of the encoded picture
 
@@ -79,6 +80,7 @@ class AnimatorConfig:
     decoder_channels: tuple[int, int, int] = (64, 32, 12)  # at quarter, half, full size
     decoder_blocks: int = 2
     warped_skips: bool = True  # mien's own addition
+    guide: bool = True  # mien's own addition: a face's mesh guides two more regions
 
     use_appearance: bool = True  # False: w/o F_A
     use_attention: bool = True  # False: w/o attention map
@@ -100,6 +102,8 @@ class AnimatorConfig:
             raise ValueError(f"temporal_kernel {self.temporal_kernel} is not odd")
         if self.warped_skips and self.decoder == "spade":
             raise ValueError("warped_skips needs decoder 'residual', not 'spade'")
+        if self.guide and (self.attention_volume or not (self.use_attention and self.warped_skips)):
+            raise ValueError("guide needs use_attention and warped_skips, and attention_volume off")
         require_multiple(
             "deviation_width", self.deviation_width, "deviation_heads", self.deviation_heads
         )
@@ -169,8 +173,16 @@ class Animator(nn.Module):
             _attention(c) if c.use_attention else None,
             c.field_size,
             c.max_displacement,
+            GuideAttention(c.compressed_channels, c.depth_layers, c.attention_channels[0])
+            if c.guide
+            else None,
         )
-        self.frame_decoder = FrameDecoder(_decoder_body(c), c.warped_skips, c.upscale)
+        self.frame_decoder = FrameDecoder(_decoder_body(c), c.warped_skips, c.upscale, c.guide)
+
+    def guide_state(self) -> dict[str, Tensor]:
+        """The weights of the guide alone: what a net that was trained without one lacks."""
+        guides = "dense_motion.guide.", "frame_decoder.face."
+        return {k: v for k, v in self.state_dict().items() if k.startswith(guides)}
 
     def encode_appearance(self, source: Float[Tensor, "b 3 H W"]) -> Appearance:
         """All that rendering needs from the portrait; call once a source."""
@@ -193,26 +205,33 @@ class Animator(nn.Module):
         appearance: Appearance,
         source_motion: Float[Tensor, "b m"],
         motion: Float[Tensor, "b t m"],
+        guide: Guide | None = None,
     ) -> Rendering:
-        """Redraw the source with every frame's motion, keeping what losses look at."""
+        """Redraw the source with every frame's motion, keeping what losses look at.
+
+        The batch axis of `guide` is (b t). A net that is not guided does not look at it.
+        """
+        guide = guide if self.config.guide else None
         deviations = self.deviation_transformer(source_motion, motion)
-        field = self.dense_motion(appearance, deviations)
+        field = self.dense_motion(appearance, deviations, guide)
 
         appearance = _for_frames(appearance, motion.shape[1])
         moved, mask = warp_by_field(appearance.volume, field)
         features = occlude(
             moved, appearance.volume, mask, self.config.occlusion, self.config.activation_slope
         )
-        return Rendering(self.frame_decoder(features, appearance, field, mask), field, moved)
+        frames = self.frame_decoder(features, appearance, field, mask, guide)
+        return Rendering(frames, field, moved)
 
     def render(
         self,
         appearance: Appearance,
         source_motion: Float[Tensor, "b m"],
         motion: Float[Tensor, "b t m"],
+        guide: Guide | None = None,
     ) -> Float[Tensor, "b t 3 H W"]:
-        """Frames in [-1, 1]."""
-        frames = self.draw(appearance, source_motion, motion).frames
+        """Frames in [-1, 1]; `guide` as `draw` takes it."""
+        frames = self.draw(appearance, source_motion, motion, guide).frames
         return rearrange(frames, "(b t) c h w -> b t c h w", t=motion.shape[1])
 
     def reconstruct(self, appearance: Appearance) -> Float[Tensor, "b 3 H W"]:

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.portrait.deviation import repeat_frames
+from mien.portrait.guide import GuideAttention, follow
 from mien.portrait.motion_encoder import GRID, TOKEN_DIM
 from mien.portrait.region_attention import RegionAttention, equal_shares
-from mien.types import Appearance, MotionField
+from mien.types import Appearance, Guide, MotionField
 
 
 class DeviationDecoder(nn.Module):
@@ -82,7 +83,8 @@ class DenseMotionDecoder(nn.Module):
     Args:
         field_size: side of the grid on which motion is decided; the field is interpolated from
         there. max_displacement: bound of a region's move, in normalised units (2 spans the
-        picture). attention: None is the paper's ablation "w/o attention map".
+        picture). attention: None is the paper's ablation "w/o attention map". guide: None is the
+        paper's net; else a face's mesh may guide two more regions.
     """
 
     def __init__(
@@ -91,22 +93,26 @@ class DenseMotionDecoder(nn.Module):
         attention: RegionAttention | None,
         field_size: int,
         max_displacement: float,
+        guide: GuideAttention | None = None,
     ) -> None:
         super().__init__()
-        self.decoder, self.attention = decoder, attention
+        self.decoder, self.attention, self.guide = decoder, attention, guide
         self.field_size, self.max_displacement = field_size, max_displacement
 
     def forward(
-        self, appearance: Appearance, deviations: Float[Tensor, "b t r k n n"]
+        self,
+        appearance: Appearance,
+        deviations: Float[Tensor, "b t r k n n"],
+        guide: Guide | None = None,
     ) -> MotionField:
-        """The field of every frame; its batch axis is (b t)."""
+        """The field of every frame; its batch axis is (b t), like that of `guide`."""
         frames = deviations.shape[1]
         volume = shrink(appearance.volume, self.field_size)
         still = self.decoder(torch.zeros_like(deviations[:, 0]), appearance.vector, volume)
         volume = repeat_frames(volume, frames)
         vector = repeat_frames(appearance.vector, frames)
         raw = self.decoder(deviations.flatten(0, 1), vector, volume) - repeat_frames(still, frames)
-        return self._share_out(volume, self.max_displacement * torch.tanh(raw))
+        return self._share_out(volume, self.max_displacement * torch.tanh(raw), guide)
 
     def still(self, appearance: Appearance) -> MotionField:
         """The field of no motion: identity, with the mask that goes with it."""
@@ -114,11 +120,18 @@ class DenseMotionDecoder(nn.Module):
         b, _, z, h, w = volume.shape
         return self._share_out(volume, volume.new_zeros(b, self.decoder.regions, z, h, w, 2))
 
-    def _share_out(self, volume: Tensor, moves: Tensor) -> MotionField:
-        look = self.attention or (lambda _, moves: equal_shares(moves))
-        shares, mask = look(volume, moves)
-        displacement = (shares[:, 1:, ..., None] * moves).sum(dim=1)
-        return MotionField(displacement, mask, shares)
+    def _share_out(self, volume: Tensor, moves: Tensor, guide: Guide | None = None) -> MotionField:
+        if self.attention is None:
+            return _mixed(moves, *equal_shares(moves))
+        still, hidden = self.attention.look(volume, moves)
+        field = _mixed(moves, *self.attention.decide(hidden))
+        if self.guide is None or guide is None:
+            return field
+        return follow(field, self.guide(still, hidden, guide), guide)
+
+
+def _mixed(moves: Tensor, shares: Tensor, mask: Tensor) -> MotionField:
+    return MotionField((shares[:, 1:, ..., None] * moves).sum(dim=1), mask, shares)
 
 
 def shrink(volume: Float[Tensor, "b c z h1 w1"], size: int) -> Float[Tensor, "b c z h2 w2"]:

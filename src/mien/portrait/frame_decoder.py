@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from mien.nn.conv import ConvBlock, ResidualBlock2d, group_norm
 from mien.ops.warp import resize_displacement, warp_map, warp_volume
 from mien.portrait.region_attention import mean_flow
-from mien.types import Appearance, MotionField
+from mien.types import Appearance, Guide, MotionField
 
 Occlusion = Literal["blend", "multiply"]
 
@@ -136,10 +136,17 @@ class ResidualDecoder(nn.Module):
         self.channels_out = full
 
     def forward(
-        self, features: Float[Tensor, "b c1 h1 w1"], skips: tuple[Tensor, ...] = ()
+        self,
+        features: Float[Tensor, "b c1 h1 w1"],
+        skips: tuple[Tensor, ...] = (),
+        face: Float[Tensor, "b c3 h1 w1"] | None = None,
     ) -> Float[Tensor, "b c2 h2 w2"]:
-        """Draw at four times the size; `skips` are at half and full size, or there are none."""
-        x = self.middle(self.entry(features))
+        """Draw at four times the size; `skips` are at half and full size, or there are none.
+
+        `face` is added to what enters the blocks.
+        """
+        entered = self.entry(features)
+        x = self.middle(entered if face is None else entered + face)
         for i, step in enumerate((self.to_half, self.to_full)):
             x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = step(torch.cat((x, skips[i]), dim=1) if skips else x)
@@ -153,12 +160,20 @@ class FrameDecoder(nn.Module):
     Args:
         warped_skips: use the skips and the moved picture, and tell the body the field and mask.
         upscale: 2 draws at twice the encoded size (sub-pixel head), 1 at the encoded size.
+        guided: tell the body where the face's skin and the inside of its mouth lie.
     """
 
     def __init__(
-        self, body: SpadeDecoder | ResidualDecoder, warped_skips: bool, upscale: int
+        self,
+        body: SpadeDecoder | ResidualDecoder,
+        warped_skips: bool,
+        upscale: int,
+        guided: bool = False,
     ) -> None:
         super().__init__()
+        self.face = nn.Conv2d(2, body.entry.out_channels, 1, bias=False) if guided else None
+        if self.face is not None:
+            nn.init.zeros_(self.face.weight)
         self.body, self.warped_skips, self.upscale = body, warped_skips, upscale
         self.norm = group_norm(body.channels_out)
         picture = 4 if warped_skips else 3
@@ -175,22 +190,50 @@ class FrameDecoder(nn.Module):
         appearance: Appearance,
         field: MotionField,
         mask: Float[Tensor, "b z h w"],
+        guide: Guide | None = None,
     ) -> Float[Tensor, "b 3 H W"]:
         """Draw the frames of a batch; `appearance` is repeated to that batch."""
         flat = rearrange(features, "b c z h w -> b (c z) h w")
         if not self.warped_skips:
             return torch.tanh(self._head(self.body(flat)))
-        flow = mean_flow(field.displacement, field.mask)
+        flow = mean_flow(field.displacement, field.mask) if field.fine is None else field.fine
         at_volume = resize_displacement(flow, flat.shape[2], flat.shape[3])
         # The factor brings moves of a few per cent of the picture to the scale of the features.
         told = (flat, rearrange(at_volume, "b h w xy -> b xy h w") * 20, mask)
         skips = tuple(_moved(skip, flow) for skip in appearance.skips)
-        drawn = self._head(self.body(torch.cat(told, dim=1), skips))
+        drawn = self._head(self.body(torch.cat(told, dim=1), skips, self._face_of(guide, flat)))
         alpha = torch.sigmoid(drawn[:, 3:])
-        return alpha * _moved(appearance.picture, flow) + (1 - alpha) * torch.tanh(drawn[:, :3])
+        moved = _moved(appearance.picture, flow)
+        if guide is not None:
+            moved, alpha = _with_interior(moved, alpha, guide.interior)
+        return alpha * moved + (1 - alpha) * torch.tanh(drawn[:, :3])
+
+    def _face_of(self, guide: Guide | None, like: Tensor) -> Tensor | None:
+        if self.face is None or guide is None:
+            return None
+        planes = torch.stack((guide.skin, guide.inside), dim=1)
+        return self.face(F.adaptive_avg_pool2d(planes, like.shape[-1]).to(like.dtype))
 
     def _head(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.upscale)
+
+
+def _with_interior(
+    moved: Float[Tensor, "b 3 H W"],
+    alpha: Float[Tensor, "b 1 H W"],
+    interior: Float[Tensor, "b 4 H1 W1"],
+) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 1 H W"]]:
+    """The moved picture with the inside of the mouth in it, which shines through where it is.
+
+    Both come back unchanged, to the bit, where the interior's own alpha is 0.
+    """
+    interior = interior.to(moved.dtype)
+    if interior.shape[2:] != moved.shape[2:]:
+        interior = F.interpolate(
+            interior, size=moved.shape[2:], mode="bilinear", align_corners=False
+        )
+    cover = interior[:, 3:]
+    return torch.lerp(moved, interior[:, :3], cover), torch.maximum(alpha, cover)
 
 
 def _moved(features: Tensor, flow: Tensor) -> Tensor:

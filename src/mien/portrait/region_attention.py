@@ -57,11 +57,23 @@ class RegionAttention(nn.Module):
         self, volume: Float[Tensor, "b c z h w"], deviations: Float[Tensor, "b r z h w 2"]
     ) -> tuple[Float[Tensor, "b s z h w"], Float[Tensor, "b z h w"]]:
         """Shares of background and regions (they sum to 1), and the occlusion mask."""
+        _, hidden = self.look(volume, deviations)
+        return self.decide(hidden)
+
+    def look(
+        self, volume: Float[Tensor, "b c z h w"], deviations: Float[Tensor, "b r z h w 2"]
+    ) -> tuple[Float[Tensor, "b k z h w"], Float[Tensor, "b d *space"]]:
+        """The compressed features, and what the U-Net makes of them and of how they move."""
         still = self.compress(volume)
-        seen = torch.cat((still, self._moved(still, deviations), _size(deviations)), dim=1)
+        seen = torch.cat((still, self._moved(still, deviations), size_of(deviations)), dim=1)
         if not self.volume:
             seen = rearrange(seen, "b c z h w -> b (c z) h w")
-        hidden = self.hourglass(seen)
+        return still, self.hourglass(seen)
+
+    def decide(
+        self, hidden: Float[Tensor, "b d *space"]
+    ) -> tuple[Float[Tensor, "b s z h w"], Float[Tensor, "b z h w"]]:
+        """Shares of background and regions, and the occlusion mask."""
         logits, cover = self.share(hidden), self.cover(hidden)
         if not self.volume:
             logits = rearrange(logits, "b (s z) h w -> b s z h w", z=self.depth_layers)
@@ -78,7 +90,7 @@ class RegionAttention(nn.Module):
         return rearrange(moved, "(b r z) c h w -> b (r c) z h w", b=b, r=r, z=z)
 
 
-def _size(deviations: Tensor) -> Tensor:
+def size_of(deviations: Float[Tensor, "*places 2"]) -> Float[Tensor, "*places"]:
     """|D_j|, smooth at zero; the factor brings typical moves of a few per cent to about 1."""
     return torch.sqrt(deviations.square().sum(dim=-1) + 1e-8) * 20
 

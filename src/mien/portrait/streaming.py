@@ -1,16 +1,19 @@
 """Draw motion as it comes, a few frames at a time, equal to drawing all of it at once.
 
-Axes: t video frames, n frames of a chunk with its neighbours, m motion, h w space. Batch is 1.
+Axes: t video frames, n frames of a chunk with its neighbours, m motion, k motion with what stands
+behind it (of a mesh), h w space. Batch is 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mien.portrait.animator import Animator
-from mien.types import Appearance
+from mien.types import Appearance, Guide
+
+GuideOf = Callable[[Float[Tensor, "1 t k"]], Guide | None]  # the frames' guides, batch axis t
 
 FRAMES_AT_ONCE = 8  # drawn together; more is no faster on a CPU and holds more memory
 
@@ -19,15 +22,18 @@ def render_stream(
     animator: Animator,
     appearance: Appearance,
     source_motion: Float[Tensor, "1 m"],
-    windows: Iterator[Float[Tensor, "1 t m"]],
-) -> Iterator[Float[Tensor, "1 t 3 h w"]]:
+    windows: Iterator[Float[Tensor, "1 _ k"]],
+    guide_of: GuideOf = lambda motion: None,
+) -> Iterator[Float[Tensor, "1 _ 3 h w"]]:
     """Draw motion a few frames at a time, equal to drawing all at once: no seam between chunks.
 
     Each chunk is drawn with the neighbours that the animator's convolution over frames looks at.
+    The animator sees the first m of k numbers, `guide_of` all of them.
     """
-    context = animator.config.temporal_context
+    context, own = animator.config.temporal_context, source_motion.shape[1]
     for motion, before, count in with_neighbours(windows, FRAMES_AT_ONCE, context):
-        yield animator.render(appearance, source_motion, motion)[:, before : before + count]
+        frames = animator.render(appearance, source_motion, motion[..., :own], guide_of(motion))
+        yield frames[:, before : before + count]
 
 
 def with_neighbours(

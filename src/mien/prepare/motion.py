@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from mien.checkpoint import fingerprint, load_animator
+from mien.checkpoint import load_animator, motion_fingerprint
 from mien.data.datasets import ClipCache
 from mien.data.latents import extract, without_latents, write
 from mien.data.manifest import ClipRecord
@@ -35,7 +35,7 @@ def extract_motion(
     Raises:
         UserError: the animator cannot be loaded.
     """
-    folder = cache.below(fingerprint(load_animator(animator).state_dict()))
+    folder = cache.below(motion_fingerprint(load_animator(animator).state_dict()))
     missing = without_latents(records, folder)
     make: Callable[[], Callable[[ClipRecord], str | None]]
     make = partial(_Extraction, animator, root, folder)

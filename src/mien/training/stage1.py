@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from mien.checkpoint import ANIMATOR, fingerprint, part_of, read_weights, refuse_other_run
@@ -52,7 +52,9 @@ class ReconstructionStage(LightningModule):
         optimizer: how fast; the discriminator learns alike.
         discriminator: the numbers of the critic, which there is if loss.adversarial is above 0.
         initial_weights: an earlier run to start from, which may be of another image_size
-            (128 first, then 256).
+            (128 first, then 256), and which a guide may be added to.
+        frozen: parts of the animator that stay as they are, like motion_encoder: a frozen motion
+            encoder and appearance vector keep the motion that a stage 2 has learned.
     """
 
     def __init__(
@@ -62,11 +64,14 @@ class ReconstructionStage(LightningModule):
         optimizer: OptimizerConfig,
         discriminator: DiscriminatorConfig = DiscriminatorConfig(),  # noqa: B008 (frozen)
         initial_weights: Path | None = None,
+        frozen: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # two optimisers, of which one steps alone at first
         self.loss_config, self.optimizer_config = loss, optimizer
         self.animator = Animator(animator)
+        for name in frozen:
+            self._part(name).requires_grad_(False)
         self.discriminator = PatchDiscriminator(discriminator) if loss.adversarial else None
         # In a tuple, so that the frozen trunk is neither saved with the run nor averaged.
         self._perceptual = (
@@ -84,10 +89,17 @@ class ReconstructionStage(LightningModule):
         """Side of the frames that the data has to bring."""
         return self.animator.config.image_size
 
+    def _part(self, name: str) -> nn.Module:
+        parts = dict(self.animator.named_children())
+        if name not in parts:
+            raise UserError(f"frozen {name} is no part of the animator: {', '.join(parts)}")
+        return parts[name]
+
     def _start_from(self, path: Path) -> None:
         weights = read_weights(path, ANIMATOR)
+        fresh = {} if weights.config.get("guide") else self.animator.guide_state()
         try:
-            self.animator.load_state_dict(weights.state)
+            self.animator.load_state_dict(fresh | weights.state)
         except RuntimeError as error:
             reason = " ".join(str(error).split("\n\t", 1)[-1].split())
             raise UserError(f"initial_weights {path} do not fit this animator: {reason}") from error
@@ -109,7 +121,7 @@ class ReconstructionStage(LightningModule):
     def _draw(self, pair: FramePair, source: Tensor, driving: Tensor) -> Rendering:
         appearance = self.animator.encode_appearance(pair.source)
         motion = tokens_as_motion(driving)[:, None]
-        return self.animator.draw(appearance, tokens_as_motion(source), motion)
+        return self.animator.draw(appearance, tokens_as_motion(source), motion, pair.guide)
 
     def on_fit_start(self) -> None:
         """Bring along what Lightning does not know of."""
@@ -241,7 +253,12 @@ class ReconstructionStage(LightningModule):
         )
         c = self.optimizer_config
         return [
-            Adam(net.parameters(), c.learning_rate, c.betas, weight_decay=c.weight_decay)
+            Adam(
+                [p for p in net.parameters() if p.requires_grad],
+                c.learning_rate,
+                c.betas,
+                weight_decay=c.weight_decay,
+            )
             for net in nets
         ]
 

@@ -1,0 +1,143 @@
+"""The first two encoder layers of Whisper tiny.en (Radford et al. 2022), a frozen front end.
+
+Weights: OpenAI, MIT, weights/WHISPER_LICENSE.txt; their names are those of transformers'
+WhisperEncoder. Axes: b batch, s samples, n mel steps (100 a second), j encoder steps (50 a second),
+f numbers a step.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mien.audio.features import HOP, MEL_BINS, SAMPLES_PER_FRAME, frame_count, mel_filters
+
+WHISPER_WEIGHTS = (
+    Path(__file__).parents[1] / "weights" / "whisper_tiny_en_encoder_2_layers.safetensors"
+)
+WIDTH = 384  # numbers a step
+_HEADS, _LAYERS = 6, 2
+_FFT = 400
+# Encoder steps of a piece and of what two pieces share at least, 10 s and 2.5 s. Whisper knows
+# positions up to 30 s; shorter pieces keep positions near those of the clips in training.
+PIECE, OVERLAP = 500, 125
+
+
+class WhisperEncoder(nn.Module):
+    """Two convolutions (the second halves the steps), sinusoidal positions, two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(MEL_BINS, WIDTH, 3, padding=1)
+        self.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)
+        self.layers = nn.ModuleList(_Layer() for _ in range(_LAYERS))
+
+    def encode(self, mel: Float[Tensor, "b f n"]) -> Float[Tensor, "b j d"]:
+        """The last layer's output for one piece, n even, j = n / 2 and at most 1500 (30 s).
+
+        Positions count from the start of the piece. No final normalisation: Whisper applies it
+        behind its last layer only.
+        """
+        steps = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
+        steps = steps + positions(steps.shape[1]).to(steps)
+        for layer in self.layers:
+            steps = layer(steps)
+        return steps
+
+    @torch.no_grad()
+    def forward(self, waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b j d"]:
+        """Two steps a video frame, j = 2 * frame_count(s), step i centred on sample 320 i + 160.
+
+        `waveform` is mono at 16 kHz in [-1, 1]; the last frame is filled with silence. Sound longer
+        than 10 s is heard in pieces of 10 s that begin at equal distances and share 2.5 s or more;
+        where they overlap their outputs are averaged, the weight of each going to zero towards its
+        edges. The level is that of the whole utterance in every piece.
+        """
+        filling = frame_count(waveform.shape[1]) * SAMPLES_PER_FRAME - waveform.shape[1]
+        # Whisper centres mel step i on sample 160 i. One step more, and the first left out,
+        # centres encoder step i on the middle of its own 320 samples.
+        mel = whisper_log_mel(F.pad(waveform.float(), (0, filling + HOP)))[:, :, 1:]
+        j = mel.shape[2] // 2
+        if j <= PIECE:
+            return self.encode(mel)
+        starts = piece_starts(j)
+        edge = (torch.arange(PIECE) + 0.5).to(mel) / OVERLAP
+        weight = torch.minimum(edge, edge.flip(0)).clamp(max=1)[:, None]
+        heard, total = mel.new_zeros(len(mel), j, WIDTH), mel.new_zeros(j, 1)
+        for start in starts:
+            here = slice(start, start + PIECE)
+            heard[:, here] += weight * self.encode(mel[:, :, 2 * start : 2 * (start + PIECE)])
+            total[here] += weight
+        return heard / total
+
+
+class _Layer(nn.Module):
+    """Self-attention and a feed-forward net, each on normalised input and added to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.self_attn_layer_norm = nn.LayerNorm(WIDTH)
+        self.self_attn = _Attention()
+        self.final_layer_norm = nn.LayerNorm(WIDTH)
+        self.fc1, self.fc2 = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, steps: Float[Tensor, "b j d"]) -> Float[Tensor, "b j d"]:
+        steps = steps + self.self_attn(self.self_attn_layer_norm(steps))
+        return steps + self.fc2(F.gelu(self.fc1(self.final_layer_norm(steps))))
+
+
+class _Attention(nn.Module):
+    """Every step looks at every other; Whisper's keys have no bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q_proj, self.v_proj = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.k_proj = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.out_proj = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, steps: Float[Tensor, "b j d"]) -> Float[Tensor, "b j d"]:
+        q, k, v = (
+            rearrange(project(steps), "b j (h d) -> b h j d", h=_HEADS)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        seen = F.scaled_dot_product_attention(q, k, v)
+        return self.out_proj(rearrange(seen, "b h j d -> b j (h d)"))
+
+
+def load_whisper() -> WhisperEncoder:
+    """The encoder with the weights that ship: frozen, in evaluation mode, float32, on the CPU."""
+    encoder = WhisperEncoder()
+    encoder.load_state_dict(load_file(WHISPER_WEIGHTS))
+    return encoder.eval().requires_grad_(False)
+
+
+def whisper_log_mel(waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b f n"]:
+    """Log-mel as Whisper takes it, n = s // 160; step i is centred on sample 160 i.
+
+    Base-10 logarithms, at most 8 below the loudest value of each utterance, then (x + 4) / 4.
+    """
+    window = torch.hann_window(_FFT, device=waveform.device)
+    spectrum = torch.stft(waveform, _FFT, HOP, window=window, return_complex=True)
+    power = spectrum[..., :-1].abs().square()
+    mel = torch.einsum("fn,bnl->bfl", mel_filters(_FFT, "slaney").to(power), power)
+    level = mel.clamp(min=1e-10).log10()
+    return (level.maximum(level.amax(dim=(1, 2), keepdim=True) - 8) + 4) / 4
+
+
+def piece_starts(steps: int) -> list[int]:
+    """First steps of the pieces that cover `steps` steps, of which there are more than PIECE."""
+    pieces = 1 + math.ceil((steps - PIECE) / (PIECE - OVERLAP))
+    return [round(i * (steps - PIECE) / (pieces - 1)) for i in range(pieces)]
+
+
+def positions(steps: int) -> Float[Tensor, "steps d"]:
+    """Sines, then cosines of each step's number at frequencies from 1 down to 1/10000."""
+    half = WIDTH // 2
+    frequencies = torch.exp(-math.log(10000) / (half - 1) * torch.arange(half))
+    angle = torch.arange(steps)[:, None] * frequencies
+    return torch.cat([angle.sin(), angle.cos()], dim=1)

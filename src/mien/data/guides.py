@@ -1,0 +1,54 @@
+"""The guide of a training pair: both frames' meshes, carried through what the augmentation did.
+
+Axes: n points, h w space. Places are in [-1, 1] of the picture, x before y.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.mesh.guide import guide_between
+from mien.types import Guide
+
+_STEPS = 12  # of Newton's method; places are then found within a thousandth of a pixel
+
+Meshes = tuple[Float[Tensor, "468 3"], Float[Tensor, "468 3"]]  # of source and driving frame
+Grids = tuple[Float[Tensor, "h w 2"], Float[Tensor, "h w 2"]]
+
+
+def guide_of_pair(meshes: Meshes, grids: Grids) -> Guide:
+    """The guide (batch of one) of two frames that were read at `grids`.
+
+    `meshes` are of the frames as they were before, in shares of the picture's side.
+    """
+    size = grids[0].shape[0]
+    source, driving = (
+        ((carried(mesh * 2 - 1, grid) + 1) * (size / 2)).double().numpy()
+        for mesh, grid in zip(meshes, grids, strict=True)
+    )
+    return guide_between(np.ascontiguousarray(source), np.ascontiguousarray(driving), size)
+
+
+def carried(points: Float[Tensor, "n 3"], grid: Float[Tensor, "h w 2"]) -> Float[Tensor, "n 3"]:
+    """Where points of a picture lie after it was read at `grid`: the grid's inverse, by Newton.
+
+    Beyond the picture the grid goes on straight. z is scaled as the picture is.
+    """
+    h, w = grid.shape[:2]
+    across = torch.gradient(grid, spacing=2 / w, dim=1)[0]
+    down = torch.gradient(grid, spacing=2 / h, dim=0)[0]
+    planes = torch.cat((grid, across, down), dim=-1).permute(2, 0, 1)[None]
+    mean = torch.stack((across.mean(dim=(0, 1)), down.mean(dim=(0, 1))), dim=1)
+    wanted = points[:, :2]
+    place = (wanted - grid.mean(dim=(0, 1))) @ torch.linalg.inv(mean).T
+    for _ in range(_STEPS):
+        near = place.clamp(-1, 1)
+        read = F.grid_sample(planes, near[None, None], padding_mode="border", align_corners=False)
+        value, slope = read[0, :, 0].T.split((2, 4), dim=1)
+        jacobian = slope.view(-1, 2, 2).transpose(1, 2)
+        value = value + torch.einsum("n i j, n j -> n i", jacobian, place - near)
+        place = place + torch.linalg.solve(jacobian, wanted - value)
+    scale = torch.linalg.det(mean).abs().sqrt()
+    return torch.cat((place, points[:, 2:] / scale), dim=1)

@@ -1,0 +1,106 @@
+"""The meshes of clips: FaceMesh's points in every frame, found once and kept by content.
+
+Axes: t video frames. Points are shares of the picture's side, x before y; z is in the same unit.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from safetensors.torch import load, save
+from torch import Tensor
+from tqdm import tqdm
+
+from mien.data.manifest import ClipRecord
+from mien.data.store import Store
+from mien.face import FaceMesh
+from mien.media import read_frames
+from mien.mesh.motion import MESH_DIM, as_vectors, read_motion
+
+SURE = 0.99  # the mesh's own probability of a face
+_LOW, _SPAN = -0.5, 2.0  # points are stored in 16 bits over this range: steps of 0.01 pixels at 256
+
+
+@dataclass(frozen=True)
+class ClipMeshes:
+    """The points of one clip; where `found` is False they mean nothing."""
+
+    points: Float[Tensor, "t 468 3"]
+    found: Bool[Tensor, " t"]
+
+
+class MeshCache:
+    """Meshes in a folder, a file for each clip, named by the clip's bytes: a changed clip is looked
+    at anew, and equal clips of two data sets are looked at once.
+    """
+
+    def __init__(self, root: Path | Store, folder: Path | Store) -> None:
+        self.root, self.folder = Store(root), Store(folder)
+        self._names: dict[str, str] = {}
+        self._held: dict[str, ClipMeshes] = {}
+
+    def extract(self, records: Sequence[ClipRecord]) -> None:
+        """Look at the clips that nobody has looked at yet, with a progress bar."""
+        there = self.folder.names()
+        missing = [record for record in records if self._name(record) not in there]
+        for record in tqdm(missing, "meshes of clips", unit="clip", disable=not missing):
+            with self.root.file(record.path) as path:
+                self.folder.write(
+                    self._name(record), save(_packed(look(face_mesh(), read_frames(path))))
+                )
+
+    def meshes(self, record: ClipRecord) -> ClipMeshes:
+        """The meshes of a clip, which were extracted before."""
+        if record.path not in self._held:
+            saved = load(self.folder.read(self._name(record)))
+            whole = (saved["points"].int() & 0xFFFF).float()
+            points = whole / 0xFFFF * _SPAN + _LOW
+            self._held[record.path] = ClipMeshes(points, saved["found"])
+        return self._held[record.path]
+
+    def _name(self, record: ClipRecord) -> str:
+        if record.path not in self._names:
+            content = self.root.read(record.path)
+            self._names[record.path] = f"{sha256(content).hexdigest()[:24]}.safetensors"
+        return self._names[record.path]
+
+
+@functools.cache
+def face_mesh() -> FaceMesh:
+    """FaceMesh's nets, loaded once in a process."""
+    return FaceMesh()
+
+
+def look(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> ClipMeshes:
+    """Find the points of the largest face in every frame of a clip."""
+    points, found = [], []
+    for frame in frames:
+        faces = mesh.faces(frame)
+        here, sure = mesh.landmarks(frame, faces[0]) if faces else (np.zeros((468, 3)), 0.0)
+        points.append(here / frame.shape[1])
+        found.append(sure >= SURE)
+    return ClipMeshes(torch.from_numpy(np.stack(points)).float(), torch.tensor(found))
+
+
+def mesh_motion(meshes: ClipMeshes) -> Float[Tensor, "t k"]:
+    """The clip's MeshMotion as MESH_DIM numbers a frame; frames without a face lie between their
+    neighbours, and a clip without any face does not move.
+    """
+    found = meshes.found.numpy()
+    if not found.any():
+        return torch.zeros(len(found), MESH_DIM)
+    seen = as_vectors(read_motion(meshes.points[meshes.found].double().numpy()))
+    at, where = np.arange(len(found)), np.flatnonzero(found)
+    if len(where) < len(found):
+        seen = np.stack([np.interp(at, where, column) for column in seen.T], axis=1)
+    return torch.from_numpy(seen).float()
+
+
+def _packed(meshes: ClipMeshes) -> dict[str, Tensor]:
+    whole = ((meshes.points - _LOW) / _SPAN).clamp(0, 1) * 0xFFFF
+    return {"points": whole.round().int().to(torch.int16), "found": meshes.found}

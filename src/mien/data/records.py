@@ -1,0 +1,59 @@
+"""Where the clips are, and which: the data root and its manifests."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from mien.data.manifest import ClipRecord, parse_manifest, read_manifest
+from mien.data.store import Store
+from mien.errors import UserError
+
+
+def data_root(given: Path | str | None) -> Store:
+    """Where the clips are: the folder or address given, else the environment variable MIEN_DATA.
+
+    Raises:
+        UserError: neither names an existing folder, nor an address.
+    """
+    named = given or os.environ.get("MIEN_DATA")
+    if not named:
+        raise UserError("no data: give the folder of your clips with --data.root or in MIEN_DATA")
+    root = Store(named)
+    if root.remote:
+        return root
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"the data folder {folder} does not exist: check --data.root or MIEN_DATA")
+    return Store(folder)
+
+
+def read_records(root: Path | Store, manifest: Path) -> list[ClipRecord]:
+    """The clips of a manifest, which lies in the working directory, else in the data root.
+
+    Clip paths start from the root, or from the folder in it that is named like the manifest (the
+    clips of train.jsonl may lie in root/train); the records returned start from the root. That each
+    clip is there is looked up in a folder, but not in an object store.
+
+    Raises:
+        UserError: there is no such manifest, it lists no clip, or a clip is not there.
+    """
+    root = Store(root)
+    if manifest.is_file():
+        found, records = str(manifest.resolve()), read_manifest(manifest)
+    elif root.has(manifest.as_posix()):
+        found = f"{root}/{manifest}"
+        records = parse_manifest(root.read(manifest.as_posix()).decode(), found)
+    else:
+        raise UserError(
+            f"no manifest {manifest} here nor in {root}: make one with tools/build_manifest.py"
+        )
+    if not records:
+        raise UserError(f"the manifest {found} lists no clip: give one that does")
+
+    inner = f"{manifest.stem}/{records[0].path}"
+    if not root.has(records[0].path) and root.has(inner):
+        records = [replace(record, path=f"{manifest.stem}/{record.path}") for record in records]
+    for record in records[:1] if root.remote else records:
+        if not root.has(record.path):
+            raise UserError(f"{found} names {record.path}, which is not in {root}: check the root")
+    return records

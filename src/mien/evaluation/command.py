@@ -1,0 +1,64 @@
+"""`tools/evaluate.py` and `mien evaluate`: four questions, each with a table, JSON and a page."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mien.evaluation.findings import Findings, Output
+from mien.evaluation.gather import crossed, reenactment, spoken, synced
+from mien.evaluation.page import page_of
+from mien.infer import Parser, guarded, positive
+
+
+def parser() -> Parser:
+    """The arguments of `mien evaluate`."""
+    p = Parser(prog="mien evaluate", description="Measure checkpoints on real clips, or a video.")
+    commands = p.add_subparsers(required=True, metavar="speech|cross|reenact|sync")
+
+    speech = commands.add_parser("speech", help="lips made from a sound beside the real lips")
+    cross = commands.add_parser("cross", help="portraits driven by strangers beside the drivers")
+    reenact = commands.add_parser("reenact", help="self-reenactment beside copying the source")
+    sync = commands.add_parser("sync", help="do the lips of a video follow its loudness")
+    for command, work in ((speech, spoken), (cross, crossed), (reenact, reenactment)):
+        command.add_argument("--root", type=Path, required=True,
+                             help="folder that clip paths start from")  # fmt: skip
+        command.add_argument("--manifest", type=Path, required=True, help="JSONL, one clip a line")
+        command.add_argument("--animator", type=Path,
+                             help="stage-1 weights (default: those that ship)")  # fmt: skip
+        command.set_defaults(work=work)
+
+    seconds = positive(float)
+    speech.add_argument("--speech", type=Path, help="stage-2 weights trained with that animator")
+    speech.add_argument("--offsets", type=Path, help="JSON or TSV: clip, frames its sound lags")
+    speech.add_argument("--seconds", type=seconds, help="from the start of each clip (all)")
+    speech.add_argument("--seed", type=int, default=0, help="of the motion (default 0)")
+    cross.add_argument("--portraits", type=Path, nargs="+", required=True,
+                       help="pictures, or folders of them")  # fmt: skip
+    cross.add_argument("--seconds", type=seconds, default=4.0,
+                       help="from the start of each clip (default 4)")  # fmt: skip
+    reenact.add_argument("--stride", type=positive(int), default=5,
+                         help="score each n-th frame (default 5)")  # fmt: skip
+    sync.add_argument("video", type=Path)
+    sync.add_argument("audio", type=Path, nargs="?", help="default: the video's own sound")
+    sync.set_defaults(work=synced)
+    for command in (speech, cross, reenact, sync):
+        command.add_argument("-o", "--output", type=Path, metavar="DIR",
+                             help="also keep scores.json and index.html here")  # fmt: skip
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return guarded(lambda: run(parser().parse_args(argv)), "no scores were written")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Evaluate, print the tables, and keep them if asked.
+
+    Raises:
+        UserError: an input or the output cannot be used.
+    """
+    output = Output(given.output)
+    findings: Findings = given.work(given, output)
+    print(findings.text())
+    output.write(findings, page_of(findings))

@@ -1,0 +1,54 @@
+"""Lips of a talking video beside its sound, and beside the same sound reversed."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.audio.voice_activity import frame_loudness
+from mien.errors import UserError
+from mien.evaluation.points import LEAST_SEEN, mouth_opening
+from mien.face import FaceMesh
+from mien.media import load_audio, read_frames
+from mien.metrics import SyncScore, lip_sync
+
+
+def video_sync(video: Path, audio: Path | None = None) -> SyncScore:
+    """Lip sync of a talking video against a sound file (default: its own sound).
+
+    Raises:
+        UserError: a file cannot be read, or no face shows in half of the frames.
+    """
+    return lip_sync(*openings_and_loudness(video, audio))
+
+
+def openings_and_loudness(
+    video: Path, audio: Path | None
+) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
+    """How far the mouth is open in each frame, and the root mean square of the sound under it.
+
+    Raises:
+        UserError: as `video_sync`.
+    """
+    openings = openings_of(video)
+    loudness = frame_loudness(load_audio(audio or video), len(openings))
+    return torch.from_numpy(openings), loudness
+
+
+def openings_of(video: Path) -> Float[np.ndarray, " t"]:
+    """How far the mouth is open in each frame of a video, over the distance of the eyes.
+
+    Raises:
+        UserError: the file cannot be read, or no face shows in half of the frames.
+    """
+    mesh = FaceMesh()
+    openings = np.array([mouth_opening(mesh, frame) for frame in read_frames(video)])
+    if not len(openings):
+        raise UserError(f"the video {video} holds no frame: take another file")
+    seen = ~np.isnan(openings)
+    if seen.mean() < LEAST_SEEN:
+        raise UserError(f"{video} shows a face in only {seen.mean():.0%} of its frames")
+    at = np.arange(len(openings))
+    return np.interp(at, at[seen], openings[seen]).astype(np.float32)
