@@ -30,8 +30,9 @@ from mien.checkpoint import (
     load_speech_to_motion,
     motion_fingerprint,
 )
+from mien.data.meshes import face_mesh
 from mien.errors import UserError
-from mien.face import Box, FaceMesh, Picture, crop, find_portrait, portrait_box
+from mien.face import Box, Picture, crop, find_portrait, portrait_box
 from mien.face_model.mouth import MouthInterior
 from mien.media import VideoWriter, load_audio, load_picture
 from mien.media.size import picture_size
@@ -191,7 +192,7 @@ def load_face(
         picture, name = load_picture(Path(portrait)), str(portrait)
         width, height = picture_size(Path(portrait))
     if box is None:
-        place = find_portrait(picture, FaceMesh(), name)
+        place = find_portrait(picture, face_mesh(), name)
         several = f"{place.faces} faces in {name}: the largest speaks (--box chooses another)"
         return crop(picture, place.box, size), (several,) if place.faces > 1 else ()
     if not (box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height):
@@ -212,7 +213,7 @@ class GuidedFace:
 
 def guided_face(source: Float[Tensor, "1 3 size size"]) -> GuidedFace | None:
     """The mesh of the face in a cropped portrait; None where no face is found in it."""
-    picture, nets = to_bytes(source)[0], FaceMesh()
+    picture, nets = to_bytes(source)[0], face_mesh()
     faces = nets.faces(picture)
     if not faces:
         return None

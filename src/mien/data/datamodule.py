@@ -1,5 +1,6 @@
 """The data of both stages as Lightning takes them: `PortraitData` and `SpeechData`."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,12 @@ class PortraitData(LightningDataModule):
         records = [
             r for manifest in manifests for r in read_records(data_root(self.root), manifest)
         ]
-        if (cache := self._mesh_cache()) is not None:
-            cache.extract(records)
+        if self._mesh_cache is not None:
+            self._mesh_cache.extract(records)
 
+    @functools.cached_property
     def _mesh_cache(self) -> MeshCache | None:
+        """One for all that reads: every clip is hashed once."""
         guided = self._stage.animator.config.guide
         return MeshCache(data_root(self.root), self.meshes) if guided else None
 
@@ -102,10 +105,10 @@ class PortraitData(LightningDataModule):
         if stage == "fit":
             records = read_records(root, self.train_manifest)
             self.train_pairs = FramePairs(
-                records, clips, self.augmentation, self.balance, self.seed, self._mesh_cache()
+                records, clips, self.augmentation, self.balance, self.seed, self._mesh_cache
             )
         records = read_records(root, self.valid_manifest)
-        self.fixed_pairs = FixedPairs(records, clips, self.valid_pairs, self._mesh_cache())
+        self.fixed_pairs = FixedPairs(records, clips, self.valid_pairs, self._mesh_cache)
 
     @property
     def _stage(self) -> Any:
