@@ -16,13 +16,16 @@ UPSTREAM := mamba-ssm==2.3.2.post1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test format lint types check hooks clean
+.PHONY: help demo train-small test format lint types check hooks clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 demo: $(VENV)/.core ## install, then make demo.mp4: the astronaut speaks a sentence
 	$(BIN)/python -m mien.demo
+
+train-small: $(VENV)/.dev ## all phases of the weights that ship: make train-small DATA=DIR PORTRAITS=DIR
+	$(BIN)/python tools/train_small.py $(DATA) $(if $(PORTRAITS),--portraits $(PORTRAITS)) -o $(or $(OUT),runs/small)
 
 test: $(VENV)/.dev ## install with the developer's extras, then run the whole test suite
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)

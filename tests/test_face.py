@@ -7,12 +7,15 @@ from skimage import data, transform
 from mien.errors import UserError
 from mien.face import (
     Face,
+    FaceLandmarker,
     FaceMesh,
     face_box,
     find_portrait,
     lip_gap,
     mouth_box,
+    person_mask,
     portrait_box,
+    scene_of,
 )
 from mien.face.geometry import Square, overlap, sample, tiles
 from mien.face.mesh import merge_faces
@@ -204,3 +207,51 @@ def test_training_clips_are_framed_as_portraits_are(mesh, footage):
     boxes = [portrait_box(face_box(landmarks_of(mesh, read_video(clip)[10]))) for clip in clips]
     middle = np.median(boxes, axis=0) / 256
     assert middle == pytest.approx((0, 0, 1, 1), abs=0.06)
+
+
+class TestPerson:
+    def test_the_astronaut_is_the_person_and_what_stands_behind_is_not(self, mesh, astronaut):
+        points = landmarks_of(mesh, astronaut)[:, :2].astype(float)
+        mask = person_mask(astronaut, points)
+        assert mask.shape == astronaut.shape[:2] and mask.min() >= 0 and mask.max() <= 1
+        assert mask[60:200, 190:260].mean() > 0.95 and mask[280:480, 180:280].mean() > 0.9
+        assert mask[:120, :60].max() < 0.1 and mask[:200, 460:].max() < 0.1, "flag and shuttle"
+        assert np.array_equal(mask, person_mask(astronaut, points))
+
+    def test_a_face_is_the_person_whatever_the_net_says(self):
+        noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+        square = np.array([(30.0, 20.0), (80.0, 20.0), (80.0, 70.0), (30.0, 70.0)])
+        mask = person_mask(noise, square)
+        assert mask.shape == (90, 120) and mask[25:65, 35:75].min() > 0.99
+
+    def test_what_stands_behind_is_filled_in_from_around_the_person(self, mesh, astronaut):
+        points = landmarks_of(mesh, astronaut)[:, :2].astype(float)
+        scene = scene_of(astronaut, points)
+        behind = ((scene.behind.transpose(1, 2, 0) + 1) * 127.5).round()
+        nobody = scene.person < 1e-3
+        inner = np.zeros_like(nobody)
+        inner[:100, :60] = True  # far from her
+        np.testing.assert_array_equal(behind[inner & nobody], astronaut[inner & nobody])
+        skin = np.abs(behind[80:180, 200:250] - astronaut[80:180, 200:250]).mean()
+        assert skin > 30, "her face is not behind her"
+
+
+class TestSecondOpinion:
+    def test_another_net_sees_the_face_where_facemesh_does(self, mesh, astronaut, footage):
+        task = footage.parent / "weights" / "face_landmarker.task"
+        if not task.is_file():
+            pytest.skip("no face_landmarker.task")
+        points = landmarks_of(mesh, astronaut)
+        seen = FaceLandmarker(task)(astronaut, points)
+        eyes = np.linalg.norm(points[33, :2] - points[263, :2])
+        apart = np.linalg.norm(seen[:, :2] - points[:, :2], axis=1)
+        assert 0 < apart.mean() < 0.05 * eyes
+        assert lip_gap(seen) == pytest.approx(lip_gap(points), abs=0.06)
+
+    @pytest.mark.parametrize("content", [None, b"text"])
+    def test_a_file_that_holds_no_such_net_is_told(self, tmp_path, content):
+        path = tmp_path / "face.task"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(UserError, match=r"is no face_landmarker\.task"):
+            FaceLandmarker(path)

@@ -21,9 +21,10 @@ FLOORS = {
     6: ("data",),
     7: ("training", "pipeline"),
     8: ("infer", "doctor"),
-    9: ("demo", "prepare", "evaluation"),
-    10: ("cli",),
-    11: ("__main__",),
+    9: ("demo", "prepare", "evaluation", "recipe"),
+    10: ("make_pairs",),
+    11: ("cli",),
+    12: ("__main__",),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
@@ -51,7 +52,7 @@ DOORS = {
     "torchmetrics": ("metrics", "training/"),
     "omegaconf": ("config", "overlays", "prepare/"),
     "jsonargparse": ("cli", "training/"),
-    "tqdm": ("infer", "demo", "data/", "prepare/", "evaluation/gather"),
+    "tqdm": ("infer", "demo", "data/", "prepare/", "evaluation/gather", "make_pairs/command"),
     "ray": ("prepare/engine",),
     "dlib": ("face/identity",),
     "hama": ("evaluation/phonemes",),

@@ -12,33 +12,21 @@ from mien.cli import main
 from mien.data.manifest import ClipRecord
 from mien.data.meshes import ClipMeshes, MeshCache, mesh_motion
 from mien.face import FaceMesh
-from mien.media import VideoWriter, read_video
+from mien.media import read_video
 from mien.mesh.motion import MESH_DIM, from_vectors
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.pipeline import animate, guides_for, load_face, resting
+from tests.astronaut import SIDE, write_drifting
 from tests.mesh.faces import SIZE, in_picture, open_mouth
 from tests.mesh.faces import person as somebody
 from tests.portrait.tiny import awake, tiny_animator
 from tests.tiny_nets import TINY_SPEECH, voice, write_wav
 
-SIDE = 128  # pixels: FaceMesh finds no face in much smaller pictures
-
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
     """Two clips in which the astronaut's picture drifts, each with a sound."""
-    folder = tmp_path_factory.mktemp("clips")
-    picture, _ = load_face(skimage.data.astronaut(), None, SIDE)
-    frame = ((picture[0].permute(1, 2, 0) + 1) * 127.5).byte().numpy()
-    for name in ("train", "valid"):
-        (folder / name).mkdir()
-        frames = np.stack([np.roll(frame, (t // 4, -(t // 5)), (0, 1)) for t in range(26)])
-        sound = torch.from_numpy(np.asarray(voice(26 / 25), np.float32))
-        with VideoWriter(folder / name / "a.mp4", sound) as video:
-            video.write(frames)
-        line = f'{{"path": "{name}/a.mp4", "identity": "{name}", "licence": "pd", "seconds": 1.04'
-        (folder / f"{name}.jsonl").write_text(line + ', "frames": 26, "mouth": null}\n')
-    return folder
+    return write_drifting(tmp_path_factory.mktemp("clips"))
 
 
 def record(name: str) -> ClipRecord:

@@ -17,7 +17,6 @@ from mien.evaluation.lips import (
     mouth_of,
     r_of,
     slope_of,
-    without_slow,
 )
 from mien.evaluation.looks import Likeness, face_masks, psnr_within, sharpness
 from mien.evaluation.phonemes import Phonemes, frames_of
@@ -25,6 +24,7 @@ from mien.evaluation.points import track
 from mien.evaluation.speech import SpeechScore, closures_of, lips_at_lag, overlapping
 from mien.evaluation.steadiness import STABLE, join_ratio, silence_share, trembling
 from mien.face import FaceMesh
+from mien.metrics import without_slow
 
 TIME = np.arange(100)
 SINE = np.sin(2 * np.pi * TIME / 10)  # five frames are half a period
@@ -154,12 +154,12 @@ def test_lips_in_silence_are_compared_with_lips_in_speech():
 
 def test_jumps_where_windows_join_are_seen():
     motion = torch.arange(40.0)[None, :, None].repeat(1, 1, 3)
-    assert join_ratio(motion, 10) == pytest.approx(1)
+    assert join_ratio(motion, [10, 20, 30]) == pytest.approx(1)
     motion[:, 10:] += 1
     motion[:, 20:] += 1
     motion[:, 30:] += 1
-    assert join_ratio(motion, 10) == pytest.approx(2)
-    assert np.isnan(join_ratio(motion, 40))
+    assert join_ratio(motion, [10, 20, 30]) == pytest.approx(2)
+    assert np.isnan(join_ratio(motion, []))
 
 
 def test_errors_inside_and_outside_the_face_are_kept_apart():

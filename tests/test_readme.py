@@ -31,9 +31,9 @@ def test_links_lead_somewhere():
 
 
 def test_every_make_target_that_is_named_exists():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     texts = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", texts, flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", texts, flags=re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
 
 
@@ -68,7 +68,7 @@ def test_every_option_that_is_named_exists(capsys):
 
     known = {option for action in parser()._actions for option in action.option_strings}
     table = README.split("## Your own voice")[1].split("While nobody speaks")[0]
-    named = set(re.findall(r"(--[a-z]+)", table))
+    named = set(re.findall(r"(--[a-z][a-z-]*)", table))
     assert named and named <= known
     # What --help lists, the README tells.
     assert {o for o in known if o.startswith("--")} - {"--help", "--output"} <= named

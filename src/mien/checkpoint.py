@@ -123,14 +123,15 @@ def load_animator(path: Path) -> Animator:
     return animator.eval()
 
 
-def load_speech_to_motion(path: Path, animator_fingerprint: str) -> SpeechToMotion:
-    """Rebuild the net that turns speech into the motion of this animator, ready for use.
+def load_speech_to_motion(path: Path, animator_fingerprint: str | None = None) -> SpeechToMotion:
+    """Rebuild the net that turns speech into the motion of this animator, ready for use; None where
+    no animator will draw the motion.
 
     Raises:
         UserError: as load_animator, or it was trained on the motion of another animator.
     """
     weights = read_weights(path, SPEECH_TO_MOTION)
-    if weights.animator_fingerprint != animator_fingerprint:
+    if animator_fingerprint not in (None, weights.animator_fingerprint):
         raise UserError(
             f"{path} was trained on the motion of animator {weights.animator_fingerprint}, but the "
             f"animator given is {animator_fingerprint}: use the two files of one training"

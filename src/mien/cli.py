@@ -1,4 +1,4 @@
-"""The commands `mien` and `lightning`: infer, demo, prepare, evaluate, doctor, and training.
+"""The commands `mien` and `lightning`: making videos, data and measurements, and training.
 
 Training goes through LightningCLI; a person's mistake is told in one sentence, without traceback.
 """
@@ -16,6 +16,7 @@ from mien.errors import UserError
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien demo                                       the astronaut does, into demo.mp4
        mien prepare FOOTAGE -o DATASET                 clips to train on from your footage
+       mien make-pairs PORTRAITS CLIPS -o DATASET      clips to train on from still portraits
        mien evaluate speech|cross|reenact|sync ...     how good lips and pictures are, beside rivals
        mien fit --config stage1.yaml --data.root DIR   train (stage2.yaml: the second stage)
        mien validate|test|predict --config stage1.yaml --ckpt_path last.ckpt --data.root DIR
@@ -41,6 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
             from mien.prepare.command import main as prepare
 
             return prepare(rest)
+        if command == "make-pairs":
+            from mien.make_pairs.command import main as make_pairs
+
+            return make_pairs(rest)
         if command == "evaluate":
             from mien.evaluation.command import main as evaluate
 
@@ -55,8 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(USAGE)
             return 0
         raise UserError(
-            f"no command {command}: "
-            f"the commands are infer, demo, prepare, evaluate, doctor, {', '.join(TRAINING)}"
+            f"no command {command}: the commands are infer, demo, prepare, make-pairs, evaluate, "
+            f"doctor, {', '.join(TRAINING)}"
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

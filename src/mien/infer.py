@@ -6,16 +6,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from mien.errors import UserError
 
 if TYPE_CHECKING:
     from mien.pipeline import Box, Progress
     from mien.report import Report
+
+Settings = TypeVar("Settings")
 
 INTERRUPTED, TERMINATED = 130, 143  # what shells expect: 128 + the signal's number
 
@@ -48,6 +50,9 @@ def parser() -> Parser:
     p.add_argument("--seed", type=int, default=0, help="another seed, another motion (default 0)")
     p.add_argument("--steps", type=positive(int), help="denoising steps of each window of motion")
     p.add_argument("--guidance", type=positive(float), help="how strongly motion follows the voice")
+    p.add_argument("--expression-scale", type=scale, help="how strongly lips and face move (1)")
+    p.add_argument("--pose-scale", type=scale, help="how strongly the head moves (1; 0: still)")
+    p.add_argument("--blink", type=scale, metavar="RATE", help="blinks a minute (14; 0: none)")
     p.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
     p.add_argument("--speech", type=Path, help="stage-2 weights trained with that animator")
     p.add_argument("--threads", type=positive(int), help="CPU threads (default: torch's choice)")
@@ -78,6 +83,17 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
         return value
 
     return number
+
+
+def scale(text: str) -> float:
+    """A number that is not negative."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a number") from None
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is below 0 or not finite")
+    return value
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -124,6 +140,7 @@ def _sigterm_unwinds() -> Iterator[None]:
 def _run(given: argparse.Namespace) -> "Report":
     import torch
 
+    from mien.motion.controls import Controls
     from mien.motion.rollout import SamplingConfig
     from mien.pipeline import animate, load_models, refuse_output
 
@@ -131,8 +148,8 @@ def _run(given: argparse.Namespace) -> "Report":
     refuse_output(output, (given.audio, given.portrait), given.overwrite)
     if given.threads:
         torch.set_num_threads(given.threads)
-    asked = {"steps": given.steps, "guidance": given.guidance}
-    sampling = replace(SamplingConfig(), **{k: v for k, v in asked.items() if v is not None})
+    sampling = _chosen(SamplingConfig, given)
+    controls = _chosen(Controls, given)
 
     animator, speech = load_models(given.animator, given.speech)
     try:
@@ -144,6 +161,7 @@ def _run(given: argparse.Namespace) -> "Report":
                 animator=animator,
                 speech=speech,
                 sampling=sampling,
+                controls=controls,
                 seed=given.seed,
                 box=given.box,
                 overwrite=given.overwrite,
@@ -156,6 +174,12 @@ def _run(given: argparse.Namespace) -> "Report":
                 "the audio comes first, then the portrait"
             ) from error
         raise
+
+
+def _chosen(kind: type[Settings], given: argparse.Namespace) -> Settings:
+    """The settings: what the command line says of them, else their defaults."""
+    said = {name: value for name, value in vars(given).items() if value is not None}
+    return kind(**{f.name: said[f.name] for f in fields(kind) if f.name in said})  # pyright: ignore[reportArgumentType]
 
 
 def _mixed_up(audio: Path, portrait: Path) -> bool:

@@ -7,6 +7,7 @@ Definitions are those of the sources that each function names.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -64,6 +65,9 @@ def seam_ratio(motion: Float[Tensor, "1 t m"], seams: list[int]) -> float:
     return float(speed[at].mean() / speed[~at].mean().clamp_min(1e-12))
 
 
+SLOW_FRAMES = 15  # 0.6 s: what is slower is the melody of the sentence, not its sounds
+
+
 @dataclass(frozen=True)
 class SyncScore:
     """Does mouth opening follow the sound: correlation, and the same with the sound reversed.
@@ -98,8 +102,25 @@ def lip_sync_at_lags(
     """The correlation of `lip_sync` with the mouth taken so many frames later (negative: earlier),
     for every lag up to `reach`.
     """
-    opening, level = _smooth(opening), _smooth(loudness)
-    return {lag: _correlation_at(opening, level, lag) for lag in range(-reach, reach + 1)}
+    return correlation_at_lags(_smooth(opening), _smooth(loudness), reach)
+
+
+def correlation_at_lags(
+    x: Float[Tensor, " t"], y: Float[Tensor, " t"], reach: int
+) -> dict[int, float]:
+    """Pearson's correlation with x taken so many frames later, for every lag up to `reach`."""
+    return {lag: _correlation_at(x, y, lag) for lag in range(-reach, reach + 1)}
+
+
+def without_slow(values: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
+    """The values without their running mean of 0.6 s, which near the ends is shorter on both sides
+    alike: a straight line leaves nothing.
+    """
+    count = len(values)
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    at = np.arange(count)
+    reach = np.minimum(SLOW_FRAMES // 2, np.minimum(at, count - 1 - at))
+    return values - (sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1)
 
 
 def correlation(x: Float[Tensor, " t"], y: Float[Tensor, " t"]) -> float:

@@ -32,7 +32,7 @@ from mien.checkpoint import (
 )
 from mien.data.meshes import face_mesh
 from mien.errors import UserError
-from mien.face import Box, Picture, crop, find_portrait, portrait_box
+from mien.face import Box, Picture, Scene, crop, find_portrait, portrait_box, scene_of
 from mien.face_model.mouth import MouthInterior
 from mien.media import VideoWriter, load_audio, load_picture
 from mien.media.size import picture_size
@@ -40,6 +40,7 @@ from mien.mesh.blinks import blink_curve
 from mien.mesh.guide import to_device
 from mien.mesh.motion import MESH_DIM, from_vectors
 from mien.mesh.retarget import PortraitMesh, retargeted_guides
+from mien.motion.controls import Controls
 from mien.motion.rollout import SamplingConfig, rollout
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
@@ -48,6 +49,9 @@ from mien.report import Report, Stopwatch, back_ends, machine
 from mien.types import AudioContext, Guide
 
 PARTS = "audio", "portrait", "motion", "render", "encode"  # of the work, as reports name them
+# Generated lips come near each other too seldom: with this they close at p, b and m of people never
+# seen in 0.82 of the cases instead of 0.76 (real lips: 0.97), and open as far as before.
+LIP_CONTRAST = 1.35
 Progress = Callable[[int, int], None]
 
 
@@ -60,6 +64,7 @@ def animate(
     animator: Animator | None = None,
     speech: SpeechToMotion | None = None,
     sampling: SamplingConfig | None = None,
+    controls: Controls | None = None,
     seed: int = 0,
     box: Box | None = None,
     overwrite: bool = False,
@@ -69,7 +74,8 @@ def animate(
 
     `portrait` is a file or the pixels themselves; `box` is the face in pixels of the upright
     picture (x0, y0, x1, y1), without it the largest face is found. The nets are those that ship
-    unless both are given. `progress` is called with (frames done, frames in all). Same seed and
+    unless both are given. `controls` scale expression and pose and set how often eyes blink.
+    `progress` is called with (frames done, frames in all). Same seed and
     threads on one machine, same frames.
 
     Raises:
@@ -101,7 +107,9 @@ def animate(
     asked = sampling or SamplingConfig()
     motion = rollout(speech, context, appearance.vector, at_rest, asked, generator)
     motion = watch.measure_items("motion", hush(motion, gate, at_rest))
-    motion = with_blinks(motion, frames, seed)
+    wanted = controls or Controls()
+    motion = wanted.apply(motion, at_rest, speech.config.motion_blocks)
+    motion = with_blinks(motion, frames, seed, wanted.blink)
     drawn = render_stream(animator, appearance, source_motion, motion, guide_of)
     drawn = watch.measure_items("render", drawn)
 
@@ -205,9 +213,10 @@ def load_face(
 
 @dataclass(frozen=True)
 class GuidedFace:
-    """A portrait's mesh, and the inside of its mouth."""
+    """A portrait's mesh, the person and what stands behind, and the inside of the mouth."""
 
     mesh: PortraitMesh
+    scene: Scene
     mouth: MouthInterior
 
 
@@ -217,8 +226,9 @@ def guided_face(source: Float[Tensor, "1 3 size size"]) -> GuidedFace | None:
     faces = nets.faces(picture)
     if not faces:
         return None
-    mesh = PortraitMesh.of(nets.landmarks(picture, faces[0])[0].astype(np.float64))
-    return GuidedFace(mesh, MouthInterior.of(mesh, picture))
+    points = nets.landmarks(picture, faces[0])[0].astype(np.float64)
+    mesh, scene = PortraitMesh.of(points), scene_of(picture, points[:, :2])
+    return GuidedFace(mesh, scene, MouthInterior.of(mesh, picture))
 
 
 def resting(speech: SpeechToMotion, source_motion: Float[Tensor, "1 m"]) -> Float[Tensor, "1 n"]:
@@ -241,17 +251,19 @@ def guides_for(
             return None
         numbers = motion[0].double().cpu().numpy()
         mesh, blinks = from_vectors(numbers[:, -MESH_DIM - 1 : -1]), numbers[:, -1]
-        guide = retargeted_guides(face.mesh, mesh, source.shape[-1], face.mouth, blinks)
+        guide = retargeted_guides(
+            face.mesh, mesh, source.shape[-1], face.mouth, blinks, face.scene, LIP_CONTRAST
+        )
         return to_device(guide, motion.device)
 
     return guide_of
 
 
 def with_blinks(
-    windows: Iterator[Float[Tensor, "1 _ n"]], frames: int, seed: int
+    windows: Iterator[Float[Tensor, "1 _ n"]], frames: int, seed: int, rate: float
 ) -> Iterator[Float[Tensor, "1 _ n1"]]:
     """Put how far the lids are shut, one number more, behind the motion of each frame."""
-    curve = torch.from_numpy(blink_curve(frames, seed)).float()
+    curve = torch.from_numpy(blink_curve(frames, seed, rate)).float()
     start = 0
     for motion in windows:
         count = motion.shape[1]

@@ -51,14 +51,22 @@ class Guide:
 
     `displacement` (2 spans the picture) holds for the face's mesh and fades out around it; `skin`
     and `inside` are 1 on the face and between the inner lips. `head` gives the displacement of a
-    place (x y 1) were it part of the head. `known` is 0 where no mesh was found. `interior` is a
-    picture of the mouth's inside, RGB and alpha in [0, 1]; alpha 0 everywhere where there is none.
+    place (x y 1) were it part of the head. `person` is 1 where the *source* shows the person, 0
+    where it shows what stands behind (1 everywhere where nobody knows); `behind` is a picture of
+    that, filled in where the person hides it. `arrived` is 1 where the moved head shows the person,
+    `gone` where the source does and the moved head does not. `known` is 0 where no mesh was found.
+    `interior` is a picture of the mouth's inside, RGB and alpha in [0, 1]; alpha 0 everywhere where
+    there is none.
     """
 
     displacement: Float[Tensor, "b h w 2"]
     skin: Float[Tensor, "b h w"]
     inside: Float[Tensor, "b h w"]
     head: Float[Tensor, "b 2 3"]
+    person: Float[Tensor, "b h w"]
+    behind: Float[Tensor, "b 3 h w"]
+    arrived: Float[Tensor, "b h w"]
+    gone: Float[Tensor, "b h w"]
     known: Float[Tensor, " b"]
     interior: Float[Tensor, "b 4 H W"]
 
@@ -97,7 +105,9 @@ class FramePair:
     `motion_view_*` are the same two frames, recoloured for the motion encoder alone. Where
     `driving` is `source` itself, moved on purpose, `displacement` is that move; elsewhere it is
     what optical flow measured. `displacement_trust` is 1 where the move was made on purpose, in
-    [0, 1] where it was measured, and 0 in validation. `guide` is there where an animator is guided.
+    [0, 1] where it was measured, and 0 in validation. `certain` weighs the pixels of `driving`: 0
+    where a made clip does not show what a filmed one would. `guide` is there where an animator is
+    guided.
     """
 
     source: Float[Tensor, "b 3 h w"]
@@ -107,6 +117,7 @@ class FramePair:
     mouth: Float[Tensor, "b 1 h w"]
     displacement: Float[Tensor, "b h w 2"]
     displacement_trust: Float[Tensor, "b h w 1"]
+    certain: Float[Tensor, "b 1 h w"]
     guide: Guide | None = None
 
 

@@ -41,7 +41,9 @@ def test_a_picture_that_was_left_alone_keeps_its_points():
 
 def test_the_same_mesh_read_alike_guides_nowhere():
     grid = bent(0)
-    assert not guide_of_pair((FACE, FACE), (grid, grid)).displacement.any()
+    assert not guide_of_pair(
+        (FACE, FACE), (grid, grid), torch.zeros(3, *grid.shape[:2])
+    ).displacement.any()
 
 
 def test_a_pair_moved_on_purpose_is_guided_as_it_was_moved():

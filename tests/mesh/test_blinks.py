@@ -17,6 +17,13 @@ def test_eight_to_twenty_five_a_minute(seed: int):
     assert not curve[:25].any() and curve.max() == 1 and curve.min() == 0
 
 
+def test_as_often_as_is_asked_for_or_never():
+    assert not blink_curve(5000, 0, 0.0).any()
+    for rate in (5.0, 30.0):
+        curve = blink_curve(20 * 60 * 25, 0, rate)
+        assert ((curve[1:] > 0) & (curve[:-1] == 0)).sum() / 20 == pytest.approx(rate, rel=0.15)
+
+
 def test_the_same_seed_blinks_alike_and_a_longer_talk_goes_on():
     assert np.array_equal(blink_curve(500, 3), blink_curve(500, 3))
     assert np.array_equal(blink_curve(900, 3)[:500], blink_curve(500, 3))

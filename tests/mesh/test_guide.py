@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
+from mien.face import Scene
 from mien.mesh.guide import guide_between, join_guides, no_guide
 from mien.mesh.mean import mean_at_rest
-from mien.mesh.topology import STABLE, mean_face
+from mien.mesh.topology import mean_face
 from mien.ops.warp import identity_grid
 from tests.mesh.faces import SIZE, in_picture, open_mouth, person
 
@@ -41,17 +42,37 @@ def test_the_head_goes_on_beyond_the_face_and_the_border_stays():
     assert corners.abs().max() < 0.01
 
 
-def test_a_turned_head_is_an_affine_move_of_its_plane():
+def test_the_outline_of_a_head_is_scaled_rolls_and_goes_with_the_skull():
     face = mean_face()
-    source, moved = in_picture(face), in_picture(face, (0.1, 0.2, 0.05), 66.0)
+    roll, scale = 0.2, 66.0
+    source, moved = in_picture(face), in_picture(face, (0.0, 0.0, roll), scale)
     guide = guide_between(source, moved, SIZE)
-    stable = moved[list(STABLE)]
-    flat = stable[np.abs(stable[:, 2] - moved[[10, 152, 234, 454], 2].mean()).argmin()]
-    place = torch.tensor([*(flat[:2] * 2 / SIZE - 1), 1.0], dtype=torch.float32)
-    back = guide.head[0] @ place
-    index = np.flatnonzero((moved == flat).all(axis=1))[0]
-    wanted = (source[index] - moved[index])[:2] * 2 / SIZE
-    np.testing.assert_allclose(back.numpy(), wanted, atol=0.02)
+    for point in (10, 152, 234, 454):  # any point of a head that rolls
+        place = torch.tensor([*(moved[point, :2] * 2 / SIZE - 1), 1.0], dtype=torch.float32)
+        wanted = (source[point] - moved[point])[:2] * 2 / SIZE
+        np.testing.assert_allclose((guide.head[0] @ place).numpy(), wanted, atol=2e-3)
+    turned = guide_between(source, in_picture(face, (0.0, 0.3, 0.0)), SIZE).head[0]
+    np.testing.assert_allclose(turned[:, :2].numpy(), 0, atol=0.02)
+    assert turned[0, 2].abs() > 0.1, "the skull's middle goes aside when a head turns"
+
+
+def scene(person: np.ndarray) -> Scene:
+    return Scene(person.astype(np.float32), np.ones((3, SIZE, SIZE), np.float32))
+
+
+def test_where_a_head_has_gone_and_where_it_arrives():
+    rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+    source = in_picture(mean_face())
+    head = (rows - 120) ** 2 + (columns - 128) ** 2 < 80**2
+    step = np.array([40.0, 0.0, 0.0])
+    guide = guide_between(source, source + step, SIZE, scene=scene(head))
+    assert guide.arrived[0, 110, 160] > 0.9 and guide.arrived[0, 110, 52] < 0.1
+    assert guide.gone[0, 120, 58] > 0.9, "left behind by the head"
+    assert guide.gone[0, 120, 120:].max() < 0.1
+    still = guide_between(source, source, SIZE, scene=scene(head))
+    assert not still.gone.any()
+    unknown = guide_between(source, source + step, SIZE)
+    assert not unknown.gone.any() and not unknown.arrived.any() and (unknown.person == 1).all()
 
 
 def test_guides_are_joined_with_those_that_nobody_knows():

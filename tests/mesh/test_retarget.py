@@ -117,3 +117,15 @@ def test_a_guide_for_each_frame():
     guide = retargeted_guides(PortraitMesh.of(points), read_motion(talk(mean_face())), SIZE)
     assert guide.displacement.shape == (len(GAPS), SIZE, SIZE, 2)
     assert guide.inside.sum(dim=(1, 2))[-1] > guide.inside.sum(dim=(1, 2))[0]
+
+
+def test_contrast_brings_lips_that_nearly_touch_nearer_and_leaves_wide_ones():
+    portrait = PortraitMesh.of(in_picture(person(1)))
+
+    def gap(opened: float, contrast: float) -> float:
+        offsets = open_mouth(np.zeros((468, 3)), opened)
+        return float(lip_gaps(portrait.target(offsets, contrast=contrast)[None])[0, 4])
+
+    assert gap(0.0, 1.35) == pytest.approx(gap(0.0, 1.0), abs=1e-6)
+    assert gap(0.05, 1.35) < 0.7 * gap(0.05, 1.0)
+    assert gap(0.4, 1.35) == pytest.approx(gap(0.4, 1.0), rel=0.02)

@@ -28,13 +28,15 @@ TINY = {
 
 @pytest.fixture
 def make_speech() -> Callable[..., SpeechToMotion]:
-    def make(**changes) -> SpeechToMotion:
+    def make(fitted: torch.Tensor | None = None, **changes) -> SpeechToMotion:
         torch.manual_seed(0)
         speech = SpeechToMotion(SpeechToMotionConfig(**{**TINY, **changes}))
         with torch.no_grad():  # gates start at zero and would hide every mistake behind them
             for parameter in speech.denoiser.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
-        speech.space.fit(torch.randn(200, 10) * torch.logspace(0, -1, 10), torch.randn(6, 10))
+        if fitted is None:
+            fitted = torch.randn(200, 10) * torch.logspace(0, -1, 10)
+        speech.space.fit(fitted, torch.randn(6, fitted.shape[1]))
         return speech.eval()
 
     return make

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mien.motion.rollout import SamplingConfig, rollout
+from mien.mesh.motion import MESH_DIM, POSE_DIM
+from mien.motion.rollout import SamplingConfig, joins, passed_into, rollout, smooth
 from mien.types import AudioContext
 
 FEW = SamplingConfig(steps=3)
@@ -26,11 +27,23 @@ def roll(speech, audio, sampling=FEW, seed=0, source=None):
 
 
 @pytest.mark.parametrize(
-    ("frames", "windows"), [(1, [1]), (3, [3]), (8, [8]), (9, [8, 1]), (20, [8, 8, 4])]
+    ("blend", "frames", "windows"),
+    [
+        (0, 1, [1]),
+        (0, 3, [3]),
+        (0, 8, [8]),
+        (0, 9, [8, 1]),
+        (0, 20, [8, 8, 4]),
+        (0, 17, [8, 8, 1]),
+        (2, 8, [8]),
+        (2, 9, [6, 3]),
+        (2, 20, [6, 6, 8]),
+        (9, 21, [6, 6, 6, 3]),
+    ],
 )
-def test_as_many_frames_as_there_is_sound(make_speech, frames, windows):
+def test_as_many_frames_as_there_is_sound(make_speech, blend, frames, windows):
     speech = make_speech()
-    made = roll(speech, voice(speech, frames))
+    made = roll(speech, voice(speech, frames), replace(FEW, blend=blend))
     assert [window.shape[1] for window in made] == windows
     assert all(window.isfinite().all() and not window.requires_grad for window in made)
 
@@ -78,10 +91,27 @@ def test_a_window_knows_the_last_four_frames_before_it_and_the_first_knows_none(
         seen.append(conditioning),
         embed(conditioning, told),
     )[1]
-    made = roll(speech, voice(speech, 20), SamplingConfig(steps=2, guidance=1.0))
+    sampling = SamplingConfig(steps=2, guidance=1.0, blend=2)
+    made = torch.cat(roll(speech, voice(speech, 19), sampling), dim=1)
     assert [bool(c.history_known) for c in seen] == [False, True, True]
-    torch.testing.assert_close(seen[1].history, made[0][:, -4:])
-    torch.testing.assert_close(seen[2].history, made[1][:, -4:])
+    assert [c.audio.local.shape[1] for c in seen] == [8, 8, 8]  # the last window too is whole
+    torch.testing.assert_close(seen[1].history, made[:, 2:6])
+    torch.testing.assert_close(seen[2].history, made[:, 7:11])
+
+
+def test_a_window_passes_smoothly_into_the_next():
+    earlier, later = torch.zeros(1, 5, 1), torch.ones(1, 8, 1)
+    passed = passed_into(earlier, later, 3)[0, :, 0]
+    torch.testing.assert_close(passed, torch.tensor([0, 0, 5 / 32, 1 / 2, 27 / 32, 1, 1, 1]))
+    assert torch.equal(passed_into(earlier, later, 0)[0, :, 0], (torch.arange(8) >= 5).float())
+    assert torch.equal(passed_into(earlier[:, :0], later, 3), later)
+
+
+def test_where_windows_join(make_speech):
+    config = make_speech().config
+    assert joins(14, config, replace(FEW, blend=0)) == [8]
+    assert joins(14, config, replace(FEW, blend=2)) == [6, 7, 8]
+    assert joins(8, config, FEW) == []
 
 
 def test_motion_is_absolute(make_speech):
@@ -109,3 +139,22 @@ def test_guidance_follows_the_sound_further(make_speech):
 def test_no_steps_are_refused():
     with pytest.raises(ValueError, match="steps must be at least 1, not 0"):
         SamplingConfig(steps=0)
+
+
+def test_a_head_that_trembles_is_steadied_and_one_that_turns_turns_on():
+    times = torch.arange(40.0)[None, :, None]
+    turning = times.repeat(1, 1, 6)
+    torch.testing.assert_close(smooth(turning, 1.0)[:, 4:-4], turning[:, 4:-4])
+    trembling = torch.randn(1, 40, 6)
+    assert smooth(trembling, 1.0).diff(n=2, dim=1).norm() < 0.2 * trembling.diff(n=2, dim=1).norm()
+
+
+def test_only_the_pose_of_a_mesh_is_steadied(make_speech):
+    made = torch.randn(200, 10 + MESH_DIM)
+    speech = make_speech(mesh=True, fitted=made, history=0)
+    audio, source = voice(speech, 8), torch.zeros(1, 10 + MESH_DIM)
+    raw, steady = (
+        roll(speech, audio, replace(FEW, steady=steady), source=source)[0] for steady in (0.0, 1.0)
+    )
+    torch.testing.assert_close(steady[..., :-POSE_DIM], raw[..., :-POSE_DIM])
+    torch.testing.assert_close(steady[..., -POSE_DIM:], smooth(raw[..., -POSE_DIM:], 1.0))

@@ -1,11 +1,17 @@
 """Spans, framing, hearing and checks, each alone."""
 
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from mien.face import portrait_box
+from mien.data.lips_heard import LipsHeard
+from mien.evaluation.points import track as points_of_clip
+from mien.face import FaceMesh, lip_gap, portrait_box
+from mien.media import load_audio, read_frames
 from mien.prepare.checks import Measures, judge
 from mien.prepare.framing import cut_out, in_square, share_inside, square_of
 from mien.prepare.hearing import CLEAR, FARTHEST, Heard, listen, sound_late
@@ -81,15 +87,21 @@ class TestFraming:
         )
 
 
+def loudest(samples: torch.Tensor) -> np.ndarray:
+    """The loudest sample of each frame."""
+    return samples.view(-1, 640).abs().amax(dim=1).numpy()
+
+
 class TestHearing:
     def test_a_number_a_frame(self):
         sound = np.concatenate([np.zeros(640), np.full(640, 0.5), np.ones(640), np.ones(300)])
         pieces = np.array_split(sound.astype(np.float32), 7)
-        heard = listen(pieces)
+        heard = listen(pieces, loudest)
         np.testing.assert_allclose(heard.loudness, [0, 0.5, 1], atol=1e-6)
         np.testing.assert_allclose(heard.clipped, [0, 0, 1])
+        np.testing.assert_allclose(heard.lips, [0, 0.5, 1])
         assert len(heard.part(1, 6).loudness) == 5 and heard.part(1, 6).loudness[-1] == 0
-        assert len(listen([]).loudness) == 0
+        assert len(listen([], loudest).loudness) == 0
 
     @staticmethod
     def speech(frames: int, late: int, noise: float, seed: int = 0):
@@ -99,7 +111,8 @@ class TestHearing:
         syllables = np.maximum(raw, 0)[30:]
         gaps = syllables[:frames] + noise * generator.normal(size=frames)
         loud = np.roll(syllables, late)[:frames] + noise * np.abs(generator.normal(size=frames))
-        return gaps.astype(np.float32), Heard(loud.astype(np.float32), np.zeros(frames))
+        nothing = np.zeros(frames)
+        return gaps.astype(np.float32), Heard(nothing, nothing, loud.astype(np.float32))
 
     @pytest.mark.parametrize("late", [-6, -2, 0, 5, 9])
     def test_late_and_early_sound_is_measured(self, late: int):
@@ -117,8 +130,8 @@ class TestHearing:
     def test_halves_that_say_two_things_are_not_believed(self):
         gaps, late = self.speech(400, 9, 0.1)
         _, on_time = self.speech(400, 0, 0.1)
-        loudness = np.concatenate((late.loudness[:240], on_time.loudness[240:]))
-        measured = sound_late(gaps, Heard(loudness, late.clipped))
+        lips = np.concatenate((late.lips[:240], on_time.lips[240:]))
+        measured = sound_late(gaps, replace(late, lips=lips))
         assert measured.best == 9 and measured.follow > CLEAR and measured.frames is None
 
     def test_lips_that_do_not_tell_are_not_believed(self):
@@ -171,3 +184,20 @@ def test_late_sound_is_rejected_where_it_is_not_shifted():
     assert judge(replace(FINE, sound_late=3), Cut(), Limits(), shift_sound=False) == []
     (reason,) = judge(replace(FINE, sound_late=-FARTHEST), Cut(), Limits(), shift_sound=True)
     assert f"sound early: {FARTHEST} frames or more" in reason
+
+
+# Frames by which sound lags in clips whose offset three front ends agreed upon.
+AUDITED = {"hdtf_RD42.mp4": -4, "hdtf_RD51.mp4": -3, "hdtf_float01.mp4": 1, "hdtf_WDA_AOC_0.mp4": 3}
+
+
+@pytest.mark.parametrize("name", AUDITED)
+def test_offsets_of_real_clips_are_found_within_a_frame(name: str, footage: Path):
+    clip = footage / "valid" / name
+    if not clip.is_file():
+        pytest.skip(f"no {name}")
+    frames = list(islice(read_frames(clip), 200))
+    points = points_of_clip(FaceMesh(), frames)
+    gaps = np.array([lip_gap(face) for face in points], np.float32)
+    heard = listen([load_audio(clip).numpy()], LipsHeard()).part(0, len(gaps))
+    late = sound_late(gaps, heard)
+    assert late.frames is not None and abs(late.frames - AUDITED[name]) <= 1

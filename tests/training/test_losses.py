@@ -27,7 +27,7 @@ CONFIG = LossConfig(scales=1)
 
 def test_equal_pictures_cost_nothing():
     picture = torch.rand(2, 3, 16, 16)
-    parts = pixel_loss(picture, picture, torch.ones(2, 1, 16, 16), LossConfig())
+    parts = pixel_loss(picture, picture, *[torch.ones(2, 1, 16, 16)] * 2, LossConfig())
     assert all(part == 0 for part in parts.values())
 
 
@@ -39,16 +39,16 @@ def test_an_error_inside_the_mouth_counts_by_its_weight():
     inside[..., 1, 1] = 1
     outside[..., 9, 9] = 1
     weighted = replace(CONFIG, mouth=8.0)
-    a = pixel_loss(inside, driving, mouth, weighted)["pixel"]
-    b = pixel_loss(outside, driving, mouth, weighted)["pixel"]
+    a = pixel_loss(inside, driving, mouth, torch.ones_like(mouth), weighted)["pixel"]
+    b = pixel_loss(outside, driving, mouth, torch.ones_like(mouth), weighted)["pixel"]
     torch.testing.assert_close(a, 9 * b)
 
 
 def test_gradient_loss_sees_edges_and_not_brightness():
     driving = torch.rand(1, 3, 16, 16)
     none = torch.zeros(1, 1, 16, 16)
-    assert pixel_loss(driving + 0.2, driving, none, CONFIG)["gradient"] < 1e-6
-    assert pixel_loss(driving.flip(3), driving, none, CONFIG)["gradient"] > 0.1
+    assert pixel_loss(driving + 0.2, driving, none, 1 + none, CONFIG)["gradient"] < 1e-6
+    assert pixel_loss(driving.flip(3), driving, none, 1 + none, CONFIG)["gradient"] > 0.1
 
 
 def test_threshold_mask_loss_is_silent_below_tau_and_never_nan():
@@ -102,7 +102,7 @@ def told(trust: torch.Tensor, mouth: torch.Tensor | None = None) -> FramePair:
     picture = torch.zeros(len(trust), 3, 8, 8)
     move = torch.full((len(trust), 8, 8, 2), 0.1)
     mouth = picture[:, :1] if mouth is None else mouth
-    return FramePair(picture, picture, picture, picture, mouth, move, trust)
+    return FramePair(picture, picture, picture, picture, mouth, move, trust, torch.ones_like(mouth))
 
 
 def still_field(pairs: int) -> MotionField:

@@ -58,10 +58,12 @@ def augment_pair(
     config: AugmentConfig,
     generator: Generator,
     meshes: Meshes | None = None,
+    double: Float[Tensor, "3 h w"] | None = None,
 ) -> FramePair:
     """Bend and recolour a pair alike; pictures in [-1, 1], `mouth` a weight in [0, 1] on
     `driving`. The pair's displacement is the move that was made, or the flow that was measured;
-    with `meshes` (of both frames, in shares of the side) the pair has a guide.
+    with `meshes` (of both frames, in shares of the side) the pair has a guide. With `double`,
+    somebody else who does what the driving frame shows, the motion encoder sees that one instead.
     """
     bent = _bent_grid(source.shape[1], source.shape[2], config, generator)
     mattes = None
@@ -72,6 +74,7 @@ def augment_pair(
     if torch.rand(1, generator=generator) < config.same_frame:
         moved = _moved_on_purpose(source, mouth, bent, config, generator)
         meshes = meshes and (meshes[0], meshes[0])
+        double = None  # nobody else makes a move that was made up here
     else:
         moved = _two_frames(source, driving, mouth, bent, config, generator)
     mouth = moved.driving[-1:]
@@ -83,8 +86,11 @@ def augment_pair(
     recolor = Recoloring.draw(config.color, config.gamma, generator)
     frames = [recolor(frame[:3])[None] for frame in (moved.source, moved.driving)]
     views = [
-        Recoloring.draw(config.motion_view, config.motion_view, generator)(frame[0])[None]
-        for frame in frames
+        Recoloring.draw(config.motion_view, config.motion_view, generator)(view[0])[None]
+        for view in (
+            frames[0],
+            frames[1] if double is None else _read(double, moved.grids[1])[None],
+        )
     ]
     return FramePair(
         source=frames[0],
@@ -94,7 +100,8 @@ def augment_pair(
         mouth=mouth[None].clamp(0, 1),
         displacement=moved.displacement[None],
         displacement_trust=moved.trust[None],
-        guide=meshes and guide_of_pair(meshes, moved.grids),
+        certain=torch.ones_like(mouth)[None],
+        guide=meshes and guide_of_pair(meshes, moved.grids, frames[0][0]),
     )
 
 

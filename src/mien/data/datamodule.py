@@ -18,7 +18,7 @@ from mien.checkpoint import (
     read_weights,
 )
 from mien.data.augment import AugmentConfig
-from mien.data.datasets import ClipCache, FixedPairs, FramePairs, collate_pairs
+from mien.data.datasets import ClipCache, FixedPairs, FramePairs, MixedPairs, collate_pairs
 from mien.data.heard import Hearing, hear_all
 from mien.data.latents import extract_all, motion_examples
 from mien.data.manifest import ClipRecord
@@ -57,6 +57,10 @@ class PortraitData(LightningDataModule):
         balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, frames and augmentation.
         meshes: folder that keeps the faces' meshes, which only a guided animator asks for.
+        mix: more data sets, each with its own train.jsonl: folder (in the root, else here) or
+            address -> weight. The root weighs 1; a set that weighs 0.5 gives half as many pairs.
+        cross_identity: of pairs that `mien make-pairs` made, the share whose motion is shown to the
+            motion encoder by another person who makes it.
         augmentation: how strongly a pair is changed into a person who does not exist.
     """
 
@@ -72,6 +76,8 @@ class PortraitData(LightningDataModule):
         balance: float = 0.25,
         seed: int = 0,
         meshes: Path = Path("runs/meshes"),
+        mix: dict[str, float] | None = None,
+        cross_identity: float = 0.0,
         augmentation: AugmentConfig = AugmentConfig(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
@@ -80,6 +86,10 @@ class PortraitData(LightningDataModule):
         self.cached_clips, self.workers = cached_clips, workers
         self.balance, self.seed = balance, seed
         self.meshes, self.augmentation = meshes, augmentation
+        self.mix, self.cross_identity = mix or {}, cross_identity
+        for place, weight in self.mix.items():
+            if not 0 < weight < float("inf"):
+                raise UserError(f"data.mix gives {place} the weight {weight}: it must be above 0")
 
     def prepare_data(self) -> None:
         """Read the manifests: a mistake in them ends the run before anything is written. Then look
@@ -91,24 +101,53 @@ class PortraitData(LightningDataModule):
         ]
         if self._mesh_cache is not None:
             self._mesh_cache.extract(records)
+        for place in self.mix:
+            more = self._mixed_in(place)
+            records = read_records(more, self.train_manifest)
+            if self._guided:
+                MeshCache(more, self.meshes).extract(records)
+
+    @property
+    def _guided(self) -> bool:
+        return self._stage.animator.config.guide
 
     @functools.cached_property
     def _mesh_cache(self) -> MeshCache | None:
         """One for all that reads: every clip is hashed once."""
-        guided = self._stage.animator.config.guide
-        return MeshCache(data_root(self.root), self.meshes) if guided else None
+        return MeshCache(data_root(self.root), self.meshes) if self._guided else None
 
     def setup(self, stage: str) -> None:
         """Make the pairs."""
         root = data_root(self.root)
         clips = ClipCache(root, self._stage.image_size, self.cached_clips)
         if stage == "fit":
-            records = read_records(root, self.train_manifest)
-            self.train_pairs = FramePairs(
-                records, clips, self.augmentation, self.balance, self.seed, self._mesh_cache
-            )
+            sets = [self._pairs(root, clips, self._mesh_cache)]
+            for place in self.mix:
+                more = self._mixed_in(place)
+                cache = MeshCache(more, self.meshes) if self._guided else None
+                size = self._stage.image_size
+                sets.append(self._pairs(more, ClipCache(more, size, self.cached_clips), cache))
+            weights = [1.0, *self.mix.values()]
+            self.train_pairs = MixedPairs(sets, weights, self.seed) if self.mix else sets[0]
         records = read_records(root, self.valid_manifest)
         self.fixed_pairs = FixedPairs(records, clips, self.valid_pairs, self._mesh_cache)
+
+    def _mixed_in(self, place: str) -> Store:
+        """Where a data set of `mix` is: in the root, else here."""
+        inner = data_root(self.root).below(place)
+        inside = not inner.remote and not Store(place).remote and Path(str(inner)).is_dir()
+        return data_root(str(inner)) if inside else data_root(place)
+
+    def _pairs(self, root: Store, clips: ClipCache, meshes: MeshCache | None) -> FramePairs:
+        return FramePairs(
+            read_records(root, self.train_manifest),
+            clips,
+            self.augmentation,
+            self.balance,
+            self.seed,
+            meshes,
+            self.cross_identity,
+        )
 
     @property
     def _stage(self) -> Any:

@@ -7,7 +7,7 @@ may hold most of the minutes.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,9 +27,14 @@ from mien.data.store import Store
 from mien.media import read_frames_at, read_video
 from mien.mesh.guide import join_guides, no_guide
 from mien.ops.warp import identity_grid
+from mien.portrait.guide import moved_person
 from mien.types import FramePair
 
 Batch = TypeVar("Batch")
+
+_MIX = 0x3A1D  # keeps the choice of a data set apart from what is drawn in it
+
+_GUESSED = 0.3  # how much of a made clip counts that was moved by a guess
 
 FAR_SECONDS = 0.4  # nearer frames are nearly equal and teach nothing
 
@@ -145,10 +150,15 @@ class FramePairs(Dataset[FramePair]):
         balance: float,
         seed: int,
         meshes: MeshCache | None = None,
+        cross_identity: float = 0.0,
     ) -> None:
         self.people = People(records, balance)
         self.clips, self.augmentation, self.seed = clips, augmentation, seed
-        self.meshes = meshes
+        self.meshes, self.cross_identity = meshes, cross_identity
+        self.groups: dict[int, list[ClipRecord]] = {}
+        for record in records:
+            if record.group is not None:
+                self.groups.setdefault(record.group, []).append(record)
 
     def __getitem__(self, index: int) -> FramePair:
         generator = sample_generator(self.seed, index)
@@ -159,7 +169,47 @@ class FramePairs(Dataset[FramePair]):
         source, driving = to_picture(frames)
         mouth = mouth_map(record, self.clips.image_size)
         meshes = meshes_at(self.meshes, record, numbers)
-        return augment_pair(source, driving, mouth, self.augmentation, generator, meshes)
+        double = self._double(record, numbers[1], generator)
+        pair = augment_pair(source, driving, mouth, self.augmentation, generator, meshes, double)
+        return pair if record.group is None else as_made(pair)
+
+    def _double(
+        self, record: ClipRecord, number: int, generator: torch.Generator
+    ) -> Float[Tensor, "3 h w"] | None:
+        """At times, another of the group of a made clip, who does the same in that frame."""
+        if record.group is None or torch.rand((), generator=generator) >= self.cross_identity:
+            return None
+        others = [r for r in self.groups[record.group] if r.identity != record.identity]
+        if not others:
+            return None
+        other = others[draw(len(others), generator)]
+        return to_picture(self.clips.frames_at(other, [number]))[0]
+
+
+class MixedPairs(Dataset[FramePair]):
+    """Several data sets: each sample comes from one, drawn with the set's weight."""
+
+    def __init__(self, sets: Sequence[FramePairs], weights: Sequence[float], seed: int) -> None:
+        self.sets, self.seed = sets, seed
+        self.weights = torch.tensor(weights, dtype=torch.float64)
+
+    def __getitem__(self, index: int) -> FramePair:
+        generator = sample_generator(self.seed ^ _MIX, index)
+        return self.sets[int(torch.multinomial(self.weights, 1, generator=generator))][index]
+
+
+def as_made(pair: FramePair) -> FramePair:
+    """A pair of a made clip: how hair, neck and shoulders move was a guess, so they count less than
+    the face, the mouth's inside and what stands behind.
+    """
+    guide = pair.guide
+    if guide is None:
+        return pair
+    face = torch.maximum(guide.skin, guide.inside)
+    person = torch.maximum(guide.person, moved_person(guide, guide.displacement))
+    certain = _GUESSED + (1 - _GUESSED) * torch.maximum(face, 1 - person)
+    trust = pair.displacement_trust * certain[..., None]
+    return replace(pair, certain=certain[:, None], displacement_trust=trust)
 
 
 def meshes_at(
@@ -210,5 +260,6 @@ class FixedPairs(Dataset[FramePair]):
         nothing_known = torch.zeros(1, *size, 2), torch.zeros(1, *size, 1)
         meshes = meshes_at(self.meshes, record, numbers)
         still = identity_grid(*size, like=source)
-        guide = meshes and guide_of_pair(meshes, (still, still))
-        return FramePair(source, driving, source, driving, mouth, *nothing_known, guide)
+        guide = meshes and guide_of_pair(meshes, (still, still), source[0])
+        certain = torch.ones_like(mouth)
+        return FramePair(source, driving, source, driving, mouth, *nothing_known, certain, guide)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.face import scene_of
 from mien.mesh.guide import guide_between
 from mien.types import Guide
 
@@ -18,8 +19,9 @@ Meshes = tuple[Float[Tensor, "468 3"], Float[Tensor, "468 3"]]  # of source and 
 Grids = tuple[Float[Tensor, "h w 2"], Float[Tensor, "h w 2"]]
 
 
-def guide_of_pair(meshes: Meshes, grids: Grids) -> Guide:
-    """The guide (batch of one) of two frames that were read at `grids`.
+def guide_of_pair(meshes: Meshes, grids: Grids, picture: Float[Tensor, "3 h w"]) -> Guide:
+    """The guide (batch of one) of two frames that were read at `grids`; `picture` is the source as
+    it came out.
 
     `meshes` are of the frames as they were before, in shares of the picture's side.
     """
@@ -28,7 +30,9 @@ def guide_of_pair(meshes: Meshes, grids: Grids) -> Guide:
         ((carried(mesh * 2 - 1, grid) + 1) * (size / 2)).double().numpy()
         for mesh, grid in zip(meshes, grids, strict=True)
     )
-    return guide_between(np.ascontiguousarray(source), np.ascontiguousarray(driving), size)
+    own, there = np.ascontiguousarray(source), np.ascontiguousarray(driving)
+    seen = ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return guide_between(own, there, size, scene=scene_of(seen, own[:, :2]))
 
 
 def carried(points: Float[Tensor, "n 3"], grid: Float[Tensor, "h w 2"]) -> Float[Tensor, "n 3"]:

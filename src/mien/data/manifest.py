@@ -17,6 +17,8 @@ from mien.media.files import writable, written_whole
 
 Box = tuple[float, float, float, float]
 
+OPTIONAL = ("mouth", "group")
+
 
 @dataclass(frozen=True)
 class ClipRecord:
@@ -29,6 +31,8 @@ class ClipRecord:
         seconds: length.
         frames: number of pictures.
         mouth: box that holds the lips in all frames, x0 y0 x1 y1 in [0, 1], or None if unknown.
+        group: of a clip made from a portrait (`mien make-pairs`): people of one group make the same
+            motion, frame by frame. None: the clip was filmed.
     """
 
     path: str
@@ -37,6 +41,7 @@ class ClipRecord:
     seconds: float
     frames: int
     mouth: Box | None = None
+    group: int | None = None
 
     def __post_init__(self) -> None:
         if not self.path or PurePosixPath(self.path).is_absolute():
@@ -102,7 +107,8 @@ def write_manifest(path: Path, records: Iterable[ClipRecord]) -> None:
         unfinished.open("w", encoding="utf-8") as lines,
     ):
         for record in records:
-            lines.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+            known = {k: v for k, v in asdict(record).items() if k != "group" or v is not None}
+            lines.write(json.dumps(known, ensure_ascii=False) + "\n")
 
 
 def parse_record(line: str) -> ClipRecord:
@@ -120,15 +126,16 @@ def parse_record(line: str) -> ClipRecord:
     names = [field.name for field in fields(ClipRecord)]
     if unknown := sorted(given.keys() - set(names)):
         raise ValueError(f"unknown key {unknown[0]!r}: the keys are {', '.join(names)}")
-    if missing := [name for name in names if name not in given and name != "mouth"]:
+    if missing := [name for name in names if name not in given and name not in OPTIONAL]:
         raise ValueError(f"the key {missing[0]!r} is missing: add it")
     return ClipRecord(
         path=_text(given, "path"),
         identity=_text(given, "identity"),
         licence=_text(given, "licence"),
         seconds=_number(given["seconds"], "seconds"),
-        frames=_count(given["frames"]),
+        frames=_count(given["frames"], "frames"),
         mouth=_box(given.get("mouth")),
+        group=None if given.get("group") is None else _count(given["group"], "group"),
     )
 
 
@@ -144,9 +151,9 @@ def _number(value: Any, key: str) -> float:
     return float(value)
 
 
-def _count(value: Any) -> int:
+def _count(value: Any, key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"frames {value!r} must be a whole number")
+        raise ValueError(f"{key} {value!r} must be a whole number")
     return value
 
 

@@ -63,6 +63,14 @@ class MeshCache:
             self._held[record.path] = ClipMeshes(points, saved["found"])
         return self._held[record.path]
 
+    def keep(self, record: ClipRecord, meshes: ClipMeshes) -> None:
+        """Keep meshes of a clip that are known without looking."""
+        self.folder.write(self._name(record), save(_packed(meshes)))
+
+    def has(self, record: ClipRecord) -> bool:
+        """Are this clip's meshes kept?"""
+        return self.folder.has(self._name(record))
+
     def _name(self, record: ClipRecord) -> str:
         if record.path not in self._names:
             content = self.root.read(record.path)

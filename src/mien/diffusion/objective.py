@@ -71,16 +71,21 @@ def objective(
     form: Parameterisation,
     weights: LossWeights,
     importance: Float[Tensor, " k"],
+    frames: Float[Tensor, "b t"] | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
     """Squared errors of the answer and of the clean motion's first and second frame differences.
 
-    `importance` weighs the dimensions. With the noise form the differences are weighted by alpha²:
-    there the clean prediction divides by alpha, and would explode near pure noise.
+    `importance` weighs the dimensions, `frames` the prediction's frames (None: all alike). With the
+    noise form the differences are weighted by alpha²: there the clean prediction divides by alpha,
+    and would explode near pure noise.
     """
     gap = to_clean(answer, mixture, levels, form) - clean
+    wrong = answer - target_of(clean, noise, form)
+    if frames is not None:
+        wrong = wrong * (frames / frames.mean()).sqrt()[..., None]
     trust = levels.alpha.square() if form == "noise" else torch.ones_like(levels.alpha)
     terms = {
-        "prediction": _score(answer - target_of(clean, noise, form), importance).mean(),
+        "prediction": _score(wrong, importance).mean(),
         "velocity": (trust * _score(gap.diff(dim=1), importance)).mean(),
         "acceleration": (trust * _score(gap.diff(n=2, dim=1), importance)).mean(),
     }

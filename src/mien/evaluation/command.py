@@ -34,6 +34,8 @@ def parser() -> Parser:
     speech.add_argument("--seed", type=int, default=0, help="of the motion (default 0)")
     cross.add_argument("--portraits", type=Path, nargs="+", required=True,
                        help="pictures, or folders of them")  # fmt: skip
+    cross.add_argument("--second-landmarks", type=Path, metavar="FILE",
+                       help="MediaPipe's face_landmarker.task, to look at lips too")  # fmt: skip
     cross.add_argument("--seconds", type=seconds, default=4.0,
                        help="from the start of each clip (default 4)")  # fmt: skip
     reenact.add_argument("--stride", type=positive(int), default=5,

@@ -17,10 +17,10 @@ from mien.data.datasets import ClipCache, to_picture
 from mien.data.manifest import ClipRecord
 from mien.evaluation.clips import Watched, watch, watch_clip
 from mien.evaluation.drive import drive
-from mien.evaluation.lips import NOWHERE, Mouth, r_of, ratio, slope_of
+from mien.evaluation.lips import NOWHERE, Mouth, mouth_of, r_of, ratio, slope_of
 from mien.evaluation.looks import Likeness
 from mien.evaluation.steadiness import trembling
-from mien.face import FaceMesh
+from mien.face import FaceLandmarker, FaceMesh
 from mien.pipeline import load_face, to_bytes
 from mien.portrait.animator import Animator
 
@@ -31,7 +31,8 @@ class CrossScore:
 
     `smallest` is the smallest lip gap reached, `rest` that of the portrait (of the driver: at its
     rest), over the distance of the eyes. `tremble` is over the driver's, `sharpness` over the
-    portrait's, `identity` the distance from the portrait.
+    portrait's, `identity` the distance from the portrait. What begins with `second` is seen by
+    another net than FaceMesh, which steered the lips.
     """
 
     gap: float
@@ -43,6 +44,10 @@ class CrossScore:
     tremble: float = NOWHERE
     sharpness: float = NOWHERE
     identity: float = NOWHERE
+    second_gap: float = NOWHERE
+    second_gap_slope: float = NOWHERE
+    second_width: float = NOWHERE
+    second_width_slope: float = NOWHERE
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,8 @@ def mouth_against(drawn: Mouth, driver: Mouth, rest: float) -> CrossScore:
 class CrossJudge:
     """The net and all that looks at what it draws, loaded once."""
 
-    def __init__(self, animator: Animator) -> None:
-        self.animator = animator
+    def __init__(self, animator: Animator, second: FaceLandmarker | None = None) -> None:
+        self.animator, self.second = animator, second
         self.mesh, self.likeness = FaceMesh(), Likeness()
 
     @torch.inference_mode()
@@ -111,6 +116,7 @@ class CrossJudge:
         scores = {
             "drawn": replace(
                 followed,
+                **self._seen_by_second(drawn, driver),
                 tremble=ratio(trembling(drawn.points), trembling(driver.points)),
                 sharpness=ratio(drawn.sharpness(), seen.sharpness()),
                 identity=self.likeness.distance(
@@ -121,6 +127,18 @@ class CrossJudge:
             "driver": mouth_against(driver.mouth, driver.mouth, float(driver.mouth.gap[rest])),
         }
         return Crossed(portrait, record, scores, driver, drawn)
+
+    def _seen_by_second(self, drawn: Watched, driver: Watched) -> dict[str, float]:
+        """The same comparison of mouths, as another net sees them."""
+        if self.second is None or not np.isfinite(drawn.points).all():
+            return {}
+        made, real = (
+            mouth_of(np.stack([self.second(f, p) for f, p in zip(w.frames, w.points, strict=True)]))
+            for w in (drawn, driver)
+        )
+        score = mouth_against(made, real, NOWHERE)
+        names = ("gap", "gap_slope", "width", "width_slope")
+        return {f"second_{name}": getattr(score, name) for name in names}
 
 
 def cross_clips(

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mien.data.meshes import face_mesh, look, mesh_motion
+from mien.face import Scene, scene_of
 from mien.face_model.mouth import MouthInterior
 from mien.mesh.guide import guide_between, join_guides, no_guide, to_device
 from mien.mesh.motion import from_vectors
@@ -56,11 +57,14 @@ def drive(
 
 @dataclass(frozen=True)
 class _Track:
-    """A portrait's points in every frame (pixels), where they are known, and its mouth's inside."""
+    """A portrait's points in every frame (pixels), where they are known, where it shows the
+    person, and its mouth's inside.
+    """
 
     source: Points
     moved: Float[np.ndarray, "t 468 3"]
     known: Bool[np.ndarray, " t"]
+    scene: Scene
     mouth: MouthInterior | None
 
 
@@ -72,8 +76,9 @@ def _own_points(
     if not bool(first.found[0]):
         return None
     size = portrait.shape[-1]
-    moved = later.points.double().numpy() * size
-    return _Track(first.points[0].double().numpy() * size, moved, later.found.numpy(), None)
+    own, moved = (seen.points.double().numpy() * size for seen in (first, later))
+    scene = scene_of(to_bytes(portrait)[0], own[0, :, :2])
+    return _Track(own[0], moved, later.found.numpy(), scene, None)
 
 
 def _taken_points(
@@ -85,7 +90,7 @@ def _taken_points(
         return None
     motion = from_vectors(mesh_motion(seen).double().numpy())
     moved = retarget(face.mesh, motion)
-    return _Track(face.mesh.points, moved, np.ones(len(moved), bool), face.mouth)
+    return _Track(face.mesh.points, moved, np.ones(len(moved), bool), face.scene, face.mouth)
 
 
 def _guides_at(track: _Track | None, portrait: Tensor) -> GuideOf:
@@ -96,7 +101,7 @@ def _guides_at(track: _Track | None, portrait: Tensor) -> GuideOf:
         if track is None or not track.known[t]:
             return no_guide(size)
         inside = None if track.mouth is None else track.mouth.draw(track.moved[t], size)
-        return guide_between(track.source, track.moved[t], size, inside)
+        return guide_between(track.source, track.moved[t], size, inside, track.scene)
 
     def guide_of(motion: Float[Tensor, "1 t k"]) -> Guide | None:
         if track is None:

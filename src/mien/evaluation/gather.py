@@ -37,6 +37,7 @@ from mien.evaluation.speech import (
 )
 from mien.evaluation.summary import mean_by_identity, mean_of, median_of
 from mien.evaluation.sync import openings_and_loudness
+from mien.face import FaceLandmarker
 from mien.metrics import SyncScore, lip_sync
 from mien.pipeline import load_models
 
@@ -107,7 +108,8 @@ def crossed(given: Namespace, output: Output) -> Findings:
     """Every portrait driven by every clip; medians over pairs, smallest gaps by portrait."""
     records = read_records(given.root, given.manifest)
     animator = load_animator(given.animator or default_weights()[0])
-    judge = CrossJudge(animator)
+    second = FaceLandmarker(given.second_landmarks) if given.second_landmarks else None
+    judge = CrossJudge(animator, second)
     paths = list_pictures(given.portraits)
     portraits = load_portraits(paths, judge.mesh, animator.config.image_size)
     scored: list[tuple[str, str, dict[str, CrossScore]]] = []

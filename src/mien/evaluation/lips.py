@@ -13,11 +13,10 @@ from jaxtyping import Float, Int
 
 from mien.evaluation.points import Points
 from mien.face import lip_gap, mouth_width
-from mien.metrics import correlation
+from mien.metrics import correlation, without_slow
 
 Series = Float[np.ndarray, " t"]
 
-SLOW_FRAMES = 15  # 0.6 s: what is slower is the melody of the sentence, not its sounds
 NEAR_FRAMES = 1  # how far from its time a closure counts
 OFF_FRAMES = 7  # 0.28 s: far enough from a p, b or m to be chance
 SHUT = 0.25  # of the mouth's own range
@@ -93,17 +92,6 @@ def slope_of(x: Series, y: Series) -> float:
     """By how much x changes where y changes by 1 (least squares)."""
     away = y - y.mean()
     return ratio(float((x - x.mean()) @ away), float(away @ away))
-
-
-def without_slow(values: Series) -> Series:
-    """The values without their running mean of 0.6 s, which near the ends is shorter on both sides
-    alike: a straight line leaves nothing.
-    """
-    count = len(values)
-    sums = np.concatenate(([0.0], np.cumsum(values)))
-    at = np.arange(count)
-    reach = np.minimum(SLOW_FRAMES // 2, np.minimum(at, count - 1 - at))
-    return values - (sums[at + reach + 1] - sums[at - reach]) / (2 * reach + 1)
 
 
 def closed_share(gap: Series, sounds: Int[np.ndarray, " n"]) -> float:

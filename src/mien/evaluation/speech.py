@@ -25,7 +25,8 @@ from mien.evaluation.phonemes import Phonemes
 from mien.evaluation.steadiness import join_ratio, silence_share, trembling
 from mien.face import FaceMesh
 from mien.media import Frames
-from mien.motion.rollout import SamplingConfig, rollout
+from mien.mesh.blinks import BLINKS
+from mien.motion.rollout import SamplingConfig, joins, rollout
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.pipeline import guides_for, hear, hush, resting, to_bytes, with_blinks
 from mien.portrait.animator import Animator
@@ -85,13 +86,15 @@ def say(
     own = animator.encode_motion(portrait)
     generator = torch.Generator().manual_seed(seed)
     at_rest = resting(speech, own)
-    windows = rollout(speech, context, appearance.vector, at_rest, SamplingConfig(), generator)
+    sampling = SamplingConfig()
+    windows = rollout(speech, context, appearance.vector, at_rest, sampling, generator)
     motion = torch.cat(list(hush(windows, gate, at_rest)), dim=1)
     guide_of = guides_for(portrait, animator, speech)
-    blinking = with_blinks(iter([motion]), motion.shape[1], seed)
+    blinking = with_blinks(iter([motion]), motion.shape[1], seed, BLINKS)
     drawn = render_stream(animator, appearance, own, blinking, guide_of)
     frames = np.concatenate([to_bytes(part[0]) for part in drawn])
-    return Said(frames, gate.cpu().numpy(), join_ratio(motion, speech.config.window))
+    seams = joins(motion.shape[1], speech.config, sampling)
+    return Said(frames, gate.cpu().numpy(), join_ratio(motion, seams))
 
 
 class SpeechJudge:

@@ -35,7 +35,6 @@ def silence_share(mouth: Mouth, gate: Float[np.ndarray, " t"]) -> float:
     return ratio(float(speed[~open_].mean()), float(speed[open_].mean()))
 
 
-def join_ratio(motion: Float[Tensor, "1 t m"], window: int) -> float:
+def join_ratio(motion: Float[Tensor, "1 t m"], seams: list[int]) -> float:
     """Mean speed of motion where windows join over the speed elsewhere; NaN within one window."""
-    seams = list(range(window, motion.shape[1], window))
     return seam_ratio(motion, seams) if seams else NOWHERE

@@ -6,6 +6,7 @@ It serves the crop of a portrait, the mouth box of a training clip, and scores o
 from mien.face.cropping import crop
 from mien.face.geometry import Box, Picture
 from mien.face.identity import FaceIdentity, tell_apart
+from mien.face.landmarker import FaceLandmarker
 from mien.face.measures import (
     PortraitPlace,
     face_box,
@@ -16,21 +17,26 @@ from mien.face.measures import (
     portrait_box,
 )
 from mien.face.mesh import Face, FaceMesh, Landmarks
+from mien.face.person import Scene, person_mask, scene_of
 
 __all__ = [
     "Box",
     "Face",
     "FaceIdentity",
+    "FaceLandmarker",
     "FaceMesh",
     "Landmarks",
     "Picture",
     "PortraitPlace",
+    "Scene",
     "crop",
     "face_box",
     "find_portrait",
     "lip_gap",
     "mouth_box",
     "mouth_width",
+    "person_mask",
     "portrait_box",
+    "scene_of",
     "tell_apart",
 ]

@@ -1,4 +1,4 @@
-"""The two nets: BlazeFace finds faces, FaceMesh their 468 points. The one door to ai_edge_litert.
+"""The two nets: BlazeFace finds faces, FaceMesh their 468 points.
 
 Sources: Bazarevsky et al. 2019 (arXiv 1907.05047), Kartynnik et al. 2019 (arXiv 1907.06724); Google
 MediaPipe's models, see assets/NOTICE.md. Same picture, same numbers: one thread.
@@ -6,12 +6,7 @@ MediaPipe's models, see assets/NOTICE.md. Same picture, same numbers: one thread
 Axes: h w space, n answers. Positions are pixels of the picture, x before y.
 """
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -29,10 +24,9 @@ from mien.face.geometry import (
     tiles,
     turn_of,
 )
+from mien.face.tflite import TfliteNet
 
 Landmarks = Float[Array, "468 3"]
-
-ASSETS = Path(__file__).parents[1] / "assets"
 
 DETECTOR_SIZE, MESH_SIZE = 128, 192
 DETECTOR_STRIDES = ((8, 2), (16, 6))  # pixels between anchors, anchors at each place
@@ -59,8 +53,8 @@ class FaceMesh:
     """Both nets, loaded once."""
 
     def __init__(self) -> None:
-        self._detector = _Net(ASSETS / "face_detection_short_range.tflite")
-        self._mesh = _Net(ASSETS / "face_landmark.tflite")
+        self._detector = TfliteNet("face_detection_short_range")
+        self._mesh = TfliteNet("face_landmark")
         self._anchors = _anchors()
 
     def faces(self, picture: Picture) -> list[Face]:
@@ -112,7 +106,7 @@ class FaceMesh:
         """
         points, present = self._look(picture, _around_face(face))
         if present > FACE_LIKELY:
-            points, present = self._look(picture, _around_points(points))
+            points, present = self._look(picture, around_points(points))
         return points, present
 
     def _look(self, picture: Picture, square: Square) -> tuple[Landmarks, float]:
@@ -136,38 +130,6 @@ class FaceMesh:
             if x1 > x0 and y1 > y0:
                 faces.append(Face((x0, y0, x1, y1), float(score), placed[2:]))
         return merge_faces(faces)
-
-
-class _Net:
-    """A tflite file that takes one square picture."""
-
-    def __init__(self, path: Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        with _quiet():
-            self._interpreter = Interpreter(model_path=str(path), num_threads=1)
-            self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._outputs = [d["index"] for d in self._interpreter.get_output_details()]
-
-    def __call__(self, picture: Float[Array, "h w 3"]) -> list[Array]:
-        self._interpreter.set_tensor(self._input, picture[None].astype(np.float32))
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index) for index in self._outputs]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's greeting, written past Python, out of the user's error messages."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def merge_faces(found: list[Face]) -> list[Face]:
@@ -204,7 +166,7 @@ def _around_face(face: Face) -> Square:
     return Square((x0 + x1) / 2, (y0 + y1) / 2, side, turn_of(face.points[0], face.points[1]))
 
 
-def _around_points(points: Landmarks) -> Square:
+def around_points(points: Landmarks) -> Square:
     """The same around the points of an earlier look."""
     angle = turn_of(points[RIGHT_EYE_OUTER], points[LEFT_EYE_OUTER])
     unturned = Square(0.0, 0.0, 1.0, -angle).to_picture(points[:, :2] + 0.5)

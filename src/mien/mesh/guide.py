@@ -1,6 +1,6 @@
 """From two meshes of one head to the guide of a frame: where each place of it lies in the source.
 
-Everything is linear in the difference of the two meshes, so equal meshes guide nowhere, exactly.
+Everything is a difference of the two meshes or of their poses: equal meshes guide nowhere, exactly.
 Axes: h w space. Points are pixels of a picture `size` wide, x before y, z away from the viewer.
 """
 
@@ -10,8 +10,12 @@ from dataclasses import fields
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
 
+from mien.face import Scene
 from mien.face.geometry import Array
+from mien.mesh.alignment import HeadPose, head_pose
 from mien.mesh.topology import (
     OVAL,
     POINTS,
@@ -25,41 +29,62 @@ from mien.mesh.topology import (
     with_surroundings,
 )
 from mien.ops.rasterize import rasterize
+from mien.ops.warp import identity_grid, warp_map
 from mien.types import Guide
 
 # How much of the head's move each ring makes: at the sides and above, and straight below, where
 # neck and shoulders stay.
 RING_FOLLOWS = ((1.0, 0.65), (0.5, 0.1))
+_SKULL = np.array([0.0, -0.3, 1.5])  # its middle, in head coordinates
+# Of the face's width and height: the ellipse of the head around it, and the share of it over which
+# the head's move ends.
+_WIDE, _HIGH, _FADES = 0.95, 0.95, 0.2
+_UNSURE = 3  # pixels
 _BEHIND_LIPS = 0.02  # face heights that the inside of the mouth lies behind the lips
 
 
 def guide_between(
-    source: Points, moved: Points, size: int, interior: Float[Array, "4 h w"] | None = None
+    source: Points,
+    moved: Points,
+    size: int,
+    interior: Float[Array, "4 h w"] | None = None,
+    scene: Scene | None = None,
 ) -> Guide:
     """The guide (batch of one) for a frame in which the mesh `source` has become `moved`.
 
-    `interior` is a picture of the mouth's inside there (as `Guide` holds it), if there is one.
+    `interior` is a picture of the mouth's inside there (as `Guide` holds it), `scene` the source
+    taken apart, if they are known.
     """
     shape = topology()
     own = with_surroundings(source, border_of(0.0, 0.0, float(size)))
     there = _moved_surroundings(own, source, moved)
     # The strip inside the mouth has vertices of its own, a little behind the lips it hangs on.
-    behind = there.copy()
-    behind[:, 2] += _BEHIND_LIPS * np.ptp(moved[:, 1])
+    deeper = there.copy()
+    deeper[:, 2] += _BEHIND_LIPS * np.ptp(moved[:, 1])
     triangles = shape.triangles.copy()
     triangles[shape.inside :] += len(there)
     difference = (own - there)[:, :2] * (2 / size)
     drawn = rasterize(
-        np.concatenate([there, behind]), triangles, np.concatenate([difference, difference]), size
+        np.concatenate([there, deeper]), triangles, np.concatenate([difference, difference]), size
     )
     kinds = np.append(shape.skin, 0)  # the last is what no triangle covers
     kinds[shape.inside : -1] = 2
     kind = kinds[drawn.triangles]
+    head = torch.from_numpy(_head_affine(source, moved, size)).float()[None]
+    person, behind = _everywhere(size), _nothing(size)
+    arrived = gone = 0 * person
+    if scene is not None:
+        person, behind = (torch.from_numpy(x)[None] for x in (scene.person, scene.behind))
+        arrived, gone = _passed(person, head, moved)
     return Guide(
         displacement=torch.from_numpy(drawn.values)[None],
         skin=torch.from_numpy(kind == 1).float()[None],
         inside=torch.from_numpy(kind == 2).float()[None],
-        head=torch.from_numpy(_head_affine(source, moved, size)).float()[None],
+        head=head,
+        person=person,
+        behind=behind,
+        arrived=arrived,
+        gone=gone,
         known=torch.ones(1),
         interior=_no_interior(size) if interior is None else torch.from_numpy(interior)[None],
     )
@@ -73,6 +98,10 @@ def no_guide(size: int) -> Guide:
         skin=plane,
         inside=plane,
         head=torch.zeros(1, 2, 3),
+        person=_everywhere(size),
+        behind=_nothing(size),
+        arrived=plane,
+        gone=plane,
         known=torch.zeros(1),
         interior=_no_interior(size),
     )
@@ -88,7 +117,43 @@ def to_device(guide: Guide, device: torch.device) -> Guide:
     return Guide(*(getattr(guide, f.name).to(device) for f in fields(Guide)))
 
 
-def _no_interior(size: int) -> Float[torch.Tensor, "1 4 h w"]:
+def _passed(
+    person: Float[Tensor, "1 h w"], head: Float[Tensor, "1 2 3"], moved: Points
+) -> tuple[Float[Tensor, "1 h w"], Float[Tensor, "1 h w"]]:
+    """Where the moved head shows the person, and where the person was and is not any more; away
+    from the head, where neck and shoulders stay, neither.
+    """
+    size = person.shape[-1]
+    there = warp_map(person[:, None], head_move(head, size))[:, 0]
+    x, y = head_pose(moved).to_picture(_SKULL[None])[0, :2]
+    wide, high = np.ptp(moved[:, :2], axis=0)
+    places = torch.arange(size) + 0.5
+    aside, below = (places[None] - x) / (_WIDE * wide), (places[:, None] - y) / (_HIGH * high)
+    zone = ((1 - torch.hypot(aside, below)) / _FADES + 1).clamp(0, 1).float()
+    # Within a few pixels nobody knows where an outline is: there the field has the last word.
+    kernel, edge = 2 * _UNSURE + 1, _UNSURE
+    wider = F.max_pool2d(there[None], kernel, 1, edge)[0]
+    closer = -F.max_pool2d(-there[None], kernel, 1, edge)[0]
+    return closer * zone, (person - wider).clamp(min=0) * zone
+
+
+def head_move(head: Float[Tensor, "b 2 3"], side: int) -> Float[Tensor, "b h w 2"]:
+    """The displacement of every place of a frame, were it part of the head (`Guide.head`)."""
+    x, y = identity_grid(side, side, like=head).unbind(dim=-1)
+    # No matrix product, which autocast would do in bfloat16: a quarter of a pixel.
+    across, down, shift = head[:, None, None].unbind(dim=-1)
+    return across * x[..., None] + down * y[..., None] + shift
+
+
+def _everywhere(size: int) -> Float[Tensor, "1 h w"]:
+    return torch.ones(1, size, size)
+
+
+def _nothing(size: int) -> Float[Tensor, "1 3 h w"]:
+    return torch.zeros(1, 3, size, size)
+
+
+def _no_interior(size: int) -> Float[Tensor, "1 4 h w"]:
     return torch.zeros(1, 4, size, size)
 
 
@@ -115,14 +180,22 @@ def _move_of(start: Points, end: Points) -> Float[Array, "4 3"]:
 
 def _head_affine(source: Points, moved: Points, size: int) -> Float[Array, "2 3"]:
     """Displacement to the source of any place (x y 1, 2 spans the picture), were it part of the
-    head, in the plane of the face's outline.
+    head: its outline moves with the middle of the skull, is scaled and rolls; turning aside and
+    nodding, a round head looks alike.
     """
-    back = _move_of(moved, source)[:, :2]
-    depth = moved[list(OVAL), 2].mean()
+    own, there = head_pose(source), head_pose(moved)
+    middle, wanted = (pose.to_picture(_SKULL[None])[0, :2] for pose in (own, there))
+    zoom, roll = own.scale / there.scale, _roll(own) - _roll(there)
+    back = zoom * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    across = back - np.eye(2)
     # In pixels the places are (place + 1) * size / 2.
-    across = back[:2]
-    constant = back[2] * depth + back[3] + across.sum(axis=0) * size / 2
-    return np.concatenate([across, constant[None] * 2 / size]).T
+    shift = (middle - wanted) - across @ wanted + across.sum(axis=1) * size / 2
+    return np.concatenate([across, shift[:, None] * 2 / size], axis=1)
+
+
+def _roll(pose: HeadPose) -> float:
+    """How far the head leans to a side, radians."""
+    return float(np.arctan2(pose.rotation[1, 0], pose.rotation[0, 0]))
 
 
 def _with_one(points: Float[Array, "n 3"]) -> Float[Array, "n 4"]:

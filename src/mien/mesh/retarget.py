@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from mien.face import Scene
 from mien.face.geometry import Array
 from mien.mesh.alignment import HeadPose, head_pose
 from mien.mesh.guide import guide_between, join_guides
@@ -24,6 +25,7 @@ from mien.types import Guide
 _OPENS = dict(zip(LIP_RINGS, (0.5, 0.8, 1.0, 1.0), strict=True))
 _UPPER = 0.35  # the upper lip's part of it; the lower one does the rest
 
+_WIDE = 0.4  # eye distances: the gap that a contrast of lips leaves as it is
 _UPPER_LID = 0.9  # the upper lid's part of a blink
 
 
@@ -43,14 +45,15 @@ class PortraitMesh:
         head = pose.to_head(points)
         return cls(points, pose, head, neutral(head))
 
-    def target(self, offsets: Points, blink: float = 0.0) -> Points:
+    def target(self, offsets: Points, blink: float = 0.0, contrast: float = 1.0) -> Points:
         """The face with a driver's difference from neutral, in head coordinates.
 
         Lips are moved in proportion to the two mouths' widths, their gaps exactly so. `blink` shuts
-        the lids on top, 1 wholly.
+        the lids on top, 1 wholly. `contrast` above 1 brings lips that nearly touch nearer still.
         """
         face = self.neutral + offsets * proportion(self.neutral)[:, None]
-        wanted = np.maximum(0.0, lip_gaps(offsets[None])[0]) * mouth_ratio(self.neutral)
+        wanted = _WIDE * (np.maximum(0.0, lip_gaps(offsets[None])[0]) / _WIDE) ** contrast
+        wanted = wanted * mouth_ratio(self.neutral)
         missing = wanted - lip_gaps(face[None])[0]
         for ring, share in _OPENS.items():
             for i, gap in zip(range(1, 10), missing, strict=True):
@@ -73,11 +76,15 @@ class PortraitMesh:
 
 
 def retarget(
-    portrait: PortraitMesh, motion: MeshMotion, blinks: Float[Array, " t"] | None = None
+    portrait: PortraitMesh,
+    motion: MeshMotion,
+    blinks: Float[Array, " t"] | None = None,
+    contrast: float = 1.0,
 ) -> Float[Array, "t 468 3"]:
-    """The portrait's points in every frame, pixels; `blinks` shut the lids on top of the motion."""
+    """The portrait's points in every frame, pixels; `blinks` and `contrast` as `target` says."""
     shut = np.zeros(len(motion.zoom)) if blinks is None else blinks
-    faces = [portrait.target(o, float(s)) for o, s in zip(motion.offsets, shut, strict=True)]
+    given = zip(motion.offsets, shut, strict=True)
+    faces = [portrait.target(offsets, float(s), contrast) for offsets, s in given]
     moves = zip(faces, motion.turn, motion.shift, motion.zoom, strict=True)
     return np.stack([portrait.place(face, turn, by, float(z)) for face, turn, by, z in moves])
 
@@ -97,10 +104,15 @@ def retargeted_guides(
     size: int,
     interior: Interior | None = None,
     blinks: Float[Array, " t"] | None = None,
+    scene: Scene | None = None,
+    contrast: float = 1.0,
 ) -> Guide:
-    """A guide for each frame (batch axis: t), with the mouth's inside where `interior` draws it."""
+    """A guide for each frame (batch axis: t), with the mouth's inside where `interior` draws it.
+
+    `scene` is the portrait taken apart, if that is known.
+    """
     guides = []
-    for there in retarget(portrait, motion, blinks):
+    for there in retarget(portrait, motion, blinks, contrast):
         drawn = None if interior is None else interior.draw(there, size)
-        guides.append(guide_between(portrait.points, there, size, drawn))
+        guides.append(guide_between(portrait.points, there, size, drawn, scene))
     return join_guides(guides)

@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mien.audio.features import shift_level
-from mien.diffusion.objective import LossWeights, noised, objective
+from mien.diffusion.objective import LossWeights, noised, objective, to_clean
 from mien.diffusion.schedule import at_levels
 from mien.motion.conditioning import ConditionDropout, draw_told, tell_everything
+from mien.motion.lips import closed, has_mesh, lip_numbers
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.types import AudioContext, Conditioning, SpeechClip
+
+_SMALL_GAP = 0.02  # eye distances: from here on the logarithm bends
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class SpeechObjectiveConfig:
     `own_history`: of the histories that are told, the share replaced by the net's own prediction;
     the rest are true frames with noise, its deviation drawn from `history_noise` (whitened units).
     `direct`: weight of the direct head's loss, where the net has one (SpeechToMotionConfig).
+    `closed_lips`: by how much more frames of closed lips weigh in the prediction (1: no more);
+    `lips`: weight of the gap and width of the lips that the predicted motion shows, each over its
+    spread in the batch. Both need motion that holds a face's mesh (SpeechToMotionConfig.mesh).
     `level_shift`: recordings are made louder or softer by up to so many dB (log-mel only).
     """
 
@@ -35,7 +41,14 @@ class SpeechObjectiveConfig:
     own_history: float = 0.375
     history_noise: tuple[float, float] = (0.05, 0.1)
     direct: float = 1.0
+    closed_lips: float = 1.0
+    lips: float = 0.0
     level_shift: float = 10.0
+
+    @property
+    def needs_mesh(self) -> bool:
+        """Whether anything here looks at lips."""
+        return self.closed_lips != 1 or self.lips != 0
 
 
 def speech_objective(
@@ -60,8 +73,9 @@ def speech_objective(
     levels = at_levels(speech.config.schedule, uniform(clean.shape[:1], clean, generator))
     noise = gaussian(clean.shape, clean, generator)
     mixture = noised(clean, noise, levels)
+    answer = speech.answer(mixture, levels.level, speech.embed(conditioning, told))
     loss, parts = objective(
-        speech.answer(mixture, levels.level, speech.embed(conditioning, told)),
+        answer,
         mixture,
         clean,
         noise,
@@ -69,11 +83,50 @@ def speech_objective(
         speech.config.parameterisation,
         config.weights,
         speech.space.importance(config.variance_weight),
+        frame_weights(clip.motion, config.closed_lips),
     )
-    if speech.direct is None:
-        return loss, parts
-    direct = direct_loss(speech.direct(conditioning.audio.local), clean)
-    return loss + config.direct * direct, {**parts, "direct": direct.detach()}
+    more = {}
+    if speech.direct is not None:
+        more["direct"] = config.direct * direct_loss(speech.direct(conditioning.audio.local), clean)
+    if config.lips:
+        seen = to_clean(answer, mixture, levels, speech.config.parameterisation)
+        drawn = speech.space.decode(seen, clip.source_motion)
+        # As with velocity: near pure noise the clean motion cannot be read off noise.
+        noisy = speech.config.parameterisation == "noise"
+        trust = levels.alpha.square() if noisy else torch.ones_like(levels.alpha)
+        more["lips"] = config.lips * lip_loss(drawn, clip.motion, trust)
+    added = {name: part.detach() for name, part in more.items()}
+    return loss + sum(more.values()), {**parts, **added}
+
+
+def frame_weights(
+    motion: Float[Tensor, "b t m"], closed_lips: float
+) -> Float[Tensor, "b t"] | None:
+    """How much each frame counts: `closed_lips` where lips are closed, else 1; None: all alike."""
+    if closed_lips == 1:
+        return None
+    return 1 + (closed_lips - 1) * closed(motion) * has_mesh(motion)[:, None]
+
+
+def lip_loss(
+    drawn: Float[Tensor, "b t m"], real: Float[Tensor, "b t m"], trust: Float[Tensor, " b"]
+) -> Float[Tensor, ""]:
+    """Smooth L1 of the lips' gap and width, in the real ones' standard deviations.
+
+    Of the gap its logarithm counts: whether lips touch is seen, a wide mouth a little wider is not.
+    `trust` weighs the samples; those of clips without a face do not count.
+    """
+    shown, wanted = (_as_seen(lip_numbers(motion)) for motion in (drawn, real))
+    spread = wanted.flatten(0, 1).std(dim=0).clamp(min=1e-4)
+    wrong = F.smooth_l1_loss(shown / spread, wanted / spread, reduction="none").mean(dim=(1, 2))
+    return (wrong * trust * has_mesh(real)).mean()
+
+
+def _as_seen(lips: Float[Tensor, "b t 2"]) -> Float[Tensor, "b t 2"]:
+    gap, width = lips.unbind(dim=-1)
+    # Below 0 lips press on each other: straight on, so that the gradient does not end there.
+    small = torch.where(gap > 0, torch.log1p(gap.clamp(min=0) / _SMALL_GAP), gap / _SMALL_GAP)
+    return torch.stack((small, width), dim=-1)
 
 
 def direct_loss(read: Float[Tensor, "b t k"], clean: Float[Tensor, "b t k"]) -> Float[Tensor, ""]:

@@ -1,8 +1,11 @@
 """Motion for a whole utterance, a window at a time, each knowing the four frames before it.
 
+Windows overlap by a few frames, in which one passes into the next (not in the paper).
+
 Axes: b batch, t frames, n history frames, m motion, a appearance.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -10,25 +13,60 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from mien.diffusion.samplers import Denoise, ddim, euler, guided
 from mien.diffusion.schedule import descent
+from mien.mesh.motion import POSE_DIM
 from mien.motion.conditioning import Told, tell_everything, tell_no_audio
-from mien.motion.speech_to_motion import SpeechToMotion
+from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.types import AudioContext, Conditioning
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How motion is drawn: denoising steps, how far to follow the sound (1: as told), sampler."""
+    """How motion is drawn: denoising steps, how far to follow the sound (1: as it was learned),
+    sampler, over how many frames a window passes into the next (0: the paper's hard joins), and
+    over how many the pose of a mesh's head is smoothed (deviation of a Gaussian; 0: it is not):
+    footage teaches the trembling of the net that looked at it.
+    """
 
     steps: int = 10
-    guidance: float = 1.5
+    guidance: float = 1.25
     sampler: Literal["ddim", "euler"] = "ddim"
+    blend: int = 12
+    steady: float = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, not {self.steps}")
+        if self.blend < 0:
+            raise ValueError(f"blend must be at least 0, not {self.blend}")
+        if not 0 <= self.steady < float("inf"):
+            raise ValueError(f"steady must be at least 0, not {self.steady}")
+
+    def blend_within(self, config: SpeechToMotionConfig) -> int:
+        """Frames over which windows pass into each other: at most a quarter of them, and so many
+        that the history still lies before.
+        """
+        return min(self.blend, config.window // 4, config.window - config.history)
+
+
+def window_starts(frames: int, config: SpeechToMotionConfig, blend: int) -> list[int]:
+    """First frames of the windows of an utterance. The last is as long as the others, unless no
+    history were left before it.
+    """
+    window = config.window
+    if frames <= window:
+        return [0]
+    return [*range(0, frames - window, window - blend), max(frames - window, config.history)]
+
+
+def joins(frames: int, config: SpeechToMotionConfig, sampling: SamplingConfig) -> list[int]:
+    """The frames in which one window passes into the next, and the first behind them."""
+    blend = sampling.blend_within(config)
+    ends = [start + config.window for start in window_starts(frames, config, blend)[:-1]]
+    return [frame for end in ends for frame in range(end - blend, end + 1)]
 
 
 def rollout(
@@ -39,24 +77,47 @@ def rollout(
     sampling: SamplingConfig,
     generator: torch.Generator,
 ) -> Iterator[Float[Tensor, "b t m"]]:
-    """Yield absolute motion, in all as many frames as `audio.local` has (the last window is short).
+    """Yield absolute motion as soon as it is final, in all as many frames as `audio.local` has.
 
     The same generator state gives the same motion.
     """
     config = speech.config
     b, frames, _ = audio.local.shape
-    history = source_motion[:, None].expand(-1, config.history, -1)
-    for start in range(0, frames, config.window):
+    blend = sampling.blend_within(config)
+    starts = window_starts(frames, config, blend)
+    made, first, given = source_motion[:, None, :][:, :0], 0, 0  # frames from `first` on
+    for start, after in zip(starts, [*starts[1:], None], strict=True):
+        before = made[:, max(0, start - config.history - first) : start - first]
         conditioning = Conditioning(
             audio=AudioContext(audio.whole, audio.local[:, start : start + config.window]),
-            history=history,
+            history=before if start else source_motion[:, None].expand(-1, config.history, -1),
             history_known=torch.full((b,), start > 0, device=source_motion.device),
             appearance=appearance,
             source_motion=source_motion,
         )
-        motion = sample_window(speech, conditioning, sampling, generator)
-        history = motion[:, motion.shape[1] - config.history :]
-        yield motion
+        fresh = sample_window(speech, conditioning, sampling, generator)
+        made = torch.cat(
+            (made[:, : start - first], passed_into(made[:, start - first :], fresh, blend)), dim=1
+        )
+        final = first + made.shape[1] - (0 if after is None else blend)
+        yield made[:, given - first : final - first]
+        given = final
+        drop = 0 if after is None else max(0, after - config.history - first)
+        made, first = made[:, drop:], first + drop
+
+
+def passed_into(
+    known: Float[Tensor, "b n m"], fresh: Float[Tensor, "b t m"], blend: int
+) -> Float[Tensor, "b t m"]:
+    """A new window whose first n frames an earlier one made as well: those stay, but for the last
+    `blend` of them, which pass smoothly from the one to the other.
+    """
+    n = known.shape[1]
+    blend = min(blend, n)
+    share = torch.linspace(0, 1, blend + 2)[1:-1, None].to(fresh)
+    share = share.square() * (3 - 2 * share)
+    passed = torch.lerp(known[:, n - blend :], fresh[:, n - blend : n], share)
+    return torch.cat((known[:, : n - blend], passed, fresh[:, n:]), dim=1)
 
 
 @torch.no_grad()
@@ -82,4 +143,17 @@ def sample_window(
         denoise = guided(denoise, denoiser(tell_no_audio(conditioning)), sampling.guidance)
     sample = ddim if sampling.sampler == "ddim" else euler
     clean = sample(denoise, noise, descent(speech.config.schedule, sampling.steps, noise))
-    return speech.space.decode(clean, conditioning.source_motion)
+    motion = speech.space.decode(clean, conditioning.source_motion)
+    if not (speech.config.mesh and sampling.steady):
+        return motion
+    rest, pose = motion.split((motion.shape[2] - POSE_DIM, POSE_DIM), dim=2)
+    return torch.cat((rest, smooth(pose, sampling.steady)), dim=2)
+
+
+def smooth(values: Float[Tensor, "b t k"], deviation: float) -> Float[Tensor, "b t k"]:
+    """A Gaussian mean over frames; before the first frame and behind the last these go on."""
+    reach = math.ceil(3 * deviation)
+    steps = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)
+    weights = torch.softmax(-(steps**2) / (2 * deviation**2), dim=0)
+    padded = F.pad(values.transpose(1, 2), (reach, reach), mode="replicate")
+    return torch.einsum("b k t s, s -> b t k", padded.unfold(2, len(steps), 1), weights)

@@ -17,10 +17,13 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from mien.nn.conv import ConvBlock, ResidualBlock2d, group_norm
 from mien.ops.warp import resize_displacement, warp_map, warp_volume
+from mien.portrait.guide import moved_person, uncovered
 from mien.portrait.region_attention import mean_flow
 from mien.types import Appearance, Guide, MotionField
 
 Occlusion = Literal["blend", "multiply"]
+
+_PLANES = 4  # of a guide: skin, inside of the mouth, person, background that the person uncovers
 
 
 def occlude(
@@ -160,7 +163,8 @@ class FrameDecoder(nn.Module):
     Args:
         warped_skips: use the skips and the moved picture, and tell the body the field and mask.
         upscale: 2 draws at twice the encoded size (sub-pixel head), 1 at the encoded size.
-        guided: tell the body where the face's skin and the inside of its mouth lie.
+        guided: tell the body where the face's skin, the inside of its mouth and the person lie, and
+            what of the background the person covered in the source.
     """
 
     def __init__(
@@ -171,7 +175,7 @@ class FrameDecoder(nn.Module):
         guided: bool = False,
     ) -> None:
         super().__init__()
-        self.face = nn.Conv2d(2, body.entry.out_channels, 1, bias=False) if guided else None
+        self.face = nn.Conv2d(_PLANES, body.entry.out_channels, 1, bias=False) if guided else None
         if self.face is not None:
             nn.init.zeros_(self.face.weight)
         self.body, self.warped_skips, self.upscale = body, warped_skips, upscale
@@ -201,17 +205,22 @@ class FrameDecoder(nn.Module):
         # The factor brings moves of a few per cent of the picture to the scale of the features.
         told = (flat, rearrange(at_volume, "b h w xy -> b xy h w") * 20, mask)
         skips = tuple(_moved(skip, flow) for skip in appearance.skips)
-        drawn = self._head(self.body(torch.cat(told, dim=1), skips, self._face_of(guide, flat)))
+        drawn = self._head(
+            self.body(torch.cat(told, dim=1), skips, self._face_of(guide, flow, flat))
+        )
         alpha = torch.sigmoid(drawn[:, 3:])
         moved = _moved(appearance.picture, flow)
         if guide is not None:
+            moved = uncovered(moved, guide, flow)
             moved, alpha = _with_interior(moved, alpha, guide.interior)
         return alpha * moved + (1 - alpha) * torch.tanh(drawn[:, :3])
 
-    def _face_of(self, guide: Guide | None, like: Tensor) -> Tensor | None:
+    def _face_of(self, guide: Guide | None, flow: Tensor, like: Tensor) -> Tensor | None:
         if self.face is None or guide is None:
             return None
-        planes = torch.stack((guide.skin, guide.inside), dim=1)
+        person = moved_person(guide, flow)
+        gone = torch.maximum(F.relu(guide.person - person), guide.gone)
+        planes = torch.stack((guide.skin, guide.inside, person, gone), dim=1)
         return self.face(F.adaptive_avg_pool2d(planes, like.shape[-1]).to(like.dtype))
 
     def _head(self, x: Tensor) -> Tensor:

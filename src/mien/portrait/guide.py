@@ -2,7 +2,8 @@
 
 One moves as the mesh of the face does, the other as the head does as a whole. Each takes a share
 of every place from what the learned regions and the background share out among themselves; the
-net learns how much. Where no mesh is known, shares are 0 and the paper's field is left as it is.
+net learns how much. What stands behind the person does not move at all. Where no mesh is known,
+shares are 0 and the paper's field is left as it is.
 Axes: b batch (frames included), g guide regions, c channels, z depth layers, h w space.
 """
 
@@ -12,14 +13,16 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mien.mesh.guide import head_move
 from mien.nn.conv import group_norm
-from mien.ops.warp import identity_grid, resize_displacement, warp_map
+from mien.ops.warp import resize_displacement, warp_map
 from mien.portrait.region_attention import mean_flow, size_of
 from mien.types import Guide, MotionField
 
 REGIONS = 2  # the mesh of the face, the head as a whole
-# At first the mesh is trusted on the face (0.95) and nowhere else, and the head hardly anywhere.
-_MESH_TRUST, _MESH_FROM, _HEAD_BIAS = 10.0, 0.7, -4.0
+# At first the mesh is trusted on the face (0.98), around it, where its rings fade out, by a third,
+# and the head hardly anywhere.
+_MESH_TRUST, _MESH_FROM, _HEAD_BIAS = 5.0, 0.17, -4.0
 
 
 class GuideAttention(nn.Module):
@@ -33,7 +36,7 @@ class GuideAttention(nn.Module):
 
     def __init__(self, compressed: int, depth_layers: int, hidden: int) -> None:
         super().__init__()
-        seen = (REGIONS * (compressed + 1) + 2) * depth_layers
+        seen = (REGIONS * (compressed + 1) + 2) * depth_layers + 1
         self.depth_layers = depth_layers
         self.look = nn.Conv2d(seen, hidden, 3, padding=1, bias=False)
         self.mix = nn.Sequential(
@@ -55,13 +58,15 @@ class GuideAttention(nn.Module):
         """Shares of the two guide regions; what is left belongs to the other regions."""
         z, side = self.depth_layers, still.shape[-1]
         moves = moves_at(guide, side)
-        skin, inside = (F.adaptive_avg_pool2d(x[:, None], side) for x in (guide.skin, guide.inside))
+        planes = guide.skin, guide.inside, guide.person
+        skin, inside, person = (F.adaptive_avg_pool2d(plane[:, None], side) for plane in planes)
         seen = [torch.cat((skin, inside), dim=1).repeat(1, z, 1, 1)]
         for move in moves.unbind(dim=1):
             layers = rearrange(still, "b c z h w -> (b z) c h w")
             moved = warp_map(layers, move.repeat_interleave(z, dim=0))
             seen.append(rearrange(moved, "(b z) c h w -> b (c z) h w", z=z))
             seen.append(size_of(move)[:, None].expand(-1, z, -1, -1))
+        seen.append(person)
         looked = self.mix(torch.cat((hidden, self.look(torch.cat(seen, dim=1))), dim=1))
         logits = rearrange(self.share(looked), "b (g z) h w -> b g z h w", g=REGIONS)
         mesh = logits[:, 0] + self.trust * (skin + inside - _MESH_FROM)
@@ -75,10 +80,7 @@ def moves_at(guide: Guide, side: int) -> Float[Tensor, "b g h w 2"]:
     """The displacement of both guide regions on a grid of `side` by `side`."""
     planes = rearrange(guide.displacement, "b h w xy -> b xy h w")
     mesh = rearrange(F.adaptive_avg_pool2d(planes, side), "b xy h w -> b h w xy")
-    places = identity_grid(side, side, like=mesh)
-    places = torch.cat((places, torch.ones_like(places[..., :1])), dim=-1)
-    head = torch.einsum("b i j, h w j -> b h w i", guide.head, places)
-    return torch.stack((mesh, head), dim=1)
+    return torch.stack((mesh, head_move(guide.head, side)), dim=1)
 
 
 def follow(field: MotionField, shares: Float[Tensor, "b g z h w"], guide: Guide) -> MotionField:
@@ -94,4 +96,29 @@ def follow(field: MotionField, shares: Float[Tensor, "b g z h w"], guide: Guide)
     share = (shares * weights[:, None]).sum(dim=2)
     share = F.interpolate(share, size=(whole, whole), mode="bilinear", align_corners=False)
     fine = fine + (share[..., None] * moves_at(guide, whole)).sum(dim=1)
-    return MotionField(learned + coarse, field.mask, regions, fine)
+    # Where the head arrives but the field still reads what stands behind, the head's move leads.
+    leads = F.relu(guide.arrived - moved_person(guide, fine))[..., None]
+    fine = torch.lerp(fine, head_move(guide.head, whole), leads)
+    moves = moved_person(guide, fine) * (1 - guide.gone)
+    fine = fine * moves[..., None]
+    moves = F.adaptive_avg_pool2d(moves[:, None], side)[..., None]
+    return MotionField((learned + coarse) * moves, field.mask, regions, fine)
+
+
+def uncovered(
+    picture: Float[Tensor, "b 3 H W"], guide: Guide, fine: Float[Tensor, "b h w 2"]
+) -> Float[Tensor, "b 3 H W"]:
+    """The moved picture with what stands behind where the person has gone away."""
+    gone = F.relu(guide.person - moved_person(guide, fine))
+    gone = torch.maximum(gone, guide.gone)[:, None]
+    behind = guide.behind.to(picture.dtype)
+    if picture.shape[2:] != behind.shape[2:]:
+        side = picture.shape[2:]
+        gone, behind = (F.interpolate(x, size=side, mode="bilinear") for x in (gone, behind))
+    return torch.lerp(picture, behind, gone.to(picture.dtype))
+
+
+def moved_person(guide: Guide, fine: Float[Tensor, "b h w 2"]) -> Float[Tensor, "b h w"]:
+    """How much of each place of a frame is read from the person of the source (1: nobody knows)."""
+    behind = 1 - warp_map(guide.person[:, None], fine)[:, 0]
+    return 1 - behind * guide.known[:, None, None]

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from mien.audio.features import SAMPLES_PER_FRAME
+from mien.data.lips_heard import LipsHeard
 from mien.errors import UserError
 from mien.face import Box, FaceIdentity, Picture
 from mien.media import VideoWriter
@@ -54,6 +55,7 @@ class SourceCutter:
         self.root, self.output, self.settings = root, output, settings
         self.stopwatch = Stopwatch()  # where the time of all videos went
         self._mesh = load_face_finder(settings.face_finder)
+        self._lips_heard = LipsHeard()
         self._identity = FaceIdentity() if settings.people == "faces" else None
 
     def __call__(self, source: Source, name: str) -> Outcome:
@@ -100,7 +102,8 @@ class SourceCutter:
         with self.stopwatch.measure("look for faces"):
             watched = watcher.watch(pictures)
         with self.stopwatch.measure("listen"):
-            heard = listen(self._up_to_damage(self._sound(source, path, inside.origin), notes))
+            sound = self._up_to_damage(self._sound(source, path, inside.origin), notes)
+            heard = listen(sound, self._lips_heard)
         if len(heard.loudness) < watched.frames - FPS:
             seconds = (watched.frames - len(heard.loudness)) / FPS
             notes.append(f"the sound ends {seconds:.1f} s before the picture")

@@ -48,10 +48,11 @@ def pixel_loss(
     drawn: Float[Tensor, "b 3 h w"],
     driving: Float[Tensor, "b 3 h w"],
     mouth: Float[Tensor, "b 1 h w"],
+    certain: Float[Tensor, "b 1 h w"],
     config: LossConfig,
 ) -> dict[str, Tensor]:
-    """Mouth-weighted L1 and gradient L1, averaged over scales."""
-    weight = 1 + config.mouth * mouth
+    """Mouth-weighted L1 and gradient L1 of what is certain, averaged over scales."""
+    weight = certain * (1 + config.mouth * mouth)
     pixel, gradient = [], []
     for scale in range(config.scales):
         if scale:

@@ -156,7 +156,7 @@ class ReconstructionStage(LightningModule):
         self, rendering: Rendering, batch: FramePair, source: Tensor, driving: Tensor
     ) -> dict[str, Tensor]:
         config = self.loss_config
-        parts = pixel_loss(rendering.frames, batch.driving, batch.mouth, config)
+        parts = pixel_loss(rendering.frames, batch.driving, batch.mouth, batch.certain, config)
         parts |= field_loss(rendering.field, config)
         known = known_field_loss(rendering.field, batch, config.known_mouth)
         parts["known_field"] = config.known_field * known

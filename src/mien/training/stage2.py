@@ -43,6 +43,11 @@ class DiffusionStage(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # steps with unusable gradients are skipped, but count
+        if objective.needs_mesh and not speech.mesh:
+            raise UserError(
+                "objective.closed_lips and objective.lips look at the lips of a face's mesh: "
+                "set speech.mesh to true, or closed_lips to 1 and lips to 0"
+            )
         self.objective_config, self.optimizer_config = objective, optimizer
         self.sampling = sampling
         self.speech = SpeechToMotion(speech)

@@ -1,0 +1,47 @@
+"""How far lips are apart, read off the sound alone: what a clip's real lips are held against.
+
+The net is stage 2's local encoder with its direct head, as it ships: it sees no noise, no history
+and no portrait. Axes: t frames, s audio samples.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.audio.features import SAMPLES_PER_FRAME
+from mien.audio.pretrained import load_front_end
+from mien.checkpoint import default_weights, load_speech_to_motion
+from mien.errors import UserError
+from mien.motion.lips import lip_numbers
+
+LONGEST = 60 * 25 * SAMPLES_PER_FRAME  # samples that are heard at once: a minute
+
+
+class LipsHeard:
+    """The net, loaded once.
+
+    Raises:
+        UserError: the weights are missing, or made without a mesh or a direct head.
+    """
+
+    def __init__(self) -> None:
+        path = default_weights()[1]
+        self._speech = load_speech_to_motion(path)
+        if self._speech.direct is None or not self._speech.config.mesh:
+            raise UserError(f"{path} has no direct head for a face's mesh: it cannot read lips")
+
+    @torch.inference_mode()
+    def __call__(self, waveform: Float[Tensor, " s"]) -> Float[np.ndarray, " t"]:
+        """The gap in each whole frame of a sound at 16 kHz, in eye distances of the mean face."""
+        whole = len(waveform) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
+        pieces = [self._gap(piece) for piece in waveform[:whole].split(LONGEST)] if whole else []
+        return np.concatenate([np.zeros(0, np.float32), *pieces])
+
+    def _gap(self, waveform: Float[Tensor, " s"]) -> Float[np.ndarray, " t"]:
+        speech = self._speech
+        assert speech.direct is not None
+        features = load_front_end(speech.config.front_end)(waveform[None])
+        read = speech.direct(speech.listen(features).local)
+        at_rest = torch.zeros(1, sum(speech.config.motion_blocks))
+        return lip_numbers(speech.space.decode(read, at_rest))[0, :, 0].numpy()

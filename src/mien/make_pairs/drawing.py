@@ -1,0 +1,45 @@
+"""A portrait moved by a mesh: the picture that the guide alone would draw.
+
+The face is warped by its mesh, the head around it by the rings of the mesh, the mouth's inside is
+drawn, and what stands behind stays. How hair and neck turn nobody knows; training leaves them to
+the net (`FramePair.certain`). Axes: t frames, h w space, n points.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from mien.face.geometry import Array
+from mien.make_pairs.motions import MadeMotion
+from mien.make_pairs.portraits import MovablePortrait
+from mien.mesh.guide import guide_between
+from mien.mesh.retarget import retarget
+from mien.mesh.topology import Points
+from mien.ops.warp import warp_map
+from mien.portrait.guide import moved_person, uncovered
+
+Frame = UInt8[Array, "h w 3"]
+
+
+def moved_points(portrait: MovablePortrait, motion: MadeMotion) -> Float[Array, "t 468 3"]:
+    """Where the portrait's points lie in every frame, pixels."""
+    return retarget(portrait.mesh, motion.mesh, motion.blinks)
+
+
+def moved_frames(portrait: MovablePortrait, points: Float[Array, "t 468 3"]) -> Iterator[Frame]:
+    """The portrait with its points moved."""
+    for there in points:
+        yield _drawn(portrait, there)
+
+
+def _drawn(portrait: MovablePortrait, there: Points) -> Frame:
+    size = portrait.picture.shape[-1]
+    inside = portrait.mouth.draw(there, size)
+    guide = guide_between(portrait.mesh.points, there, size, inside, portrait.scene)
+    flow = guide.displacement * moved_person(guide, guide.displacement)[..., None]
+    frame = uncovered(warp_map(portrait.picture, flow), guide, flow)
+    frame = torch.lerp(frame, guide.interior[:, :3], guide.interior[:, 3:])
+    pixels = ((frame[0].clamp(-1, 1) + 1) * 127.5).round().byte()
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())

@@ -1,0 +1,35 @@
+"""The lips in motion that holds a face's mesh: how far they are apart, how wide the mouth is.
+
+Lengths are in eye distances of the mean face. Axes: b batch, t frames, m motion numbers.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.mesh.motion import MESH_DIM, POSE_DIM
+from mien.mesh.topology import CORNERS, INNER, POINTS
+
+CLOSED = 0.035  # a quarter of the range of speech: what counts as closed in evaluation, too
+
+
+def lip_numbers(motion: Float[Tensor, "b t m"]) -> Float[Tensor, "b t 2"]:
+    """Gap of the inner lips' middle and change of the mouth's width, both 0 at rest.
+
+    `motion` ends with the MESH_DIM numbers of a MeshMotion.
+    """
+    offsets = motion[..., -MESH_DIM:-POSE_DIM].unflatten(-1, (POINTS, 3))
+    upper, lower = list(INNER[4:7]), [INNER[20 - i] for i in (4, 5, 6)]
+    gap = (offsets[..., lower, 1] - offsets[..., upper, 1]).mean(dim=-1)
+    width = offsets[..., CORNERS[1], 0] - offsets[..., CORNERS[0], 0]
+    return torch.stack((gap, width), dim=-1)
+
+
+def has_mesh(motion: Float[Tensor, "b t m"]) -> Float[Tensor, " b"]:
+    """1 for windows that show a face, 0 for those of clips in which FaceMesh saw none (all 0)."""
+    return motion[..., -MESH_DIM:].abs().amax(dim=(1, 2)).gt(0).to(motion.dtype)
+
+
+def closed(motion: Float[Tensor, "b t m"]) -> Float[Tensor, "b t"]:
+    """1 in frames whose lips are closed, 0 elsewhere."""
+    return (lip_numbers(motion)[..., 0] < CLOSED).to(motion.dtype)
