@@ -15,8 +15,7 @@ from mien.evaluation import drive, gather
 from mien.evaluation.findings import rows_of, shown
 from mien.evaluation.phonemes import Phonemes
 from mien.evaluation.speech import Said
-from mien.media import VideoWriter, read_video
-from mien.pipeline import to_bytes
+from mien.media import VideoWriter, read_video, to_bytes
 from tests.portrait.tiny import pictures
 from tests.tiny_nets import save_tiny_pair, tiny_pair
 

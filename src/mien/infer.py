@@ -50,9 +50,22 @@ def parser() -> Parser:
     p.add_argument("--seed", type=int, default=0, help="another seed, another motion (default 0)")
     p.add_argument("--steps", type=positive(int), help="denoising steps of each window of motion")
     p.add_argument("--guidance", type=positive(float), help="how strongly motion follows the voice")
-    p.add_argument("--expression-scale", type=scale, help="how strongly lips and face move (1)")
-    p.add_argument("--pose-scale", type=scale, help="how strongly the head moves (1; 0: still)")
-    p.add_argument("--blink", type=scale, metavar="RATE", help="blinks a minute (14; 0: none)")
+    p.add_argument(
+        "--expression-scale",
+        type=positive(float, or_zero=True),
+        help="how strongly lips and face move (1)",
+    )
+    p.add_argument(
+        "--pose-scale",
+        type=positive(float, or_zero=True),
+        help="how strongly the head moves (1; 0: still)",
+    )
+    p.add_argument(
+        "--blink",
+        type=positive(float, or_zero=True),
+        metavar="RATE",
+        help="blinks a minute (14; 0: none)",
+    )
     p.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
     p.add_argument("--speech", type=Path, help="stage-2 weights trained with that animator")
     p.add_argument("--threads", type=positive(int), help="CPU threads (default: torch's choice)")
@@ -70,30 +83,20 @@ def box(text: str) -> "Box":
     return x0, y0, x1, y1
 
 
-def positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
-    """A number above zero."""
+def positive(kind: type[int] | type[float], or_zero: bool = False) -> Callable[[str], int | float]:
+    """A finite number above zero, or zero itself where that is allowed."""
 
     def number(text: str) -> int | float:
         try:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text} is not a number") from None
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        if not (0 < value < float("inf") or (or_zero and value == 0)):
+            wanted = "0 or above" if or_zero else "above 0"
+            raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
         return value
 
     return number
-
-
-def scale(text: str) -> float:
-    """A number that is not negative."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is not a number") from None
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is below 0 or not finite")
-    return value
 
 
 def main(argv: list[str] | None = None) -> int:

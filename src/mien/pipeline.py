@@ -17,8 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from mien.audio.features import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
@@ -34,7 +33,7 @@ from mien.data.meshes import face_mesh
 from mien.errors import UserError
 from mien.face import Box, Picture, Scene, crop, find_portrait, portrait_box, scene_of
 from mien.face_model.mouth import MouthInterior
-from mien.media import VideoWriter, load_audio, load_picture
+from mien.media import VideoWriter, load_audio, load_picture, to_bytes
 from mien.media.size import picture_size
 from mien.mesh.blinks import blink_curve
 from mien.mesh.guide import to_device
@@ -270,12 +269,6 @@ def with_blinks(
         shut = curve[start : start + count, None].to(motion)
         start += count
         yield torch.cat((motion, shut[None]), dim=2)
-
-
-def to_bytes(frames: Float[Tensor, "t 3 h w"]) -> UInt8[np.ndarray, "t h w 3"]:
-    """Frames in [-1, 1] as the video takes them."""
-    pixels = ((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return rearrange(pixels, "t c h w -> t h w c").cpu().numpy()
 
 
 def hush(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mien.portrait.guide import moves_at, uncovered
+from mien.portrait.guide import gone_person, moved_person, moves_at, uncovered
 from mien.types import Guide
 from tests.portrait.tiny import TINY, awake, pictures, tiny_animator
 
@@ -154,10 +154,12 @@ def test_where_the_head_has_gone_the_background_shows(guided, scene):
     field = guided.draw(appearance, motion, other, gone).field
     assert field.fine is not None and not field.fine[:, 30:34, 30:34].any()
     picture = appearance.picture.expand(3, -1, -1, -1)
-    shown = uncovered(picture, gone, field.fine)
+    shown = uncovered(picture, gone, gone_person(gone, moved_person(gone, field.fine)))
     torch.testing.assert_close(shown[:, :, 31, 31], gone.behind[:, :, 31, 31])
     still = torch.zeros_like(field.fine)
-    torch.testing.assert_close(uncovered(picture, made_guide(3), still), picture)
+    here = made_guide(3)
+    nothing = gone_person(here, moved_person(here, still))
+    torch.testing.assert_close(uncovered(picture, here, nothing), picture)
 
 
 @torch.no_grad()

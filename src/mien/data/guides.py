@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.face import scene_of
+from mien.media import to_bytes
 from mien.mesh.guide import guide_between
 from mien.types import Guide
 
@@ -31,8 +32,8 @@ def guide_of_pair(meshes: Meshes, grids: Grids, picture: Float[Tensor, "3 h w"])
         for mesh, grid in zip(meshes, grids, strict=True)
     )
     own, there = np.ascontiguousarray(source), np.ascontiguousarray(driving)
-    seen = ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
-    return guide_between(own, there, size, scene=scene_of(seen, own[:, :2]))
+    scene = scene_of(to_bytes(picture[None])[0], own[:, :2])
+    return guide_between(own, there, size, scene=scene)
 
 
 def carried(points: Float[Tensor, "n 3"], grid: Float[Tensor, "h w 2"]) -> Float[Tensor, "n 3"]:

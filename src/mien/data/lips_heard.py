@@ -30,6 +30,7 @@ class LipsHeard:
         self._speech = load_speech_to_motion(path)
         if self._speech.direct is None or not self._speech.config.mesh:
             raise UserError(f"{path} has no direct head for a face's mesh: it cannot read lips")
+        self._front_end = load_front_end(self._speech.config.front_end)
 
     @torch.inference_mode()
     def __call__(self, waveform: Float[Tensor, " s"]) -> Float[np.ndarray, " t"]:
@@ -41,7 +42,7 @@ class LipsHeard:
     def _gap(self, waveform: Float[Tensor, " s"]) -> Float[np.ndarray, " t"]:
         speech = self._speech
         assert speech.direct is not None
-        features = load_front_end(speech.config.front_end)(waveform[None])
+        features = self._front_end(waveform[None])
         read = speech.direct(speech.listen(features).local)
         at_rest = torch.zeros(1, sum(speech.config.motion_blocks))
         return lip_numbers(speech.space.decode(read, at_rest))[0, :, 0].numpy()

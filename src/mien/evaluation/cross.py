@@ -21,7 +21,8 @@ from mien.evaluation.lips import NOWHERE, Mouth, mouth_of, r_of, ratio, slope_of
 from mien.evaluation.looks import Likeness
 from mien.evaluation.steadiness import trembling
 from mien.face import FaceLandmarker, FaceMesh
-from mien.pipeline import load_face, to_bytes
+from mien.media import to_bytes
+from mien.pipeline import load_face
 from mien.portrait.animator import Animator
 
 

@@ -14,11 +14,12 @@ from torch import Tensor
 from mien.data.meshes import face_mesh, look, mesh_motion
 from mien.face import Scene, scene_of
 from mien.face_model.mouth import MouthInterior
+from mien.media import to_bytes
 from mien.mesh.guide import guide_between, join_guides, no_guide, to_device
 from mien.mesh.motion import from_vectors
 from mien.mesh.retarget import retarget
 from mien.mesh.topology import Points
-from mien.pipeline import guided_face, to_bytes
+from mien.pipeline import guided_face
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import FRAMES_AT_ONCE, GuideOf, render_stream
 from mien.types import Guide

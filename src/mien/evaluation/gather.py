@@ -38,10 +38,9 @@ from mien.evaluation.speech import (
 from mien.evaluation.summary import mean_by_identity, mean_of, median_of
 from mien.evaluation.sync import openings_and_loudness
 from mien.face import FaceLandmarker
+from mien.media import PICTURE_SUFFIXES
 from mien.metrics import SyncScore, lip_sync
 from mien.pipeline import load_models
-
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 
 
 def reenactment(given: Namespace, output: Output) -> Findings:
@@ -152,7 +151,7 @@ def list_pictures(given: Sequence[Path]) -> list[Path]:
     for place in given:
         inside = [place]
         if place.is_dir():
-            inside = sorted(p for p in place.iterdir() if p.suffix.lower() in PICTURES)
+            inside = sorted(p for p in place.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
         if not inside:
             raise UserError(f"the folder {place} holds no picture: give another")
         paths += inside

@@ -20,8 +20,8 @@ from mien.evaluation.looks import Likeness, face_masks, psnr_within, sharpness
 from mien.evaluation.points import track
 from mien.evaluation.steadiness import trembling
 from mien.face import FaceMesh
+from mien.media import to_bytes
 from mien.metrics import l1, psnr, ssim, weighted_l1
-from mien.pipeline import to_bytes
 from mien.portrait.animator import Animator
 
 

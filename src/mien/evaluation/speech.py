@@ -24,11 +24,11 @@ from mien.evaluation.looks import Likeness
 from mien.evaluation.phonemes import Phonemes
 from mien.evaluation.steadiness import join_ratio, silence_share, trembling
 from mien.face import FaceMesh
-from mien.media import Frames
+from mien.media import Frames, to_bytes
 from mien.mesh.blinks import BLINKS
 from mien.motion.rollout import SamplingConfig, joins, rollout
 from mien.motion.speech_to_motion import SpeechToMotion
-from mien.pipeline import guides_for, hear, hush, resting, to_bytes, with_blinks
+from mien.pipeline import guides_for, hear, hush, resting, with_blinks
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import render_stream
 

@@ -4,10 +4,10 @@ The data set is like any other: clips, train.jsonl, and the meshes, which are kn
 that is there already is not made again.
 """
 
-from argparse import ArgumentTypeError, Namespace
+import functools
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -62,11 +62,16 @@ class Made:
     size: int
     seed: int
 
+    @functools.cached_property
+    def _drivers(self) -> tuple[list[ClipRecord], MeshCache]:
+        """The clips that may move a portrait, and their meshes; read once in a process."""
+        root = data_root(self.clips)
+        return read_records(root, self.motions), MeshCache(root, self.meshes)
+
     def driver(self, group: int) -> MeshMotion:
         """The clip whose moments a group shows."""
-        records = read_records(data_root(self.clips), self.motions)
+        records, cache = self._drivers
         random = np.random.default_rng((self.seed, group))
-        cache = MeshCache(data_root(self.clips), self.meshes)
         for place in random.permutation(len(records)):
             seen = cache.meshes(records[place])
             if bool(seen.found.any()):
@@ -115,13 +120,6 @@ def _mouth(meshes: ClipMeshes) -> tuple[float, float, float, float]:
     return low[0], low[1], high[0], high[1]
 
 
-def seed(text: str) -> int:
-    """A whole number, 0 or above."""
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"{text} is not a whole number from 0 on")
-    return int(text)
-
-
 def parser() -> Parser:
     """The arguments of `mien make-pairs`."""
     p = Parser(
@@ -139,7 +137,9 @@ def parser() -> Parser:
     p.add_argument("--group", type=positive(int), default=4,
                    help="people who make the same motions (default 4)")  # fmt: skip
     p.add_argument("--size", type=positive(int), default=256, help="pixels a side (default 256)")
-    p.add_argument("--seed", type=seed, default=0, help="another seed, other motions")
+    p.add_argument(
+        "--seed", type=positive(int, or_zero=True), default=0, help="another seed, other motions"
+    )
     p.add_argument("--workers", type=workers_of, metavar="N|all", default=1,
                    help="processes (default 1)")  # fmt: skip
     return p
@@ -191,7 +191,7 @@ def _make_all(
 ) -> tuple[list[ClipRecord], list[str]]:
     count = usable_cores() if workers == ALL_CORES else workers
     records, failed = [], []
-    results = run_in_processes(partial(_maker, made), orders, count)
+    results = run_in_processes(functools.partial(_maker, made), orders, count)
     for order, result in tqdm(results, "portraits", total=len(orders), unit="clip"):
         if isinstance(result, ClipRecord):
             records.append(result)

@@ -7,25 +7,25 @@ the net (`FramePair.certain`). Axes: t frames, h w space, n points.
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
 from mien.face.geometry import Array
 from mien.make_pairs.motions import MadeMotion
 from mien.make_pairs.portraits import MovablePortrait
+from mien.media import to_bytes
 from mien.mesh.guide import guide_between
 from mien.mesh.retarget import retarget
 from mien.mesh.topology import Points
 from mien.ops.warp import warp_map
-from mien.portrait.guide import moved_person, uncovered
+from mien.portrait.guide import gone_person, moved_person, uncovered
 
 Frame = UInt8[Array, "h w 3"]
 
 
 def moved_points(portrait: MovablePortrait, motion: MadeMotion) -> Float[Array, "t 468 3"]:
     """Where the portrait's points lie in every frame, pixels."""
-    return retarget(portrait.mesh, motion.mesh, motion.blinks)
+    return retarget(portrait.face.mesh, motion.mesh, motion.blinks)
 
 
 def moved_frames(portrait: MovablePortrait, points: Float[Array, "t 468 3"]) -> Iterator[Frame]:
@@ -35,11 +35,11 @@ def moved_frames(portrait: MovablePortrait, points: Float[Array, "t 468 3"]) -> 
 
 
 def _drawn(portrait: MovablePortrait, there: Points) -> Frame:
-    size = portrait.picture.shape[-1]
-    inside = portrait.mouth.draw(there, size)
-    guide = guide_between(portrait.mesh.points, there, size, inside, portrait.scene)
+    face, size = portrait.face, portrait.picture.shape[-1]
+    inside = face.mouth.draw(there, size)
+    guide = guide_between(face.mesh.points, there, size, inside, face.scene)
     flow = guide.displacement * moved_person(guide, guide.displacement)[..., None]
-    frame = uncovered(warp_map(portrait.picture, flow), guide, flow)
+    gone = gone_person(guide, moved_person(guide, flow))
+    frame = uncovered(warp_map(portrait.picture, flow), guide, gone)
     frame = torch.lerp(frame, guide.interior[:, :3], guide.interior[:, 3:])
-    pixels = ((frame[0].clamp(-1, 1) + 1) * 127.5).round().byte()
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+    return to_bytes(frame)[0]

@@ -1,6 +1,6 @@
-"""The portraits of a folder, and what moving one needs: its mesh, the person, what stands behind.
+"""The portraits of a folder, and what moving one needs.
 
-Axes: h w space, n points. Pictures of a face are RGB in [-1, 1].
+Axes: h w space. Pictures are RGB in [-1, 1].
 """
 
 import csv
@@ -12,14 +12,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.data.meshes import face_mesh
 from mien.errors import UserError
-from mien.face import Scene, crop, find_portrait, scene_of
-from mien.face_model.mouth import MouthInterior
-from mien.media import load_picture
-from mien.mesh.retarget import PortraitMesh
+from mien.media import PICTURE_SUFFIXES
+from mien.pipeline import GuidedFace, guided_face, load_face
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 MANIFEST = "manifest.tsv"  # file, ident, class: who is in a picture, and under which terms
 
 
@@ -34,12 +30,10 @@ class PortraitFile:
 
 @dataclass(frozen=True)
 class MovablePortrait:
-    """A cropped portrait, ready to be moved."""
+    """A cropped portrait, and what moving it needs."""
 
     picture: Float[Tensor, "1 3 h w"]
-    scene: Scene
-    mesh: PortraitMesh
-    mouth: MouthInterior
+    face: GuidedFace
 
 
 def list_portraits(folder: Path) -> list[PortraitFile]:
@@ -52,9 +46,13 @@ def list_portraits(folder: Path) -> list[PortraitFile]:
     if not folder.is_dir():
         raise UserError(f"the folder of portraits {folder} does not exist: check the path")
     known = _known_people(folder / MANIFEST)
-    found = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURES and p.is_file()]
+    found = [
+        p for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()
+    ]
     if not found:
-        raise UserError(f"no picture in {folder}: give a folder with {', '.join(sorted(PICTURES))}")
+        raise UserError(
+            f"no picture in {folder}: give a folder with {', '.join(sorted(PICTURE_SUFFIXES))}"
+        )
     files = []
     for path in found:
         name = path.relative_to(folder).as_posix()
@@ -103,12 +101,8 @@ def read_portrait(path: Path, size: int) -> MovablePortrait:
     Raises:
         UserError: it cannot be read, or shows no face.
     """
-    nets, picture = face_mesh(), load_picture(path)
-    cropped = crop(picture, find_portrait(picture, nets, str(path)).box, size)
-    pixels = ((cropped[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
-    faces = nets.faces(pixels)
-    if not faces:
+    picture, _ = load_face(path, None, size)
+    face = guided_face(picture)
+    if face is None:
         raise UserError(f"no face found in {path} once it is cropped: leave the picture out")
-    points = nets.landmarks(pixels, faces[0])[0].astype(np.float64)
-    mesh, scene = PortraitMesh.of(points), scene_of(pixels, points[:, :2])
-    return MovablePortrait(cropped, scene, mesh, MouthInterior.of(mesh, pixels))
+    return MovablePortrait(picture, face)

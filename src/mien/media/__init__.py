@@ -1,6 +1,6 @@
 """The one door to files people made: sounds, pictures and videos, in and out."""
 
-from mien.media.picture import load_picture, save_strip
+from mien.media.picture import PICTURE_SUFFIXES, load_picture, save_strip, to_bytes
 from mien.media.sound import load_audio
 from mien.media.video import (
     Frames,
@@ -13,6 +13,7 @@ from mien.media.video import (
 )
 
 __all__ = [
+    "PICTURE_SUFFIXES",
     "Frames",
     "VideoInfo",
     "VideoWriter",
@@ -23,4 +24,5 @@ __all__ = [
     "read_frames_at",
     "read_video",
     "save_strip",
+    "to_bytes",
 ]

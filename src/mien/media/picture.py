@@ -1,12 +1,14 @@
 """Pictures in and out: any file that Pillow reads becomes upright RGB of moderate size.
 
-Axes: h w space.
+Axes: t frames, h w space.
 """
 
 import warnings
 from pathlib import Path
 
 import numpy as np
+import torch
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
@@ -15,6 +17,8 @@ from mien.errors import UserError
 from mien.media.files import readable
 
 Array = np.ndarray
+
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}  # in folders
 
 LONGEST_SIDE = 2048  # of a loaded picture: eight times what the largest net draws
 MOST_PIXELS = 150_000_000  # of a file: more is refused before it is decoded
@@ -52,12 +56,16 @@ def load_picture(path: Path) -> UInt8[Array, "h w 3"]:
         raise UserError(f"the picture {path} is damaged ({error}): try another copy") from error
 
 
+def to_bytes(frames: Float[Tensor, "t 3 h w"]) -> UInt8[Array, "t h w 3"]:
+    """Frames in [-1, 1] as pictures and videos take them."""
+    pixels = ((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return rearrange(pixels, "t c h w -> t h w c").cpu().numpy()
+
+
 def save_strip(path: Path, frames: Float[Tensor, "*t 3 h w"]) -> None:
     """Frames in [-1, 1], side by side, as a png."""
-    rows = frames.detach().cpu().reshape(-1, *frames.shape[-3:])
-    pixels = ((rows.clamp(-1, 1) + 1) * 127.5).round().byte()
-    strip = pixels.permute(2, 0, 3, 1).reshape(pixels.shape[2], -1, 3)
-    Image.fromarray(strip.numpy()).save(path, format="PNG")
+    rows = to_bytes(frames.detach().reshape(-1, *frames.shape[-3:]))
+    Image.fromarray(rearrange(rows, "t h w c -> h (t w) c")).save(path, format="PNG")
 
 
 def _upright(image: Image.Image, path: Path) -> UInt8[Array, "h w 3"]:

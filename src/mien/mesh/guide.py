@@ -70,12 +70,13 @@ def guide_between(
     kinds = np.append(shape.skin, 0)  # the last is what no triangle covers
     kinds[shape.inside : -1] = 2
     kind = kinds[drawn.triangles]
-    head = torch.from_numpy(_head_affine(source, moved, size)).float()[None]
-    person, behind = _everywhere(size), _nothing(size)
+    pose = head_pose(moved)
+    head = torch.from_numpy(_head_affine(head_pose(source), pose, size)).float()[None]
+    person, behind = torch.ones(1, size, size), _blank(3, size)
     arrived = gone = 0 * person
     if scene is not None:
         person, behind = (torch.from_numpy(x)[None] for x in (scene.person, scene.behind))
-        arrived, gone = _passed(person, head, moved)
+        arrived, gone = _passed(person, head, moved, pose)
     return Guide(
         displacement=torch.from_numpy(drawn.values)[None],
         skin=torch.from_numpy(kind == 1).float()[None],
@@ -86,7 +87,7 @@ def guide_between(
         arrived=arrived,
         gone=gone,
         known=torch.ones(1),
-        interior=_no_interior(size) if interior is None else torch.from_numpy(interior)[None],
+        interior=_blank(4, size) if interior is None else torch.from_numpy(interior)[None],
     )
 
 
@@ -98,12 +99,12 @@ def no_guide(size: int) -> Guide:
         skin=plane,
         inside=plane,
         head=torch.zeros(1, 2, 3),
-        person=_everywhere(size),
-        behind=_nothing(size),
+        person=1 + plane,
+        behind=_blank(3, size),
         arrived=plane,
         gone=plane,
         known=torch.zeros(1),
-        interior=_no_interior(size),
+        interior=_blank(4, size),
     )
 
 
@@ -118,14 +119,14 @@ def to_device(guide: Guide, device: torch.device) -> Guide:
 
 
 def _passed(
-    person: Float[Tensor, "1 h w"], head: Float[Tensor, "1 2 3"], moved: Points
+    person: Float[Tensor, "1 h w"], head: Float[Tensor, "1 2 3"], moved: Points, pose: HeadPose
 ) -> tuple[Float[Tensor, "1 h w"], Float[Tensor, "1 h w"]]:
     """Where the moved head shows the person, and where the person was and is not any more; away
     from the head, where neck and shoulders stay, neither.
     """
     size = person.shape[-1]
     there = warp_map(person[:, None], head_move(head, size))[:, 0]
-    x, y = head_pose(moved).to_picture(_SKULL[None])[0, :2]
+    x, y = pose.to_picture(_SKULL[None])[0, :2]
     wide, high = np.ptp(moved[:, :2], axis=0)
     places = torch.arange(size) + 0.5
     aside, below = (places[None] - x) / (_WIDE * wide), (places[:, None] - y) / (_HIGH * high)
@@ -145,16 +146,8 @@ def head_move(head: Float[Tensor, "b 2 3"], side: int) -> Float[Tensor, "b h w 2
     return across * x[..., None] + down * y[..., None] + shift
 
 
-def _everywhere(size: int) -> Float[Tensor, "1 h w"]:
-    return torch.ones(1, size, size)
-
-
-def _nothing(size: int) -> Float[Tensor, "1 3 h w"]:
-    return torch.zeros(1, 3, size, size)
-
-
-def _no_interior(size: int) -> Float[Tensor, "1 4 h w"]:
-    return torch.zeros(1, 4, size, size)
+def _blank(channels: int, size: int) -> Float[Tensor, "1 c h w"]:
+    return torch.zeros(1, channels, size, size)
 
 
 def _moved_surroundings(own: Vertices, source: Points, moved: Points) -> Vertices:
@@ -178,12 +171,11 @@ def _move_of(start: Points, end: Points) -> Float[Array, "4 3"]:
     return np.linalg.lstsq(_with_one(a), b - a, rcond=None)[0]
 
 
-def _head_affine(source: Points, moved: Points, size: int) -> Float[Array, "2 3"]:
+def _head_affine(own: HeadPose, there: HeadPose, size: int) -> Float[Array, "2 3"]:
     """Displacement to the source of any place (x y 1, 2 spans the picture), were it part of the
     head: its outline moves with the middle of the skull, is scaled and rolls; turning aside and
     nodding, a round head looks alike.
     """
-    own, there = head_pose(source), head_pose(moved)
     middle, wanted = (pose.to_picture(_SKULL[None])[0, :2] for pose in (own, there))
     zoom, roll = own.scale / there.scale, _roll(own) - _roll(there)
     back = zoom * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])

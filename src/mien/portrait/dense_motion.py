@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.portrait.deviation import repeat_frames
-from mien.portrait.guide import GuideAttention, follow
+from mien.portrait.guide import GuideAttention, follow, moves_at
 from mien.portrait.motion_encoder import GRID, TOKEN_DIM
 from mien.portrait.region_attention import RegionAttention, equal_shares
 from mien.types import Appearance, Guide, MotionField
@@ -127,7 +127,8 @@ class DenseMotionDecoder(nn.Module):
         field = _mixed(moves, *self.attention.decide(hidden))
         if self.guide is None or guide is None:
             return field
-        return follow(field, self.guide(still, hidden, guide), guide)
+        moved = moves_at(guide, field.mask.shape[-1])
+        return follow(field, self.guide(still, hidden, guide, moved), guide, moved)
 
 
 def _mixed(moves: Tensor, shares: Tensor, mask: Tensor) -> MotionField:

@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from mien.nn.conv import ConvBlock, ResidualBlock2d, group_norm
 from mien.ops.warp import resize_displacement, warp_map, warp_volume
-from mien.portrait.guide import moved_person, uncovered
+from mien.portrait.guide import gone_person, moved_person, uncovered
 from mien.portrait.region_attention import mean_flow
 from mien.types import Appearance, Guide, MotionField
 
@@ -205,22 +205,22 @@ class FrameDecoder(nn.Module):
         # The factor brings moves of a few per cent of the picture to the scale of the features.
         told = (flat, rearrange(at_volume, "b h w xy -> b xy h w") * 20, mask)
         skips = tuple(_moved(skip, flow) for skip in appearance.skips)
+        person = None if guide is None else moved_person(guide, flow)
         drawn = self._head(
-            self.body(torch.cat(told, dim=1), skips, self._face_of(guide, flow, flat))
+            self.body(torch.cat(told, dim=1), skips, self._face_of(guide, person, flat))
         )
         alpha = torch.sigmoid(drawn[:, 3:])
         moved = _moved(appearance.picture, flow)
-        if guide is not None:
-            moved = uncovered(moved, guide, flow)
+        if guide is not None and person is not None:
+            moved = uncovered(moved, guide, gone_person(guide, person))
             moved, alpha = _with_interior(moved, alpha, guide.interior)
         return alpha * moved + (1 - alpha) * torch.tanh(drawn[:, :3])
 
-    def _face_of(self, guide: Guide | None, flow: Tensor, like: Tensor) -> Tensor | None:
-        if self.face is None or guide is None:
+    def _face_of(self, guide: Guide | None, person: Tensor | None, like: Tensor) -> Tensor | None:
+        if self.face is None or guide is None or person is None:
             return None
-        person = moved_person(guide, flow)
-        gone = torch.maximum(F.relu(guide.person - person), guide.gone)
-        planes = torch.stack((guide.skin, guide.inside, person, gone), dim=1)
+        planes = (guide.skin, guide.inside, person, gone_person(guide, person))
+        planes = torch.stack(planes, dim=1)
         return self.face(F.adaptive_avg_pool2d(planes, like.shape[-1]).to(like.dtype))
 
     def _head(self, x: Tensor) -> Tensor:

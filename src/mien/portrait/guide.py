@@ -54,10 +54,12 @@ class GuideAttention(nn.Module):
         still: Float[Tensor, "b c z h w"],
         hidden: Float[Tensor, "b k h w"],
         guide: Guide,
+        moves: Float[Tensor, "b g h w 2"],
     ) -> Float[Tensor, "b g z h w"]:
-        """Shares of the two guide regions; what is left belongs to the other regions."""
+        """Shares of the two guide regions, whose `moves` are at this size (`moves_at`); what is
+        left belongs to the other regions.
+        """
         z, side = self.depth_layers, still.shape[-1]
-        moves = moves_at(guide, side)
         planes = guide.skin, guide.inside, guide.person
         skin, inside, person = (F.adaptive_avg_pool2d(plane[:, None], side) for plane in planes)
         seen = [torch.cat((skin, inside), dim=1).repeat(1, z, 1, 1)]
@@ -83,39 +85,50 @@ def moves_at(guide: Guide, side: int) -> Float[Tensor, "b g h w 2"]:
     return torch.stack((mesh, head_move(guide.head, side)), dim=1)
 
 
-def follow(field: MotionField, shares: Float[Tensor, "b g z h w"], guide: Guide) -> MotionField:
-    """The field with the guide's shares in it, and the fine displacement for the picture."""
+def follow(
+    field: MotionField,
+    shares: Float[Tensor, "b g z h w"],
+    guide: Guide,
+    moves: Float[Tensor, "b g h w 2"],
+) -> MotionField:
+    """The field with the guide's shares in it, and the fine displacement for the picture; `moves`
+    are those of the guide regions at the field's size.
+    """
     side, whole = field.mask.shape[-1], guide.displacement.shape[1]
     others = 1 - shares.sum(dim=1)
     learned = others[..., None] * field.displacement
-    coarse = (shares[..., None] * moves_at(guide, side)[:, :, None]).sum(dim=1)
+    coarse = (shares[..., None] * moves[:, :, None]).sum(dim=1)
     regions = torch.cat((field.regions * others[:, None], shares), dim=1)
 
     weights = F.normalize(field.mask, p=1, dim=1, eps=1e-6)
     fine = resize_displacement(mean_flow(learned, field.mask), whole, whole)
     share = (shares * weights[:, None]).sum(dim=2)
     share = F.interpolate(share, size=(whole, whole), mode="bilinear", align_corners=False)
-    fine = fine + (share[..., None] * moves_at(guide, whole)).sum(dim=1)
+    closely = moves_at(guide, whole)
+    fine = fine + (share[..., None] * closely).sum(dim=1)
     # Where the head arrives but the field still reads what stands behind, the head's move leads.
     leads = F.relu(guide.arrived - moved_person(guide, fine))[..., None]
-    fine = torch.lerp(fine, head_move(guide.head, whole), leads)
-    moves = moved_person(guide, fine) * (1 - guide.gone)
-    fine = fine * moves[..., None]
-    moves = F.adaptive_avg_pool2d(moves[:, None], side)[..., None]
-    return MotionField((learned + coarse) * moves, field.mask, regions, fine)
+    fine = torch.lerp(fine, closely[:, 1], leads)
+    person = moved_person(guide, fine) * (1 - guide.gone)
+    fine = fine * person[..., None]
+    person = F.adaptive_avg_pool2d(person[:, None], side)[..., None]
+    return MotionField((learned + coarse) * person, field.mask, regions, fine)
 
 
 def uncovered(
-    picture: Float[Tensor, "b 3 H W"], guide: Guide, fine: Float[Tensor, "b h w 2"]
+    picture: Float[Tensor, "b 3 H W"], guide: Guide, gone: Float[Tensor, "b h w"]
 ) -> Float[Tensor, "b 3 H W"]:
-    """The moved picture with what stands behind where the person has gone away."""
-    gone = F.relu(guide.person - moved_person(guide, fine))
-    gone = torch.maximum(gone, guide.gone)[:, None]
-    behind = guide.behind.to(picture.dtype)
+    """The moved picture with what stands behind where the person has gone away (`gone_person`)."""
+    gone, behind = gone[:, None], guide.behind.to(picture.dtype)
     if picture.shape[2:] != behind.shape[2:]:
         side = picture.shape[2:]
         gone, behind = (F.interpolate(x, size=side, mode="bilinear") for x in (gone, behind))
     return torch.lerp(picture, behind, gone.to(picture.dtype))
+
+
+def gone_person(guide: Guide, person: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """Where the source shows the person and the frame does not: `person` is the moved one."""
+    return torch.maximum(F.relu(guide.person - person), guide.gone)
 
 
 def moved_person(guide: Guide, fine: Float[Tensor, "b h w 2"]) -> Float[Tensor, "b h w"]:
