@@ -4,14 +4,15 @@
     portrait - load_picture, find_portrait -> source (b 3 h w) - encode_appearance -> Appearance
                                                                - encode_motion -> motion (b m)
                                                                - guided_face, if guided
-    both     - rollout -> motion (b t m), a window at a time - hush -> resting where nobody speaks
+    both     - rollout -> motion (b t m), a window at a time
+             - finish -> swaying, resting where nobody speaks, blinking
              - retargeted_guides -> Guide, if guided
              - render_stream -> frames (b t 3 h w), a few at a time - VideoWriter -> mp4
 
 Only the sound is held whole; frames never pile up.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +36,11 @@ from mien.face import Box, Picture, Scene, crop, find_portrait, portrait_box, sc
 from mien.face_model.mouth import MouthInterior
 from mien.media import VideoWriter, load_audio, load_picture, to_bytes
 from mien.media.size import picture_size
-from mien.mesh.blinks import blink_curve
 from mien.mesh.guide import to_device
 from mien.mesh.motion import MESH_DIM, from_vectors
 from mien.mesh.retarget import PortraitMesh, retargeted_guides
 from mien.motion.controls import Controls
+from mien.motion.finishing import finish
 from mien.motion.rollout import SamplingConfig, rollout
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
@@ -105,10 +106,8 @@ def animate(
     generator = torch.Generator().manual_seed(seed)
     asked = sampling or SamplingConfig()
     motion = rollout(speech, context, appearance.vector, at_rest, asked, generator)
-    motion = watch.measure_items("motion", hush(motion, gate, at_rest))
-    wanted = controls or Controls()
-    motion = wanted.apply(motion, at_rest, speech.config.motion_blocks)
-    motion = with_blinks(motion, frames, seed, wanted.blink)
+    motion = finish(motion, gate, at_rest, speech.config, controls or Controls(), seed)
+    motion = watch.measure_items("motion", motion)
     drawn = render_stream(animator, appearance, source_motion, motion, guide_of)
     drawn = watch.measure_items("render", drawn)
 
@@ -256,29 +255,3 @@ def guides_for(
         return to_device(guide, motion.device)
 
     return guide_of
-
-
-def with_blinks(
-    windows: Iterator[Float[Tensor, "1 _ n"]], frames: int, seed: int, rate: float
-) -> Iterator[Float[Tensor, "1 _ n1"]]:
-    """Put how far the lids are shut, one number more, behind the motion of each frame."""
-    curve = torch.from_numpy(blink_curve(frames, seed, rate)).float()
-    start = 0
-    for motion in windows:
-        count = motion.shape[1]
-        shut = curve[start : start + count, None].to(motion)
-        start += count
-        yield torch.cat((motion, shut[None]), dim=2)
-
-
-def hush(
-    windows: Iterator[Float[Tensor, "1 t m"]],
-    gate: Float[Tensor, " n"],
-    source_motion: Float[Tensor, "1 m"],
-) -> Iterator[Float[Tensor, "1 t m"]]:
-    """Let the face come to rest, as it is in the portrait, where the gate is shut."""
-    start = 0
-    for motion in windows:
-        share = gate[start : start + motion.shape[1], None]
-        start += motion.shape[1]
-        yield torch.lerp(source_motion[:, None], motion, share)

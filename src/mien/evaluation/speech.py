@@ -25,10 +25,11 @@ from mien.evaluation.phonemes import Phonemes
 from mien.evaluation.steadiness import join_ratio, silence_share, trembling
 from mien.face import FaceMesh
 from mien.media import Frames, to_bytes
-from mien.mesh.blinks import BLINKS
+from mien.motion.controls import Controls
+from mien.motion.finishing import finish
 from mien.motion.rollout import SamplingConfig, joins, rollout
 from mien.motion.speech_to_motion import SpeechToMotion
-from mien.pipeline import guides_for, hear, hush, resting, with_blinks
+from mien.pipeline import guides_for, hear, resting
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import render_stream
 
@@ -88,13 +89,13 @@ def say(
     at_rest = resting(speech, own)
     sampling = SamplingConfig()
     windows = rollout(speech, context, appearance.vector, at_rest, sampling, generator)
-    motion = torch.cat(list(hush(windows, gate, at_rest)), dim=1)
+    finished = finish(windows, gate, at_rest, speech.config, Controls(), seed)
+    motion = torch.cat(list(finished), dim=1)
     guide_of = guides_for(portrait, animator, speech)
-    blinking = with_blinks(iter([motion]), motion.shape[1], seed, BLINKS)
-    drawn = render_stream(animator, appearance, own, blinking, guide_of)
+    drawn = render_stream(animator, appearance, own, iter([motion]), guide_of)
     frames = np.concatenate([to_bytes(part[0]) for part in drawn])
     seams = joins(motion.shape[1], speech.config, sampling)
-    return Said(frames, gate.cpu().numpy(), join_ratio(motion, seams))
+    return Said(frames, gate.cpu().numpy(), join_ratio(motion[..., :-1], seams))
 
 
 class SpeechJudge:
