@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from mien.cli import main
 from mien.data.drawn import write_clips
 
+ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
 FIT = ["fit", "--config", "stage1.yaml", "--config", "tiny.yaml"]
 
@@ -120,3 +122,25 @@ def test_help_names_the_commands(capsys):
     assert main([]) == main(["--help"]) == 0
     said = capsys.readouterr().out
     assert all(word in said for word in ("infer", "fit", "validate", "--data.root"))
+
+
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"mien {version('mien')}"
+
+
+def test_without_wandb_the_message_says_what_to_install(monkeypatch, tmp_path, capsys):
+    import lightning.pytorch.loggers.wandb as loggers
+    from lightning_utilities.core.imports import RequirementCache
+
+    monkeypatch.setattr(loggers, "_WANDB_AVAILABLE", RequirementCache("wandb>=999"))
+    asked = ["fit", "--config", "stage1.yaml", "--config", "tiny.yaml", "--config", "wandb.yaml"]
+    assert main([*asked, "--data.root", str(tmp_path)]) == 1
+    assert 'pip install "mien[wandb]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tool", sorted(p.name for p in (ROOT / "tools").glob("*.py")))
+def test_tools_can_be_executed(tool: str):
+    path = ROOT / "tools" / tool
+    assert os.access(path, os.X_OK)
+    assert path.read_text().startswith("#!/usr/bin/env python\n")

@@ -30,7 +30,7 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
 # Third parties that are heavy, optional or replaceable, and the only places where they may enter.
 DOORS = {
-    "lightning": ("data/datamodule", "training/", "cli"),
+    "lightning": ("data/datamodule", "data/loading", "training/", "cli"),
     "torchvision": ("training/perceptual",),
     "timm": ("portrait/motion_encoder",),
     "lpips": ("training/perceptual", "metrics"),
@@ -38,6 +38,8 @@ DOORS = {
     "h5py": ("training/perceptual",),
     "av": ("media",),
     "cv2": ("data/colors", "data/flow", "face/", "mesh/", "prepare/", "evaluation/looks"),
+    "silero_vad": ("audio/voice_activity",),
+    "pillow_heif": ("media",),
     "PIL": ("media", "prepare/cutting"),
     "soundfile": ("media",),
     "soxr": ("media",),
@@ -60,6 +62,8 @@ DOORS = {
 }
 # These are optional: never at the top of a file, so that importing mien does not need them.
 LATE = (
+    "silero_vad",
+    "pillow_heif",
     "timm",
     "lpips",
     "torchaudio",

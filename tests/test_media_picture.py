@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from mien.errors import UserError
-from mien.media import load_picture, save_strip
+from mien.media import load_picture, picture_size, save_strip
 
 RED, GREEN = (200, 40, 30), (20, 150, 60)
 
@@ -178,3 +178,79 @@ def test_a_strip_lays_frames_side_by_side(tmp_path):
     assert strip[0, [0, 6, 12]].tolist() == [[0, 0, 0], [128, 128, 128], [255, 0, 0]]
     save_strip(tmp_path / "b.png", frames[2])
     assert load_picture(tmp_path / "b.png").shape == (4, 6, 3)
+
+
+def test_float_that_overshoots_white_is_not_black(tmp_path):
+    Image.fromarray(np.array([[0.0, 0.5, 1.02]], np.float32)).save(tmp_path / "a.tiff")
+    assert load_picture(tmp_path / "a.tiff")[0, :, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_fewer_bits_in_a_file_of_sixteen_keep_their_white(bits: int, tmp_path):
+    white = 2**bits - 1
+    values = np.array([[0, white // 2, white]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    seen = load_picture(tmp_path / "a.png")[0, :, 0]
+    assert seen[0] == 0 and abs(int(seen[1]) - 127) <= 1 and seen[2] == 255
+
+
+def exchanged_profile() -> bytes:
+    """The sRGB profile with the places of its red and blue exchanged."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    changed = bytearray(profile)
+    places = {}
+    for i in range(int.from_bytes(profile[128:132], "big")):
+        at = 132 + 12 * i
+        places[profile[at : at + 4]] = at + 4
+    red, blue = places[b"rXYZ"], places[b"bXYZ"]
+    changed[red : red + 8] = profile[blue : blue + 8]
+    changed[blue : blue + 8] = profile[red : red + 8]
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_colours_follow_the_profile_that_the_file_carries(suffix: str, tmp_path):
+    red = Image.new("RGB", (16, 16), (200, 30, 30))
+    path = tmp_path / f"a.{suffix}"
+    red.save(path, icc_profile=exchanged_profile())
+    seen = load_picture(path)[8, 8]
+    assert seen[2] > 150 and seen[0] < 80  # the profile says that its red is what others call blue
+    red.save(path, icc_profile=b"damaged")
+    assert abs(load_picture(path)[8, 8].astype(int) - (200, 30, 30)).max() < 8
+
+
+def test_a_profile_leaves_what_is_transparent(tmp_path):
+    picture = Image.new("RGBA", (16, 16), (200, 30, 30, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 8, 16))
+    picture.save(tmp_path / "a.png", icc_profile=exchanged_profile())
+    seen = load_picture(tmp_path / "a.png")
+    assert seen[8, 2].tolist() == [255, 255, 255] and seen[8, 12, 2] > 150
+
+
+def test_heic_is_read(tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(tmp_path / "a.heic")
+    assert abs(load_picture(tmp_path / "a.heic")[30, 30].astype(int) - (200, 30, 30)).max() < 12
+
+
+def test_without_its_package_heic_is_named_and_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UserError, match=r"a\.jpg is a HEIC picture: .*mien\[heic\]"):
+        load_picture(tmp_path / "a.jpg")
+
+
+def test_a_colour_that_is_transparent_stays_so_beside_a_profile(tmp_path):
+    black = Image.new("RGB", (16, 16), (0, 0, 0))
+    black.save(tmp_path / "a.png", transparency=(0, 0, 0), icc_profile=exchanged_profile())
+    assert load_picture(tmp_path / "a.png")[8, 8].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tiff", "png"])
+def test_the_size_of_a_file_is_that_of_the_upright_picture(suffix: str, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (100, 60)).save(path, exif=exif)
+    assert load_picture(path).shape == (100, 60, 3)
+    assert picture_size(path) == (60, 100)

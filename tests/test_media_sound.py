@@ -81,7 +81,7 @@ def test_channels_are_averaged(tmp_path):
     left = tone(48_000)
     soundfile.write(tmp_path / "a.wav", np.stack((left, np.zeros_like(left)), 1), 48_000)
     heard = load_audio(tmp_path / "a.wav")
-    assert heard.abs().max() == pytest.approx(0.25, abs=0.01) and likeness(heard) > 0.999
+    assert heard.abs().max() == pytest.approx(0.5, abs=0.01) and likeness(heard) > 0.999
 
 
 def test_silence_is_silence(tmp_path):

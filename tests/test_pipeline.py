@@ -9,57 +9,13 @@ import pytest
 import torch
 
 from mien import pipeline
-from mien.audio.features import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from mien.audio.voice_activity import frame_loudness, speech_gate
+from mien.audio.features import FPS, SAMPLE_RATE
 from mien.motion import rollout
 from mien.motion.rollout import SamplingConfig
 from mien.pipeline import animate
 from mien.portrait.streaming import FRAMES_AT_ONCE, render_stream, with_neighbours
 from mien.report import Report, Stopwatch
 from tests.tiny_nets import BOX, tiny_pair, voice, write_portrait, write_wav
-
-
-def speech_like(pattern: str) -> torch.Tensor:
-    """A waveform of one second a letter: s speech, q quiet (a hiss at -70 dB)."""
-    generator = torch.Generator().manual_seed(0)
-    loud = {"s": 0.1, "q": 3e-4}
-    parts = [torch.randn(SAMPLE_RATE, generator=generator) * loud[letter] for letter in pattern]
-    return torch.cat(parts)
-
-
-class TestSpeechGate:
-    def test_silence_is_shut_and_speech_is_open(self):
-        assert not speech_gate(torch.zeros(50)).any()
-        assert (speech_gate(torch.full((50,), 0.05)) == 1).all()
-
-    def test_a_faint_hiss_is_silence(self):
-        assert not speech_gate(frame_loudness(speech_like("qq"), 50)).any()
-
-    def test_quiet_speech_is_speech(self):
-        assert (speech_gate(torch.full((50,), 0.004)) == 1).all()
-
-    def test_open_while_speaking_and_shut_in_long_pauses(self):
-        gate = speech_gate(frame_loudness(speech_like("qqsqqqs"), 175))
-        assert (gate[50:75] == 1).all()
-        assert (gate[150:] == 1).all()
-        assert (gate[:35] == 0).all()
-        assert (gate[100:135] == 0).all()
-
-    def test_a_breath_between_words_closes_nothing(self):
-        loudness = torch.full((60,), 0.1)
-        loudness[25:35] = 1e-5
-        assert (speech_gate(loudness) == 1).all()
-
-    def test_attack_and_release_are_smooth(self):
-        gate = speech_gate(frame_loudness(speech_like("qqsqq"), 125))
-        assert float(gate.diff().abs().max()) < 0.3
-        assert float(gate.diff(n=2).abs().max()) < 0.15
-
-    def test_loudness_of_a_constant(self):
-        waveform = torch.full((SAMPLES_PER_FRAME * 2 + 1,), 0.5)
-        loudness = frame_loudness(waveform, 3)
-        torch.testing.assert_close(loudness[:2], torch.tensor([0.5, 0.5]))
-        assert float(loudness[2]) < 0.05
 
 
 class TestStreaming:

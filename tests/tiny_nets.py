@@ -1,9 +1,12 @@
 """Both nets, tiny and random but awake, and the inputs that tests feed them."""
 
 import wave
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
+import soundfile
+import soxr
 import torch
 from PIL import Image
 
@@ -49,10 +52,14 @@ def save_tiny_pair(folder: Path) -> tuple[Path, Path]:
 
 
 def voice(seconds: float, rate: int = 16_000) -> np.ndarray:
-    """A drawn voice: a buzz that swells and fades four times a second, in [-1, 1]."""
-    time = np.arange(round(seconds * rate)) / rate
-    buzz = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 12))
-    return 0.2 * buzz * np.sin(2 * np.pi * 2 * time) ** 2
+    """Somebody who speaks from the first sample on: the demo's sentence, again and again."""
+    with as_file(files("mien") / "assets" / "demo.wav") as path:
+        sentence, own = soundfile.read(str(path))
+    spoken = sentence[round(0.25 * own) : round(4.25 * own)]
+    long_enough = np.resize(spoken, round(seconds * own) + own)
+    if rate != own:
+        long_enough = soxr.resample(long_enough, own, rate)
+    return long_enough[: round(seconds * rate)]
 
 
 def write_wav(path: Path, sound: np.ndarray, rate: int = 16_000) -> Path:

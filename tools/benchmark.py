@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """How fast is it here: render only and end to end, where the time goes, and GFLOP a frame.
 
     python tools/benchmark.py [--threads N] [--animator FILE --speech FILE] [--json FILE]

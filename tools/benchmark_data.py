@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """How fast does training read: pairs of frames and windows of sound a second, and what they cost.
 
     python tools/benchmark_data.py ROOT MANIFEST [--size 256] [--pairs 200]

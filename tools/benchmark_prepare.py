@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """How fast is footage prepared, and where does the time go?
 
     python tools/benchmark_prepare.py FOOTAGE [--videos 40] [--set people=faces]

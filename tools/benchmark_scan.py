@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """How fast is the selective scan here: time, memory and error of each back end.
 
     python tools/benchmark_scan.py [--lengths 250 1000 5000 20000] [--widths 256 512 2048]

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Make a manifest of a folder of clips: who speaks, how long, and where the mouth is.
 
     python tools/build_manifest.py FOLDER -o manifest.jsonl [--licence ccby,pd]

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Measure checkpoints on real clips, or a video: `mien evaluate` from a checkout.
 
 python tools/evaluate.py speech --root CLIPS --manifest FILE [--offsets FILE] [-o DIR]

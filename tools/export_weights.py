@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Turn a training checkpoint into the file that ships: averaged weights in float16, safetensors.
 
 python tools/export_weights.py runs/stage1/last.ckpt animator.safetensors

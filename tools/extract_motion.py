@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Extract the motion of all clips of a manifest, as stage 2 does by itself before its first step.
 
 python tools/extract_motion.py runs/stage1/last.ckpt DIR train.jsonl [--workers 8]

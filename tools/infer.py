@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """python tools/infer.py audio.wav portrait.png [-o out.mp4]: the portrait says the audio."""
 
 import sys

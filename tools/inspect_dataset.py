@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """A prepared data set on one page: python tools/inspect_dataset.py DATASET [-o page.html].
 
 Counts, hours, people, a histogram for each check, contact sheets of accepted and rejected clips.

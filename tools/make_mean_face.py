@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """The mean of many faces at rest, in head coordinates: src/mien/assets/mean_face.npy.
 
     python tools/make_mean_face.py OUT.npy FOLDER [FOLDER ...]

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Teeth, gums, tongue and cavity of ICT-FaceKit's mean face: src/mien/assets/mouth_model.npz.
 
     python tools/make_mouth_model.py ict_face.npz OUT.npz

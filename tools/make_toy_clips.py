@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Draw clips of faces that speak with a synthetic voice, to try every config without footage.
 
 python tools/make_toy_clips.py toy

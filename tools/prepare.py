@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """python tools/prepare.py FOOTAGE -o DATASET: a folder of footage becomes checked clips."""
 
 import sys

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train the preset `small` from nothing, phase after phase: `make train-small DATA=DIR`.
 
 python tools/train_small.py DATA -o runs/small [--portraits FOLDER] [--overlay tiny.yaml ...]

@@ -8,6 +8,8 @@ import sys
 import traceback
 import warnings
 import zipfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +23,7 @@ USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien fit --config stage1.yaml --data.root DIR   train (stage2.yaml: the second stage)
        mien validate|test|predict --config stage1.yaml --ckpt_path last.ckpt --data.root DIR
        mien doctor                                     what works on this machine, and why not
-       mien COMMAND --help"""
+       mien COMMAND --help, mien --version"""
 
 TRAINING = ("fit", "validate", "test", "predict")
 
@@ -59,6 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
         if command in ("-h", "--help"):
             print(USAGE)
             return 0
+        if command == "--version":
+            print(f"mien {_version()}")
+            return 0
         raise UserError(
             f"no command {command}: the commands are infer, demo, prepare, make-pairs, evaluate, "
             f"doctor, {', '.join(TRAINING)}"
@@ -68,6 +73,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _version() -> str:
+    try:
+        return version("mien")
+    except PackageNotFoundError:
+        return "that is not installed"
 
 
 def with_joined_configs(arguments: list[str]) -> list[str]:
@@ -117,6 +129,11 @@ def train(arguments: list[str]) -> int:
             # Where rich is installed Lightning takes its bar, which prints nothing into a log.
             if config.get("enable_progress_bar") is not False:
                 callbacks = [*callbacks, TQDMProgressBar()]
+            # The data share samples out among processes themselves. A discriminator that waits for
+            # its first step has weights that no loss reaches.
+            config["use_distributed_sampler"] = False
+            if config["strategy"] == "auto" and _several_processes(config):
+                config["strategy"] = "ddp_find_unused_parameters_true"
             return super()._instantiate_trainer(config, callbacks)
 
     Command(
@@ -130,6 +147,22 @@ def train(arguments: list[str]) -> int:
         args=arguments,
     )
     return 0
+
+
+def _several_processes(trainer: Mapping[str, Any]) -> bool:
+    """Whether a trainer of these options trains in several processes."""
+    devices = trainer["devices"]
+    if isinstance(devices, str) and "," in devices:
+        devices = [number for number in devices.split(",") if number.strip()]
+    if isinstance(devices, list | tuple):
+        count = len(devices)
+    elif str(devices) in ("auto", "-1"):  # all there are; of processors there is one
+        import torch
+
+        count = 1 if trainer["accelerator"] == "cpu" else torch.cuda.device_count()
+    else:
+        count = int(devices)
+    return count > 1 or trainer["num_nodes"] > 1
 
 
 def _check_checkpoint(arguments: list[str]) -> None:
@@ -164,6 +197,11 @@ def _first_cause(error: ValueError) -> str:
         cause = cause.__cause__
         if isinstance(cause, UserError):
             return str(cause)
+        if isinstance(cause, ModuleNotFoundError) and "wandb" in str(cause):
+            return (
+                "the logger of Weights & Biases needs the package wandb: install it with "
+                'pip install "mien[wandb]", or leave out --config wandb.yaml'
+            )
     frames = traceback.extract_tb(cause.__traceback__)
     if frames[-1].name in ("__post_init__", "require_multiple"):
         return str(cause)

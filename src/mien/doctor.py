@@ -1,18 +1,26 @@
-"""`mien doctor`: which back ends work on this machine, and why the others do not."""
+"""`mien doctor`: what works on this machine of inference and of its back ends, and why not."""
 
 import argparse
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mien.audio.features import log_mel
+from mien.data.meshes import face_mesh
 from mien.errors import UserError
+from mien.media import VideoWriter, read_video
 from mien.ops.back_ends import Operation
 from mien.ops.causal_conv1d import CAUSAL_CONV1D, causal_conv1d
 from mien.ops.selective_scan import SELECTIVE_SCAN, selective_scan
+from mien.pipeline import hear, load_models
 from mien.report import machine
+from mien.types import SAMPLE_RATE
 
 # float32 sums in another order differ by a few units of the seventh digit.
 _TOLERANCE = 1e-4
@@ -25,9 +33,47 @@ def main(arguments: list[str]) -> int:
     print(f"machine  {machine()}")
     print(f"torch    {torch.__version__}, tensors go to {device}")
     with warnings.catch_warnings(action="ignore"):  # what they would tell stands in the tables
-        sound = [_judge(SELECTIVE_SCAN, _scan, device), _judge(CAUSAL_CONV1D, _filter, device)]
+        sound = [_inference()]
+        sound += [_judge(SELECTIVE_SCAN, _scan, device), _judge(CAUSAL_CONV1D, _filter, device)]
     print("\n-> is what runs here (unasked, unless an environment variable named it).")
     return 0 if all(sound) else 1
+
+
+def _inference() -> bool:
+    """Do what making a video needs, part by part, and print a line for each; False if one fails."""
+    print("\nwhat a video is made with")
+    sound = True
+    for name, work in INFERENCE.items():
+        begin = time.perf_counter()
+        try:
+            work()
+            verdict = f"works ({time.perf_counter() - begin:.2f} s)"
+        except Exception as error:  # whatever is missing or broken is what one wants to read here
+            verdict = f"WRONG: it fails ({type(error).__name__}: {error})"
+            sound = False
+        print(f"   {name:14}{verdict}")
+    return sound
+
+
+def _hear() -> None:
+    silence = torch.zeros(SAMPLE_RATE)
+    log_mel(silence[None])
+    hear(load_models()[1], silence + 0.1)
+
+
+def _see() -> None:
+    face_mesh().all_faces(np.full((256, 256, 3), 127, np.uint8))
+
+
+def _write() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.mp4")
+        with VideoWriter(path, torch.zeros(SAMPLE_RATE)) as writer:
+            writer.write(np.zeros((25, 64, 64, 3), np.uint8))
+        read_video(path)
+
+
+INFERENCE = {"weights": load_models, "sound": _hear, "faces": _see, "video": _write}
 
 
 def _judge(operation: Operation, run: Callable[[str, str], Tensor], device: str) -> bool:

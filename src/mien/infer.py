@@ -66,6 +66,11 @@ def parser() -> Parser:
         metavar="RATE",
         help="blinks a minute (14; 0: none)",
     )
+    p.add_argument(
+        "--channel",
+        default="auto",
+        help="which channel speaks: left, right, a number, mix (default: found out)",
+    )
     p.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
     p.add_argument("--speech", type=Path, help="stage-2 weights trained with that animator")
     p.add_argument("--threads", type=positive(int), help="CPU threads (default: torch's choice)")
@@ -168,6 +173,7 @@ def _run(given: argparse.Namespace) -> "Report":
                 seed=given.seed,
                 box=given.box,
                 overwrite=given.overwrite,
+                channel=given.channel,
                 progress=progress,
             )
     except UserError as error:

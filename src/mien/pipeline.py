@@ -1,6 +1,6 @@
 """The main job on one page: a voice and a portrait in, a speaking video out.
 
-    audio    - load_audio -> waveform (s) - log_mel -> features (l f) - listen -> AudioContext
+    audio    - load_sound -> waveform (s) - log_mel -> features (l f) - listen -> AudioContext
     portrait - load_picture, find_portrait -> source (b 3 h w) - encode_appearance -> Appearance
                                                                - encode_motion -> motion (b m)
                                                                - guided_face, if guided
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mien.audio.features import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from mien.audio.pretrained import load_front_end
-from mien.audio.voice_activity import frame_loudness, speech_gate
+from mien.audio.voice_activity import speech_gate, speech_probability
 from mien.checkpoint import (
     default_weights,
     load_animator,
@@ -32,10 +32,28 @@ from mien.checkpoint import (
 )
 from mien.data.meshes import face_mesh
 from mien.errors import UserError
-from mien.face import Box, Picture, Scene, crop, find_portrait, portrait_box, scene_of
+from mien.face import (
+    Box,
+    Picture,
+    Scene,
+    crop,
+    find_portrait,
+    portrait_box,
+    quarter_turns,
+    scene_of,
+)
 from mien.face_model.mouth import MouthInterior
-from mien.media import VideoWriter, load_audio, load_picture, to_bytes
-from mien.media.size import picture_size
+from mien.media import (
+    AUTO,
+    Sound,
+    VideoWriter,
+    load_picture,
+    picture_size,
+    read_sound,
+    speaking_channel,
+    to_bytes,
+    to_waveform,
+)
 from mien.mesh.guide import to_device
 from mien.mesh.motion import MESH_DIM, from_vectors
 from mien.mesh.retarget import PortraitMesh, retargeted_guides
@@ -68,13 +86,15 @@ def animate(
     seed: int = 0,
     box: Box | None = None,
     overwrite: bool = False,
+    channel: str = AUTO,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """Make the portrait say the audio, as a square mp4 of 25 frames a second with the sound.
 
     `portrait` is a file or the pixels themselves; `box` is the face in pixels of the upright
     picture (x0, y0, x1, y1), without it the largest face is found. The nets are those that ship
-    unless both are given. `controls` scale expression and pose and set how often eyes blink.
+    unless both are given. `channel` is the one of the sound that speaks (`speaking_channel`).
+    `controls` scale expression and pose and set how often eyes blink.
     `progress` is called with (frames done, frames in all). Same seed and
     threads on one machine, same frames.
 
@@ -92,7 +112,7 @@ def animate(
     watch = Stopwatch(dict.fromkeys(PARTS, 0.0))
 
     with watch.measure("audio"):
-        waveform = load_sound(audio)
+        sound, waveform, heard = load_sound(audio, channel)
         frames = frame_count(waveform.shape[0])
         context, gate = hear(speech, waveform)
 
@@ -112,13 +132,15 @@ def animate(
     drawn = watch.measure_items("render", drawn)
 
     done = 0
-    with VideoWriter(output, waveform) as writer:
+    with VideoWriter(output, sound) as writer:
         for chunk in drawn:
             with watch.measure("encode"):
                 writer.write(to_bytes(chunk[0]))
             done += chunk.shape[1]
             progress(done, frames)
-    return Report(output, done / FPS, done, watch.seconds, seed, machine(), back_ends(), notes)
+    return Report(
+        output, done / FPS, done, watch.seconds, seed, machine(), back_ends(), heard + notes
+    )
 
 
 def load_models(
@@ -138,20 +160,25 @@ def load_models(
     return drawing.to(device), speaking.to(device)
 
 
-def load_sound(audio: Path) -> Float[Tensor, " s"]:
-    """The speech, at least a frame of it.
+def load_sound(
+    audio: Path, channel: str = AUTO
+) -> tuple[Sound, Float[Tensor, " s"], tuple[str, ...]]:
+    """The sound as it came, the speech in it for the nets, at least a frame, and what to tell the
+    user.
 
     Raises:
-        UserError: it cannot be read, or is too short.
+        UserError: it cannot be read, is too short, or has no such channel.
     """
-    waveform = load_audio(audio)
+    sound = read_sound(audio)
+    mono, note = speaking_channel(sound, channel, str(audio))
+    waveform = to_waveform(mono, sound.rate)
     if waveform.shape[0] < SAMPLES_PER_FRAME:
         milliseconds = 1000 * waveform.shape[0] / SAMPLE_RATE
         raise UserError(
             f"{audio} lasts {milliseconds:.0f} ms, less than a video frame (40 ms): "
             "give a longer sound"
         )
-    return waveform
+    return sound, waveform, () if note is None else (note,)
 
 
 def hear(
@@ -160,7 +187,7 @@ def hear(
     """What the net makes of the sound, and in which video frames somebody speaks (1) or not (0)."""
     device = next(speech.parameters()).device
     features = load_front_end(speech.config.front_end)(waveform[None])
-    gate = speech_gate(frame_loudness(waveform, frame_count(waveform.shape[0])))
+    gate = speech_gate(speech_probability(waveform, frame_count(waveform.shape[0])))
     return speech.listen(features.to(device)), gate.to(device)
 
 
@@ -198,9 +225,15 @@ def load_face(
         picture, name = load_picture(Path(portrait)), str(portrait)
         width, height = picture_size(Path(portrait))
     if box is None:
+        notes = []
+        if turns := quarter_turns(picture, face_mesh()):
+            picture = np.ascontiguousarray(np.rot90(picture, turns))
+            notes.append(f"the face in {name} is not upright: turned by {90 * turns} degrees")
         place = find_portrait(picture, face_mesh(), name)
-        several = f"{place.faces} faces in {name}: the largest speaks (--box chooses another)"
-        return crop(picture, place.box, size), (several,) if place.faces > 1 else ()
+        if place.faces > 1:
+            several = f"{place.faces} faces in {name}: the largest speaks (--box chooses another)"
+            notes.append(several)
+        return crop(picture, place.box, size), tuple(notes)
     if not (box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height):
         asked = ",".join(f"{number:g}" for number in box)
         raise UserError(f"the box {asked} leaves {name}, which is {width} x {height} pixels")

@@ -80,6 +80,9 @@ def shift_level(
 @functools.cache
 def mel_filters(fft: int, norm: Literal["slaney"] | None) -> Float[Tensor, "f n"]:
     """Triangles over n = fft / 2 + 1 bins, each with a peak of 1 or (slaney) with the same area."""
+    from mien.ops.numba_compiler import give_numba_a_folder
+
+    give_numba_a_folder()
     from librosa.filters import mel  # imported late: librosa takes a second to load
 
     return torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=fft, n_mels=MEL_BINS, norm=norm))

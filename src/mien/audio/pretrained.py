@@ -4,6 +4,7 @@ Axes: b batch, s samples, j the encoder's own steps (50 a second), l audio steps
 The one door to torchaudio, opened only when a config names a bundle.
 """
 
+import functools
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def load_front_end(config: FrontEndConfig) -> FrontEnd:
     if config.bundle is None:
         return log_mel
     if config.bundle == WHISPER:
-        return WhisperSpeech(load_whisper()).eval()
+        return _whisper()
     try:
         pipelines = importlib.import_module("torchaudio").pipelines
     except (ImportError, OSError) as error:  # OSError: a torchaudio built for another torch
@@ -81,6 +82,11 @@ def load_front_end(config: FrontEndConfig) -> FrontEnd:
     if probe != config.dims:
         raise UserError(f"{config.bundle} gives {probe} numbers a step, but dims is {config.dims}")
     return front_end
+
+
+@functools.cache
+def _whisper() -> "WhisperSpeech":
+    return WhisperSpeech(load_whisper()).eval()
 
 
 class WhisperSpeech(nn.Module):

@@ -1,22 +1,31 @@
-"""When somebody speaks: a gate in [0, 1] for every video frame, 0 in silence.
+"""When somebody speaks: a gate in [0, 1] for every video frame, 0 where nobody does.
 
-A face must rest while nothing is said. Loudness is enough for that: voices stand far above the
-quiet of their own recording, and where noise hides the pauses the gate stays open.
+A face must rest while nothing is said, also where there is music, noise or hum. Silero VAD (MIT,
+weights in its wheel) tells speech from those; loudness cannot.
 Axes: s audio samples, t video frames.
 """
+
+import functools
+import threading
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mien.audio.features import SAMPLES_PER_FRAME
+from mien.audio.features import SAMPLE_RATE, SAMPLES_PER_FRAME
 
-SILENCE_DB = -60.0  # of full scale; quieter than this is never speech
-BELOW_SPEECH_DB = 35.0  # a frame this far under the utterance's loud frames is a pause
+BELOW_SPEECH_DB = 35.0  # a frame this far under a recording's loud frames is a pause
 LEAD_FRAMES = 2  # mouths open before they sound
 HOLD_FRAMES = 10  # 0.4 s: a breath between two words closes nothing
 FADE_FRAMES = 4  # half the length of the smooth attack and release
+
+BEGINS, GOES_ON = 0.5, 0.35  # probabilities from which speech begins, and while which it goes on
+_CHUNK = 512  # samples that the detector looks at
+_PEAK = 0.3  # what is quieter is made louder: the detector was trained on usual recordings
+
+_busy = threading.Lock()  # the detector remembers what it heard
 
 
 def frame_loudness(waveform: Float[Tensor, " s"], frames: int) -> Float[Tensor, " t"]:
@@ -26,17 +35,48 @@ def frame_loudness(waveform: Float[Tensor, " s"], frames: int) -> Float[Tensor, 
     return samples.reshape(frames, SAMPLES_PER_FRAME).square().mean(1).sqrt()
 
 
-def speech_gate(loudness: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
-    """1 while somebody speaks, 0 in silence, with a smooth attack before and release after.
+@torch.no_grad()
+def speech_probability(waveform: Float[Tensor, " s"], frames: int) -> Float[Tensor, " t"]:
+    """How probable it is that somebody speaks in each video frame; 0 beyond the sound's end."""
+    peak = float(waveform.abs().max()) if len(waveform) else 0.0
+    if peak == 0:
+        return torch.zeros(frames)
+    louder = F.pad(waveform, (0, -len(waveform) % _CHUNK)) * max(1.0, _PEAK / peak)
+    with _busy:
+        detector = _detector()
+        detector.reset_states()
+        chunks = detector.audio_forward(louder[None], SAMPLE_RATE)[0]
+    # The likelier of the two chunks that a frame may touch.
+    starts = torch.arange(frames) * SAMPLES_PER_FRAME
+    first, last = starts // _CHUNK, (starts + SAMPLES_PER_FRAME - 1) // _CHUNK
+    known = F.pad(chunks, (0, max(0, int(last[-1]) + 1 - len(chunks))))
+    return torch.maximum(known[first], known[last])
 
-    The gate has fully opened when the sound begins and starts to close 0.4 s after it ended.
+
+@functools.cache
+def _detector() -> Any:
+    threads = torch.get_num_threads()
+    try:
+        from silero_vad import load_silero_vad
+
+        return load_silero_vad()
+    finally:
+        torch.set_num_threads(threads)  # importing it sets one thread for the whole process
+
+
+def speech_gate(probability: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
+    """1 while somebody speaks, else 0, with a smooth attack before and release after.
+
+    The gate has fully opened when speech begins and starts to close 0.4 s after it ended.
     """
-    level = 20 * loudness.clamp_min(1e-6).log10()
-    threshold = max(SILENCE_DB, float(level.quantile(0.95)) - BELOW_SPEECH_DB)
-    speaking = (level > threshold).to(loudness.dtype)
+    speaking = torch.zeros_like(probability)
+    on = False
+    for t, value in enumerate(probability.tolist()):
+        on = value > (GOES_ON if on else BEGINS)
+        speaking[t] = float(on)
 
     before, after = LEAD_FRAMES + FADE_FRAMES, HOLD_FRAMES + FADE_FRAMES
     held = F.max_pool1d(F.pad(speaking[None, None], (after, before)), after + before + 1, stride=1)
-    window = torch.hann_window(2 * FADE_FRAMES + 3, periodic=False, dtype=loudness.dtype)[1:-1]
+    window = torch.hann_window(2 * FADE_FRAMES + 3, periodic=False, dtype=probability.dtype)[1:-1]
     padded = F.pad(held, (FADE_FRAMES, FADE_FRAMES), mode="replicate")
     return F.conv1d(padded, (window / window.sum())[None, None])[0, 0].clamp(0, 1)

@@ -15,6 +15,7 @@ from mien.face.measures import (
     mouth_box,
     mouth_width,
     portrait_box,
+    quarter_turns,
 )
 from mien.face.mesh import Face, FaceMesh, Landmarks
 from mien.face.person import Scene, person_mask, scene_of
@@ -37,6 +38,7 @@ __all__ = [
     "mouth_width",
     "person_mask",
     "portrait_box",
+    "quarter_turns",
     "scene_of",
     "tell_apart",
 ]

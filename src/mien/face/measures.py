@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from mien.errors import UserError
-from mien.face.geometry import Box, Picture, box_around
-from mien.face.mesh import FaceMesh, Landmarks
+from mien.face.geometry import Box, Picture, box_around, turn_of
+from mien.face.mesh import Face, FaceMesh, Landmarks
 
 # How training clips frame a face: medians of 60 clips of 11 people, taken person by person. The
 # box around the points is 0.537 of the picture high and its middle lies 0.549 from the top.
@@ -64,6 +64,27 @@ def portrait_box(face: Box) -> Box:
     left = (x0 + x1) / 2 - side / 2
     top = (y0 + y1) / 2 - PORTRAIT_CENTRE * side
     return left, top, left + side, top + side
+
+
+def quarter_turns(picture: Picture, mesh: FaceMesh) -> int:
+    """By how many quarter turns against the clock the largest face comes to stand upright, within
+    45 degrees; 0 where no face is found.
+    """
+    for turns in (0, 1, 3, 2):
+        turned = np.ascontiguousarray(np.rot90(picture, turns))
+        for face in mesh.faces(turned)[:1]:
+            if abs(_lean(turned, face, mesh)) <= np.pi / 4:
+                return turns
+    # Small and faint faces take a hundred looks, which only the picture as it came is worth.
+    for face in mesh.all_faces(picture)[:1]:
+        return round(_lean(picture, face, mesh) / (np.pi / 2)) % 4
+    return 0
+
+
+def _lean(picture: Picture, face: Face, mesh: FaceMesh) -> float:
+    """How far a face is turned clockwise, radians."""
+    points, _ = mesh.landmarks(picture, face)
+    return turn_of(points[RIGHT_EYE[0]], points[LEFT_EYE[1]])
 
 
 def find_portrait(picture: Picture, mesh: FaceMesh, name: str) -> PortraitPlace:

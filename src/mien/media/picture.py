@@ -4,13 +4,14 @@ Axes: t frames, h w space.
 """
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms, ImageOps
 from torch import Tensor
 
 from mien.errors import UserError
@@ -19,30 +20,28 @@ from mien.media.files import readable
 Array = np.ndarray
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}  # in folders
+HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")  # the brands of HEIC files
 
 LONGEST_SIDE = 2048  # of a loaded picture: eight times what the largest net draws
 MOST_PIXELS = 150_000_000  # of a file: more is refused before it is decoded
 RESIZABLE = {"L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "RGBX"}  # modes that can be averaged
-
-ORIENTATION = 0x0112  # the EXIF tag, and what undoes each of its values
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# White of grey pictures with more than 8 bits: the least of these that is not below their largest
+# number. Filters overshoot a little in float.
+WHITES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+OVERSHOOT = 1.1
+LYING = (5, 6, 7, 8)  # EXIF orientations whose undoing exchanges width and height
 
 
 def load_picture(path: Path) -> UInt8[Array, "h w 3"]:
-    """The picture as RGB: upright by its EXIF, transparent parts on white, sides at most 2048.
+    """The picture as sRGB by its colour profile: upright by its EXIF, transparent parts on white,
+    sides at most 2048. HEIC needs the package pillow-heif.
 
     Raises:
         UserError: there is no such file, it is no picture, damaged, or has over 150 megapixels.
     """
     path = readable(path, "picture")
+    if is_heif(path):
+        _learn_heif(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -78,15 +77,68 @@ def _upright(image: Image.Image, path: Path) -> UInt8[Array, "h w 3"]:
     image.draft(None, (LONGEST_SIDE, LONGEST_SIDE))  # a jpeg is decoded no larger than needed
     if image.mode in RESIZABLE:
         image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), reducing_gap=2.0)
-    rgb = _rgb(image)
+    exif = image.getexif()
+    rgb = _rgb(_in_srgb(image))
     rgb.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    return np.asarray(_turn(rgb, image.getexif().get(ORIENTATION, 1))).copy()
+    rgb.getexif().update(exif)
+    return np.asarray(ImageOps.exif_transpose(rgb)).copy()
 
 
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Undo how the camera was held (EXIF tag Orientation)."""
-    method = TURNS.get(orientation)
-    return image if method is None else image.transpose(method)
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels of a file, which `load_picture` may make smaller, once it stands
+    upright; nothing is decoded.
+
+    Raises:
+        UserError: there is no such file, or it is no picture.
+    """
+    try:
+        with Image.open(readable(path, "picture")) as image:
+            width, height = image.size
+            # Of a TIFF Pillow says the upright size itself.
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            turned = orientation in LYING and image.format != "TIFF"
+    except OSError as error:
+        raise UserError(f"{path} is no picture: take a png, jpg, webp or tiff") from error
+    return (height, width) if turned else (width, height)
+
+
+def is_heif(path: Path) -> bool:
+    """Is this a picture as telephones take them (HEIC)?"""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in HEIF
+
+
+def _learn_heif(path: Path) -> None:
+    try:
+        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError(
+            f'{path} is a HEIC picture: install what reads it with pip install "mien[heic]", '
+            "or save it as jpg or png"
+        ) from error
+    register_heif_opener()
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """Colours by the profile that the file carries; a profile that is damaged counts as none."""
+    profile = image.info.get("icc_profile")
+    if image.mode in ("RGB", "L") and image.has_transparency_data:  # one colour is transparent
+        image = image.convert("RGBA" if image.mode == "RGB" else "LA")
+    if not profile or image.mode not in ("RGB", "RGBA", "L", "LA", "CMYK"):
+        return image
+    alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
+    colors = image.convert(image.mode[:-1]) if alpha is not None else image
+    try:
+        own = ImageCms.ImageCmsProfile(BytesIO(profile))
+        srgb = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(colors, own, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
+    assert converted is not None
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -101,11 +153,12 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_wide(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits or float; the range of its numbers says what white is."""
+    """Grey of 16 or 32 bits or float; its largest number says what white is."""
     values = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():
         raise ValueError("holds numbers that are no brightness")
-    largest = 65535.0 if image.mode.startswith("I;16") else float(values.max())
-    white = next((w for w in (1.0, 255.0, 65535.0) if largest <= w), largest)
+    largest = float(values.max())
+    whites, room = ((1.0, *WHITES), OVERSHOOT) if image.mode == "F" else (WHITES, 1.0)
+    white = next((w for w in whites if largest <= w * room), largest)
     grey = (values.clip(0, white) * (255 / white)).round().astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")

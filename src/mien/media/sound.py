@@ -1,8 +1,9 @@
-"""Sound in: any file that libsndfile or FFmpeg reads becomes mono at 16 kHz.
+"""Sound in: any file that libsndfile or FFmpeg reads, as it is and as mono at 16 kHz.
 
-Axes: s audio samples.
+Axes: c channels, s audio samples, n samples at another rate.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -20,54 +21,121 @@ from mien.types import SAMPLE_RATE
 
 Array = np.ndarray
 
+AUTO, MIX, SIDES = "auto", "mix", {"left": 0, "right": 1}  # which channel speaks, beside numbers
+# Of the loudest channel's root mean square: a channel below the first is empty, and a mean of all
+# below the second says that they cancel each other out.
+_EMPTY, _CANCELLED = 0.05, 0.3
 
-def load_audio(path: Path) -> Float[Tensor, " s"]:
-    """The sound of a file as mono 16 kHz in [-1, 1].
+_MOST_PADDING = 4096  # samples that an encoder fills up its last block with
+_EXACT = "mp4"  # containers that say how long the sound is without its padding; others estimate
 
-    Channels are averaged, what exceeds full scale is made quieter as a whole, and sound that starts
-    late in a video is preceded by silence.
+
+@dataclass(frozen=True)
+class Sound:
+    """Sound as it came: channels within [-1, 1], at their own rate (samples a second)."""
+
+    samples: Float[Array, "c s"]
+    rate: int
+
+
+def load_audio(path: Path, channel: str = AUTO) -> Float[Tensor, " s"]:
+    """The sound of a file as mono 16 kHz in [-1, 1]; `channel` as `speaking_channel` takes it.
+
+    Raises:
+        UserError: as `read_sound` and `speaking_channel`.
+    """
+    sound = read_sound(path)
+    return to_waveform(speaking_channel(sound, channel, str(path))[0], sound.rate)
+
+
+def read_sound(path: Path) -> Sound:
+    """The sound of a file with its channels and rate.
+
+    What exceeds full scale is made quieter as a whole, and sound that starts late in a video is
+    preceded by silence.
 
     Raises:
         UserError: there is no such file, it holds no sound, or samples that are no numbers.
     """
     path = readable(path, "sound")
     try:
-        channels, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-        sound = channels.mean(axis=1)
+        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        samples = samples.T
     except (soundfile.LibsndfileError, RuntimeError):  # not one of libsndfile's formats
-        sound, rate = _decode(path)
-    if not len(sound):
+        samples, rate = _decode(path)
+    if not samples.size:
         raise UserError(f"{path} holds no sound: it has no samples; take another file")
-    if not np.isfinite(sound).all():
+    if not np.isfinite(samples).all():
         raise UserError(f"{path} holds samples that are not numbers (NaN or infinite): repair it")
-    sound = soxr.resample(sound, rate, SAMPLE_RATE)
-    peak = float(np.abs(sound).max(initial=0.0))
-    return torch.from_numpy(np.ascontiguousarray(sound / max(peak, 1.0), dtype=np.float32))
+    return Sound(samples / max(float(np.abs(samples).max()), 1.0), rate)
 
 
-def _decode(path: Path) -> tuple[Float[Array, " s"], int]:
-    """Mono sound and its rate through FFmpeg."""
+def speaking_channel(
+    sound: Sound, channel: str = AUTO, name: str = "the sound"
+) -> tuple[Float[Array, " s"], str | None]:
+    """One channel for the nets, and what to tell the user about the choice, if anything.
+
+    `channel` is left, right, a number counted from 1, mix (the mean of all), or auto: the mean,
+    unless channels cancel each other out or are empty; then the loudest.
+
+    Raises:
+        UserError: there is no such channel.
+    """
+    samples = sound.samples
+    if channel == MIX or (channel == AUTO and len(samples) == 1):
+        return samples.mean(axis=0), None
+    if channel != AUTO:
+        number = SIDES.get(channel, int(channel) - 1 if channel.isdecimal() else -1)
+        if not 0 <= number < len(samples):
+            raise UserError(
+                f"{name} has {len(samples)} channels, and none is {channel}: "
+                "give left, right, a number from 1 on, or mix"
+            )
+        return samples[number], None
+    loudness = np.sqrt(np.square(samples).mean(axis=1))
+    loudest = int(loudness.argmax())
+    heard = samples[loudness > _EMPTY * loudness[loudest]]
+    if len(heard) <= 1:
+        return samples[loudest], None
+    mixed = heard.mean(axis=0)
+    if np.sqrt(np.square(mixed).mean()) < _CANCELLED * loudness[loudest]:
+        note = f"the channels of {name} cancel each other out: channel {loudest + 1} alone is heard"
+        return samples[loudest], note
+    return mixed, None
+
+
+def to_waveform(mono: Float[Array, " n"], rate: int) -> Float[Tensor, " s"]:
+    """Mono at any rate as the nets take it: 16 kHz in [-1, 1]."""
+    resampled = soxr.resample(mono, rate, SAMPLE_RATE)
+    peak = float(np.abs(resampled).max(initial=0.0))
+    return torch.from_numpy(np.ascontiguousarray(resampled / max(peak, 1.0), dtype=np.float32))
+
+
+def _decode(path: Path) -> tuple[Float[Array, "c s"], int]:
+    """All channels and their rate, through FFmpeg."""
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise UserError(f"{path} holds no sound: take a wav, mp3, m4a, flac or a video")
             stream = container.streams.audio[0]
             rate = stream.rate
-            # FFmpeg's own mixing would follow loudness conventions; channels are averaged as above.
+            # FFmpeg's own mixing would follow loudness conventions; here it only converts.
             planes = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
             start, parts = None, []
             for frame in container.decode(stream):
                 if start is None and frame.time is not None:
                     start = frame.time
-                parts += [part.to_ndarray().mean(axis=0) for part in planes.resample(frame)]
+                parts += [part.to_ndarray() for part in planes.resample(frame)]
+            exact = _EXACT in container.format.name.split(",")
             length = stream.duration and float(stream.duration * (stream.time_base or 0))
     except (FFmpegError, OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as sound: take a wav, mp3, m4a, flac or a video"
         ) from error
-    sound = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    if length:  # encoders fill up their last block
-        sound = sound[: round(length * rate)]
+    samples = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), np.float32)
+    padding = samples.shape[1] - round((length or 0.0) * rate)
+    if exact and length and 0 < padding <= _MOST_PADDING:
+        samples = samples[:, :-padding]
     late = round((start or 0.0) * rate)
-    sound = np.pad(sound, (late, 0)) if late > 0 else sound[-late or None :]
-    return sound.astype(np.float32), rate
+    samples = np.pad(samples, ((0, 0), (late, 0))) if late > 0 else samples[:, -late or None :]
+    return samples.astype(np.float32), rate

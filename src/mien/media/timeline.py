@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 
 from mien.errors import UserError
 from mien.media.files import readable
-from mien.media.video import SCALING_THREADS, opened
+from mien.media.video import SCALING_THREADS, film, opened
 from mien.types import FPS, SAMPLE_RATE
 
 Array = np.ndarray
@@ -49,7 +49,7 @@ def look_inside(path: Path) -> Tracks:
         UserError: it cannot be read, or holds no picture.
     """
     with opened(path) as container:
-        stream = container.streams.video[0]
+        stream = film(container)
         for frame in _decoded(container, stream, path):
             return Tracks(len(container.streams.audio), _time(frame) or Fraction(0))
     raise UserError(f"the video {path} holds no frame: take another file")
@@ -65,7 +65,7 @@ def pictures_on_grid(path: Path) -> Iterator[Picture]:
         Damaged: it breaks off; all that could be read was yielded before.
     """
     with opened(path) as container:
-        stream = container.streams.video[0]
+        stream = film(container)
         stream.thread_count = 1  # many videos are read side by side
         rate = stream.average_rate or stream.guessed_rate or Fraction(FPS)
         shown: av.VideoFrame | None = None

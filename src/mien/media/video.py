@@ -12,18 +12,24 @@ from types import TracebackType
 
 import av
 import numpy as np
+import soxr
 import torch
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
+from av.video import VideoStream
 from av.video.reformatter import ColorRange, Colorspace
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mien.errors import UserError
 from mien.media.files import readable, writable
+from mien.media.sound import Sound
 from mien.types import FPS, SAMPLE_RATE
 
 AAC_BLOCK = 1024  # samples that the encoder takes at once
+AAC_RATES = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
+LAYOUTS = {1: "mono", 2: "stereo"}  # by channels
 BT709 = 1  # the number of its primaries, transfer and matrix alike
 # One thread converts a small picture in a tenth of the time that several need to find each other.
 SCALING_THREADS = 1
@@ -50,7 +56,7 @@ def probe_video(path: Path) -> VideoInfo:
         UserError: it cannot be read, or has no picture.
     """
     with opened(path) as container:
-        stream = container.streams.video[0]
+        stream = film(container)
         fps = stream.average_rate or stream.guessed_rate or 0
         return VideoInfo(float(fps), stream.width, stream.height, stream.frames)
 
@@ -62,7 +68,7 @@ def read_frames(path: Path, size: int | None = None) -> Iterator[UInt8[Array, "h
         UserError: the file cannot be read, has no picture, or is damaged.
     """
     with opened(path) as container:
-        stream = container.streams.video[0]
+        stream = film(container)
         stream.thread_count = 1  # many small clips, read by many workers
         for frame in container.decode(stream):
             yield _scaled(frame, size)
@@ -88,7 +94,7 @@ def read_frames_at(path: Path, numbers: Sequence[int], size: int | None = None) 
     """
     pictures = []
     with opened(path) as container:
-        stream = container.streams.video[0]
+        stream = film(container)
         stream.thread_count = 1
         assert stream.time_base is not None
         for number in numbers:
@@ -112,17 +118,38 @@ def _scaled(frame: av.VideoFrame, size: int | None) -> UInt8[Array, "h w 3"]:
     ).to_ndarray()
 
 
+def film(container: InputContainer) -> VideoStream:
+    """The video stream of a container that `opened` gave."""
+    return _films(container)[0]
+
+
+def _films(container: InputContainer) -> list[VideoStream]:
+    """The video streams without a song's cover, which is a picture at a made-up rate."""
+    covers = Disposition.attached_pic | Disposition.still_image
+    return [stream for stream in container.streams.video if not stream.disposition & covers]
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
     """The container of a video while the block runs; its errors as sentences."""
     path = readable(path, "video")
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UserError(f"{path} has no picture: take a video")
+            if not _films(container):
+                raise UserError(f"{path} has no moving picture: take a video")
             yield container
     except FFmpegError as error:
         raise UserError(f"{path} cannot be read as a video: it is none, or damaged") from error
+
+
+def encodable(sound: Sound) -> tuple[Float[Array, "c _"], int]:
+    """Sound as AAC takes it: one or two channels (more become their mean), at one of its rates."""
+    samples, rate = sound.samples, sound.rate
+    if len(samples) not in LAYOUTS:
+        samples = samples.mean(axis=0, keepdims=True)
+    if rate not in AAC_RATES:
+        samples, rate = soxr.resample(samples.T, rate, AAC_RATES[0]).T, AAC_RATES[0]
+    return samples.clip(-1, 1).astype(np.float32), rate
 
 
 class VideoWriter:
@@ -136,7 +163,7 @@ class VideoWriter:
 
     Args:
         path: of the mp4.
-        waveform: its sound.
+        sound: mono at 16 kHz, or any Sound, whose rate and one or two channels are kept.
         comment: what the file says of itself.
         key_every: frames between two that can be read without the others (default: the encoder's
             choice, some ten seconds).
@@ -148,13 +175,15 @@ class VideoWriter:
     def __init__(
         self,
         path: Path,
-        waveform: Float[Tensor, " s"],
+        sound: Float[Tensor, " s"] | Sound,
         comment: str = COMMENT,
         key_every: int | None = None,
     ) -> None:
         self.path, self._comment, self._key_every = Path(path), comment, key_every
         self._unfinished = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part.mp4")
-        self._sound = waveform.detach().cpu().float().numpy().clip(-1, 1)
+        if isinstance(sound, Tensor):
+            sound = Sound(sound.detach().cpu().float().numpy()[None], SAMPLE_RATE)
+        self._sound, self._rate = encodable(sound)
         self._heard = self._frames = 0
 
     def __enter__(self) -> "VideoWriter":
@@ -183,8 +212,9 @@ class VideoWriter:
         codec.thread_count = 1  # the number of threads changes the bytes
         codec.color_primaries = codec.color_trc = codec.colorspace = BT709
         codec.color_range = ColorRange.MPEG
-        self._audio = self._container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-        self._audio.bit_rate = 96_000
+        self._layout = LAYOUTS[len(self._sound)]
+        self._audio = self._container.add_stream("aac", rate=self._rate, layout=self._layout)
+        self._audio.bit_rate = 96_000 * len(self._sound)
 
     def write(self, frames: Frames) -> None:
         """Add frames; the sound up to their end goes in with them."""
@@ -203,18 +233,19 @@ class VideoWriter:
                 frame.pts = self._frames
                 self._frames += 1
                 self._container.mux(self._video.encode(frame))
-                self._write_sound(self._frames * SAMPLE_RATE // FPS)
+                self._write_sound(self._frames * self._rate // FPS)
 
     def _write_sound(self, end: int) -> None:
         """Encode whole blocks of sound as far as `end`; at the end of all sound, what is left."""
-        end = min(end, len(self._sound))
+        length = self._sound.shape[1]
+        end = min(end, length)
         while self._heard < end:
-            block = self._sound[self._heard : self._heard + AAC_BLOCK]
-            if self._heard + AAC_BLOCK > end and end < len(self._sound):
+            block = np.ascontiguousarray(self._sound[:, self._heard : self._heard + AAC_BLOCK])
+            if self._heard + AAC_BLOCK > end and end < length:
                 return
-            frame = av.AudioFrame.from_ndarray(block[None], format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = SAMPLE_RATE, self._heard
-            self._heard += len(block)
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=self._layout)
+            frame.sample_rate, frame.pts = self._rate, self._heard
+            self._heard += block.shape[1]
             self._container.mux(self._audio.encode(frame))
 
     def __exit__(
@@ -228,7 +259,7 @@ class VideoWriter:
                 if kind is None:
                     if self._frames == 0:
                         raise ValueError(f"no frame was written to {self.path}")
-                    self._write_sound(len(self._sound))
+                    self._write_sound(self._sound.shape[1])
                     self._container.mux(self._video.encode(None))
                     self._container.mux(self._audio.encode(None))
                 self._container.close()

@@ -1,14 +1,37 @@
 """How functions are compiled for the CPU by numba."""
 
+import atexit
 import functools
 import inspect
 import logging
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core import config
+
+_FOLDER = "NUMBA_CACHE_DIR"
 
 _log = logging.getLogger("mien")
+
+
+@functools.cache
+def give_numba_a_folder() -> None:
+    """Let numba keep compiled code in a folder of this process where the user has no other.
+
+    In a container without a home and with read-only packages, whoever asks numba to cache (librosa
+    does while it is imported) fails otherwise.
+    """
+    home = os.path.expanduser("~")  # noqa: PTH111 (Path raises where there is none)
+    if os.environ.get(_FOLDER) or os.access(home, os.W_OK):
+        return
+    folder = tempfile.mkdtemp(prefix="mien-numba-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ[_FOLDER] = folder
+    config.reload_config()
 
 
 def compiled(function: Callable, fastmath: frozenset[str] = frozenset()) -> Any:
