@@ -102,7 +102,9 @@ class FramePair:
     """Stage 1 batch: two frames of one clip. `mouth` weighs the mouth region of `driving` in [0,
     1].
 
-    `motion_view_*` are the same two frames, recoloured for the motion encoder alone. Where
+    `motion_view_*` are the same two frames, recoloured for the motion encoder alone; that of
+    `driving` stands in the middle of n consecutive ones, as many as the animator's convolution over
+    frames looks at (`AnimatorConfig.temporal_context` on each side). Where
     `driving` is `source` itself, moved on purpose, `displacement` is that move; elsewhere it is
     what optical flow measured. `displacement_trust` is 1 where the move was made on purpose, in
     [0, 1] where it was measured, and 0 in validation. `certain` weighs the pixels of `driving`: 0
@@ -113,7 +115,7 @@ class FramePair:
     source: Float[Tensor, "b 3 h w"]
     driving: Float[Tensor, "b 3 h w"]
     motion_view_source: Float[Tensor, "b 3 h w"]
-    motion_view_driving: Float[Tensor, "b 3 h w"]
+    motion_view_driving: Float[Tensor, "b n 3 h w"]
     mouth: Float[Tensor, "b 1 h w"]
     displacement: Float[Tensor, "b h w 2"]
     displacement_trust: Float[Tensor, "b h w 1"]

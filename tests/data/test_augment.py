@@ -29,7 +29,7 @@ def test_all_zero_leaves_the_pair_as_it_is():
     source, driving, mouth = frames()
     pair = drawn(NOTHING)
     torch.testing.assert_close(pair.source[0], source, rtol=0, atol=1e-3)
-    torch.testing.assert_close(pair.motion_view_driving[0], driving, rtol=0, atol=1e-3)
+    torch.testing.assert_close(pair.motion_view_driving[0, 0], driving, rtol=0, atol=1e-3)
     torch.testing.assert_close(pair.mouth[0], mouth, rtol=0, atol=1e-3)
 
 
@@ -42,7 +42,7 @@ def test_both_frames_are_bent_and_recoloured_alike():
 
 def test_views_for_the_motion_encoder_are_recoloured_each_on_its_own():
     pair = drawn(AugmentConfig(head_move=0.0, same_frame=0.0, motion_view=0.2), same=True)
-    assert (pair.motion_view_source - pair.motion_view_driving).abs().mean() > 0.02
+    assert (pair.motion_view_source - pair.motion_view_driving[:, 0]).abs().mean() > 0.02
 
 
 def test_a_moved_head_leaves_the_corners_still():

@@ -11,7 +11,6 @@ import torch
 from mien.audio.features import SAMPLES_PER_FRAME, STEPS_PER_FRAME
 from mien.audio.pretrained import FrontEndConfig
 from mien.data.augment import AugmentConfig
-from mien.data.datamodule import SampleNumbers
 from mien.data.datasets import (
     ClipCache,
     FixedPairs,
@@ -19,6 +18,7 @@ from mien.data.datasets import (
     People,
     collate_pairs,
     far_frames,
+    frames_around,
     mouth_map,
     sample_generator,
     to_picture,
@@ -32,6 +32,7 @@ from mien.data.latents import (
     read,
     resting_frames,
 )
+from mien.data.loading import SampleNumbers
 from mien.data.manifest import ClipRecord, write_manifest
 from mien.data.records import data_root, read_records
 from mien.data.speech import (
@@ -70,6 +71,12 @@ def folder(clips, records, tmp_path_factory) -> Path:
     return folder
 
 
+PLAIN = replace(
+    AugmentConfig(bend=0.0, stretch=0.0, turn=0.0, shift=0.0, flip=0.0, color=0.0, gamma=0.0),
+    **dict.fromkeys(("backdrop", "motion_view", "same_frame", "head_move", "flow"), 0.0),
+)
+
+
 def pairs_of(clips, records, capacity: int = 9, seed: int = 0) -> FramePairs:
     return FramePairs(
         records, ClipCache(clips, 64, capacity), AugmentConfig(), balance=0.0, seed=seed
@@ -88,6 +95,30 @@ def test_sample_is_a_function_of_seed_and_number(clips, records):
     assert same(one[7], two[7])
     assert not same(one[7], one[8])
     assert not same(one[7], other[7])
+
+
+def test_the_motion_encoder_sees_the_frames_around_the_driving_one(clips, records):
+    assert frames_around(0, 10, 2) == [0, 0, 1, 2] and frames_around(9, 10, 1) == [8, 9]
+    cache = ClipCache(clips, 64, 9)
+    pairs = FramePairs(records, cache, PLAIN, balance=0.0, seed=0, context=2)
+    for index in range(4):
+        pair = pairs[index]
+        assert pair.motion_view_driving.shape == (1, 5, 3, 64, 64)
+        torch.testing.assert_close(pair.motion_view_driving[:, 2], pair.driving)
+        places = []
+        for view in pair.motion_view_driving[0]:
+            errors = [
+                (to_picture(cache.frames(record)) - view).abs().mean(dim=(1, 2, 3))
+                for record in records
+            ]
+            best = min(range(len(records)), key=lambda i: float(errors[i].min()))
+            places.append((best, int(errors[best].argmin())))
+        assert len({record for record, _ in places}) == 1
+        numbers = [number for _, number in places]
+        count = records[places[0][0]].frames
+        middle = numbers[2]
+        wanted = [min(max(middle + step, 0), count - 1) for step in range(-2, 3)]
+        assert max(abs(a - b) for a, b in zip(numbers, wanted, strict=True)) <= 1
 
 
 def test_sampler_goes_on_where_it_is_told():
@@ -153,7 +184,7 @@ def test_validation_pairs_start_at_the_first_frame_and_are_not_changed(clips, re
     for index, frame in zip((3, 4, 5), (10, 19, 29), strict=True):
         assert torch.equal(fixed[index].source[0], frames[0])
         assert torch.equal(fixed[index].driving[0], frames[frame])
-        assert torch.equal(fixed[index].motion_view_driving, fixed[index].driving)
+        assert torch.equal(fixed[index].motion_view_driving[:, 0], fixed[index].driving)
 
 
 def test_collate_joins_pairs(clips, records):

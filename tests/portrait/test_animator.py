@@ -127,3 +127,35 @@ def test_shapes_hold_for_any_batch_and_length(batch, frames):
 def test_a_config_that_cannot_be_built_says_why(changes, words):
     with pytest.raises(ValueError, match=words):
         tiny_animator(**changes)
+
+
+def test_frames_that_are_only_looked_at_are_not_drawn_and_change_what_is():
+    animator = awake(tiny_animator())
+    source, driving = pictures(1), pictures(3, seed=9)
+    appearance, own = animator.encode_appearance(source), animator.encode_motion(source)
+    motion = animator.encode_motion(driving)[None]
+    with torch.no_grad():
+        whole = animator.render(appearance, own, motion)
+        middle = animator.render(appearance, own, motion, drawn=slice(1, 2))
+        alone = animator.render(appearance, own, motion[:, 1:2])
+    torch.testing.assert_close(middle, whole[:, 1:2])
+    assert (middle - alone).abs().max() > 1e-4
+
+
+def test_each_step_in_time_of_the_convolution_learns_something_else():
+    animator = awake(tiny_animator()).train()
+    source, driving = pictures(1), pictures(3, seed=9)
+    motion = animator.encode_motion(driving)[None]
+    frames = animator.render(
+        animator.encode_appearance(source),
+        animator.encode_motion(source),
+        motion,
+        drawn=slice(1, 2),
+    )
+    frames.square().sum().backward()
+    taps = animator.deviation_transformer.convolutions[0].weight.grad.unbind(dim=2)
+    assert (
+        len(taps) == 3
+        and not torch.allclose(taps[0], taps[1])
+        and not torch.allclose(taps[1], taps[2])
+    )

@@ -102,7 +102,8 @@ def told(trust: torch.Tensor, mouth: torch.Tensor | None = None) -> FramePair:
     picture = torch.zeros(len(trust), 3, 8, 8)
     move = torch.full((len(trust), 8, 8, 2), 0.1)
     mouth = picture[:, :1] if mouth is None else mouth
-    return FramePair(picture, picture, picture, picture, mouth, move, trust, torch.ones_like(mouth))
+    views = picture, picture[:, None]
+    return FramePair(picture, picture, *views, mouth, move, trust, torch.ones_like(mouth))
 
 
 def still_field(pairs: int) -> MotionField:

@@ -8,11 +8,14 @@ Axes: h w space. Pictures are RGB in [-1, 1].
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
+
+from mien.data.colors import Recoloring
 
 # How much bluer than red a wall is, in grey levels of 255, and how softly it ends at the person.
 # GRID's walls are at 90 to 200, skin and hair below 0, its denim jackets below 50.
@@ -40,6 +43,24 @@ def without_spill(picture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
     """The person without the wall's blue light on the edges."""
     red, green, blue = picture
     return torch.stack((red, green, torch.minimum(blue, torch.maximum(red, green))))
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """What is put in the place of a blue wall, and how whoever stands before it is recoloured."""
+
+    picture: Float[Tensor, "3 h w"]
+    recolor: Recoloring
+
+    @classmethod
+    def draw(cls, size: int, color: float, gamma: float, generator: Generator) -> "Backdrop":
+        """A random one; `color` and `gamma` as Recoloring.draw takes them."""
+        return cls(draw_backdrop(size, generator), Recoloring.draw(color, gamma, generator))
+
+    def behind(self, frame: Float[Tensor, "_ h w"]) -> Float[Tensor, "3 h w"]:
+        """A frame, whose fourth channel is its matte, before this wall."""
+        person = self.recolor(without_spill(frame[:3]))
+        return torch.lerp(self.picture, person, frame[3:4].clamp(0, 1))
 
 
 def draw_backdrop(size: int, generator: Generator) -> Float[Tensor, "3 h w"]:

@@ -1,14 +1,13 @@
 """The data of both stages as Lightning takes them: `PortraitData` and `SpeechData`."""
 
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from mien.checkpoint import (
     ANIMATOR,
@@ -21,6 +20,7 @@ from mien.data.augment import AugmentConfig
 from mien.data.datasets import ClipCache, FixedPairs, FramePairs, MixedPairs, collate_pairs
 from mien.data.heard import Hearing, hear_all
 from mien.data.latents import extract_all, motion_examples
+from mien.data.loading import endless, once
 from mien.data.manifest import ClipRecord
 from mien.data.meshes import MeshCache
 from mien.data.records import data_root, read_records
@@ -28,19 +28,6 @@ from mien.data.speech import FixedWindows, SpeechClips, VoiceConfig, WindowSpec,
 from mien.data.store import Store
 from mien.errors import UserError
 from mien.motion.speech_to_motion import SpeechToMotionConfig
-
-
-class SampleNumbers(Sampler[int]):
-    """0, 1, 2, ... without end, from the first sample that this run has not seen."""
-
-    def __init__(self, start: int) -> None:
-        self.start = start
-
-    def __iter__(self) -> Iterator[int]:
-        number = self.start
-        while True:
-            yield number
-            number += 1
 
 
 class PortraitData(LightningDataModule):
@@ -130,7 +117,8 @@ class PortraitData(LightningDataModule):
             weights = [1.0, *self.mix.values()]
             self.train_pairs = MixedPairs(sets, weights, self.seed) if self.mix else sets[0]
         records = read_records(root, self.valid_manifest)
-        self.fixed_pairs = FixedPairs(records, clips, self.valid_pairs, self._mesh_cache)
+        context = self._stage.animator.config.temporal_context
+        self.fixed_pairs = FixedPairs(records, clips, self.valid_pairs, self._mesh_cache, context)
 
     def _mixed_in(self, place: str) -> Store:
         """Where a data set of `mix` is: in the root, else here."""
@@ -147,6 +135,7 @@ class PortraitData(LightningDataModule):
             self.seed,
             meshes,
             self.cross_identity,
+            self._stage.animator.config.temporal_context,
         )
 
     @property
@@ -155,19 +144,15 @@ class PortraitData(LightningDataModule):
         return self.trainer.lightning_module
 
     def train_dataloader(self) -> DataLoader:
-        """Endless, from where the step counter stands: a resumed run sees no sample twice."""
+        """Without end."""
         assert self.trainer is not None
-        return DataLoader(
-            self.train_pairs,
-            batch_size=self.batch_size,
-            sampler=SampleNumbers(self.trainer.global_step * self.batch_size),
-            collate_fn=collate_pairs,
-            num_workers=self.workers,
-        )
+        pairs, size = self.train_pairs, self.batch_size
+        return endless(pairs, size, self.workers, self.trainer, collate_pairs)
 
     def val_dataloader(self) -> DataLoader:
         """The fixed pairs, in order."""
-        return DataLoader(self.fixed_pairs, batch_size=self.batch_size, collate_fn=collate_pairs)
+        assert self.trainer is not None
+        return once(self.fixed_pairs, self.batch_size, self.trainer, collate_pairs)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
@@ -266,19 +251,15 @@ class SpeechData(LightningDataModule):
         return motion_examples(people, folder, self._config.mesh)
 
     def train_dataloader(self) -> DataLoader:
-        """Endless, from where the step counter stands: a resumed run sees no sample twice."""
+        """Without end."""
         assert self.trainer is not None
-        return DataLoader(
-            self.speech_clips,
-            batch_size=self.batch_size,
-            sampler=SampleNumbers(self.trainer.global_step * self.batch_size),
-            collate_fn=collate_speech,
-            num_workers=self.workers,
-        )
+        clips, size = self.speech_clips, self.batch_size
+        return endless(clips, size, self.workers, self.trainer, collate_speech)
 
     def val_dataloader(self) -> DataLoader:
         """The fixed windows, in order."""
-        return DataLoader(self.fixed_windows, batch_size=self.batch_size, collate_fn=collate_speech)
+        assert self.trainer is not None
+        return once(self.fixed_windows, self.batch_size, self.trainer, collate_speech)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader

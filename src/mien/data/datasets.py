@@ -151,8 +151,9 @@ class FramePairs(Dataset[FramePair]):
         seed: int,
         meshes: MeshCache | None = None,
         cross_identity: float = 0.0,
+        context: int = 0,
     ) -> None:
-        self.people = People(records, balance)
+        self.people, self.context = People(records, balance), context
         self.clips, self.augmentation, self.seed = clips, augmentation, seed
         self.meshes, self.cross_identity = meshes, cross_identity
         self.groups: dict[int, list[ClipRecord]] = {}
@@ -164,26 +165,30 @@ class FramePairs(Dataset[FramePair]):
         generator = sample_generator(self.seed, index)
         record = self.people.draw_clip(generator)
         numbers = far_frames(record.frames, generator)
-        frames = self.clips.frames_at(record, numbers)
+        around = frames_around(numbers[1], record.frames, self.context)
+        pictures = to_picture(self.clips.frames_at(record, [*numbers, *around]))
 
-        source, driving = to_picture(frames)
+        source, driving, neighbours = pictures[0], pictures[1], pictures[2:]
         mouth = mouth_map(record, self.clips.image_size)
         meshes = meshes_at(self.meshes, record, numbers)
-        double = self._double(record, numbers[1], generator)
-        pair = augment_pair(source, driving, mouth, self.augmentation, generator, meshes, double)
+        shown = [*around[: self.context], numbers[1], *around[self.context :]]
+        double = self._double(record, shown, generator)
+        pair = augment_pair(
+            source, driving, mouth, self.augmentation, generator, meshes, double, neighbours
+        )
         return pair if record.group is None else as_made(pair)
 
     def _double(
-        self, record: ClipRecord, number: int, generator: torch.Generator
-    ) -> Float[Tensor, "3 h w"] | None:
-        """At times, another of the group of a made clip, who does the same in that frame."""
+        self, record: ClipRecord, numbers: Sequence[int], generator: torch.Generator
+    ) -> Float[Tensor, "n 3 h w"] | None:
+        """At times, another of the group of a made clip, who does the same in those frames."""
         if record.group is None or torch.rand((), generator=generator) >= self.cross_identity:
             return None
         others = [r for r in self.groups[record.group] if r.identity != record.identity]
         if not others:
             return None
         other = others[draw(len(others), generator)]
-        return to_picture(self.clips.frames_at(other, [number]))[0]
+        return to_picture(self.clips.frames_at(other, numbers))
 
 
 class MixedPairs(Dataset[FramePair]):
@@ -233,6 +238,12 @@ def far_frames(count: int, generator: torch.Generator) -> list[int]:
     return [source, allowed[draw(len(allowed), generator)]]
 
 
+def frames_around(number: int, count: int, context: int) -> list[int]:
+    """The `context` frames before and behind a frame; beyond a clip's ends its last ones again."""
+    steps = [*range(-context, 0), *range(1, context + 1)]
+    return [min(max(number + step, 0), count - 1) for step in steps]
+
+
 class FixedPairs(Dataset[FramePair]):
     """Validation pairs, as they are: a clip's first frame and later ones, evenly spread."""
 
@@ -242,19 +253,22 @@ class FixedPairs(Dataset[FramePair]):
         clips: ClipCache,
         pairs_per_clip: int,
         meshes: MeshCache | None = None,
+        context: int = 0,
     ) -> None:
         self.records, self.clips, self.pairs_per_clip = records, clips, pairs_per_clip
-        self.meshes = meshes
+        self.meshes, self.context = meshes, context
 
     def __len__(self) -> int:
         return len(self.records) * self.pairs_per_clip
 
     def __getitem__(self, index: int) -> FramePair:
         record = self.records[index // self.pairs_per_clip]
-        frames = self.clips.frames(record)
         part = (index % self.pairs_per_clip + 1) / self.pairs_per_clip
-        numbers = [0, round(part * (len(frames) - 1))]
-        source, driving = to_picture(frames[numbers])[:, None]
+        numbers = [0, round(part * (record.frames - 1))]
+        around = frames_around(numbers[1], record.frames, self.context)
+        shown = [*around[: self.context], numbers[1], *around[self.context :]]
+        pictures = to_picture(self.clips.frames_at(record, [*numbers, *shown]))
+        source, driving, seen = pictures[:1], pictures[1:2], pictures[2:][None]
         mouth = mouth_map(record, self.clips.image_size)[None]
         size = source.shape[2:]
         nothing_known = torch.zeros(1, *size, 2), torch.zeros(1, *size, 1)
@@ -262,4 +276,4 @@ class FixedPairs(Dataset[FramePair]):
         still = identity_grid(*size, like=source)
         guide = meshes and guide_of_pair(meshes, (still, still), source[0])
         certain = torch.ones_like(mouth)
-        return FramePair(source, driving, source, driving, mouth, *nothing_known, certain, guide)
+        return FramePair(source, driving, source, seen, mouth, *nothing_known, certain, guide)

@@ -4,6 +4,7 @@ Axes: t video frames. Points are shares of the picture's side, x before y; z is 
 """
 
 import functools
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,6 +23,7 @@ from mien.face import FaceMesh
 from mien.media import read_frames
 from mien.mesh.motion import MESH_DIM, as_vectors, read_motion
 
+HELD = 100_000_000  # bytes of meshes that each process keeps in memory, the last ones used
 SURE = 0.99  # the mesh's own probability of a face
 _LOW, _SPAN = -0.5, 2.0  # points are stored in 16 bits over this range: steps of 0.01 pixels at 256
 
@@ -42,7 +44,7 @@ class MeshCache:
     def __init__(self, root: Path | Store, folder: Path | Store) -> None:
         self.root, self.folder = Store(root), Store(folder)
         self._names: dict[str, str] = {}
-        self._held: dict[str, ClipMeshes] = {}
+        self._held: OrderedDict[str, ClipMeshes] = OrderedDict()
 
     def extract(self, records: Sequence[ClipRecord]) -> None:
         """Look at the clips that nobody has looked at yet, with a progress bar."""
@@ -61,6 +63,9 @@ class MeshCache:
             whole = (saved["points"].int() & 0xFFFF).float()
             points = whole / 0xFFFF * _SPAN + _LOW
             self._held[record.path] = ClipMeshes(points, saved["found"])
+            while len(self._held) > 1 and sum(m.points.nbytes for m in self._held.values()) > HELD:
+                self._held.popitem(last=False)
+        self._held.move_to_end(record.path)
         return self._held[record.path]
 
     def keep(self, record: ClipRecord, meshes: ClipMeshes) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.diffusion.schedule import Levels
+from mien.ops.precision import full_precision
 
 Parameterisation = Literal["x0", "noise", "flow"]
 
@@ -31,6 +32,7 @@ class LossWeights:
     acceleration: float = 1.0
 
 
+@full_precision
 def noised(
     clean: Float[Tensor, "b t k"], noise: Float[Tensor, "b t k"], levels: Levels
 ) -> Float[Tensor, "b t k"]:
@@ -47,6 +49,7 @@ def target_of(
     return noise if form == "noise" else noise - clean
 
 
+@full_precision
 def to_clean(
     answer: Float[Tensor, "b t k"],
     mixture: Float[Tensor, "b t k"],
@@ -62,6 +65,7 @@ def to_clean(
     return (mixture - sigma * answer) / (alpha + sigma)
 
 
+@full_precision
 def objective(
     answer: Float[Tensor, "b t k"],
     mixture: Float[Tensor, "b t k"],

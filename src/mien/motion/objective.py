@@ -16,6 +16,7 @@ from mien.diffusion.schedule import at_levels
 from mien.motion.conditioning import ConditionDropout, draw_told, tell_everything
 from mien.motion.lips import closed, has_mesh, lip_numbers
 from mien.motion.speech_to_motion import SpeechToMotion
+from mien.ops.precision import full_precision
 from mien.types import AudioContext, Conditioning, SpeechClip
 
 _SMALL_GAP = 0.02  # eye distances: from here on the logarithm bends
@@ -108,6 +109,7 @@ def frame_weights(
     return 1 + (closed_lips - 1) * closed(motion) * has_mesh(motion)[:, None]
 
 
+@full_precision
 def lip_loss(
     drawn: Float[Tensor, "b t m"], real: Float[Tensor, "b t m"], trust: Float[Tensor, " b"]
 ) -> Float[Tensor, ""]:
@@ -129,6 +131,7 @@ def _as_seen(lips: Float[Tensor, "b t 2"]) -> Float[Tensor, "b t 2"]:
     return torch.stack((small, width), dim=-1)
 
 
+@full_precision
 def direct_loss(read: Float[Tensor, "b t k"], clean: Float[Tensor, "b t k"]) -> Float[Tensor, ""]:
     """Smooth L1 of the space coordinates that the direct head read, and of their frame differences.
 

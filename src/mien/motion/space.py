@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.errors import UserError
+from mien.ops.precision import full_precision
 
 _SMALLEST_SHARE = 1e-4  # of the largest spread: components below it are dust, not to be magnified
 
@@ -81,6 +82,7 @@ class MotionSpace(nn.Module):
         totals = torch.where((totals > 0) & (totals[0] > 0), totals / totals[0], 1.0)
         return torch.cat([total.expand(n) for total, n in zip(totals, self.blocks, strict=True)])
 
+    @full_precision
     def encode(
         self, motion: Float[Tensor, "b t m"], source_motion: Float[Tensor, "b m"]
     ) -> Float[Tensor, "b t k"]:
@@ -89,6 +91,7 @@ class MotionSpace(nn.Module):
         moved = (motion - source_motion[:, None]) / self.unit
         return (moved - self.mean) @ self.basis / self.scale
 
+    @full_precision
     def decode(
         self, coordinates: Float[Tensor, "b t k"], source_motion: Float[Tensor, "b m"]
     ) -> Float[Tensor, "b t m"]:
@@ -97,6 +100,7 @@ class MotionSpace(nn.Module):
         moved = (coordinates * self.scale) @ self.basis.T + self.mean
         return moved * self.unit + source_motion[:, None]
 
+    @full_precision
     def place_source(self, source_motion: Float[Tensor, "b m"]) -> Float[Tensor, "b k"]:
         """Where M^0 itself lies along the same directions: how the portrait looks and turns."""
         self._require_fit()

@@ -12,6 +12,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.ops.precision import full_precision
+
 
 def identity_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "h w 2"]:
     """The places of the pixel centres themselves, as `grid_sample` without aligned corners counts
@@ -22,6 +24,7 @@ def identity_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "h w 2
     return torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
 
 
+@full_precision
 def warp_map(
     features: Float[Tensor, "b c h w"], displacement: Float[Tensor, "b h w 2"]
 ) -> Float[Tensor, "b c h w"]:
@@ -32,14 +35,15 @@ def warp_map(
     return read_map(features, grid + displacement)
 
 
+@full_precision
 def read_map(
     features: Float[Tensor, "b c h1 w1"], places: Float[Tensor, "b h2 w2 2"]
 ) -> Float[Tensor, "b c h2 w2"]:
     """`features` at any places; outside the border the edge goes on."""
-    places = places.to(features.dtype)
     return F.grid_sample(features, places, padding_mode="border", align_corners=False)
 
 
+@full_precision
 def pool_displacement(
     displacement: Float[Tensor, "b h1 w1 2"], trust: Float[Tensor, "b h1 w1 1"], size: int
 ) -> tuple[Float[Tensor, "b h2 w2 2"], Float[Tensor, "b h2 w2 1"]]:
@@ -47,6 +51,7 @@ def pool_displacement(
     return _mean_of_trusted(pool_plane(_weighed(displacement, trust), size))
 
 
+@full_precision
 def read_displacement(
     displacement: Float[Tensor, "b h1 w1 2"],
     trust: Float[Tensor, "b h1 w1 1"],
@@ -86,6 +91,7 @@ def warp_volume(
     return rearrange(moved, "(b z) c h w -> b c z h w", b=volume.shape[0])
 
 
+@full_precision
 def resize_displacement(
     displacement: Float[Tensor, "b h1 w1 2"], height: int, width: int
 ) -> Float[Tensor, "b h2 w2 2"]:

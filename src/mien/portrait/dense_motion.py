@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mien.ops.precision import full_precision
 from mien.portrait.deviation import repeat_frames
 from mien.portrait.guide import GuideAttention, follow, moves_at
 from mien.portrait.motion_encoder import GRID, TOKEN_DIM
@@ -24,8 +25,9 @@ from mien.types import Appearance, Guide, MotionField
 class DeviationDecoder(nn.Module):
     """f: deviations (8 x 8) -> one displacement a region and depth layer at the field's size.
 
-    Taken as the figure's Motion Appearance Decoder: F_A modulates every level (FiLM), F_id joins at
-    the last one, so that a move can settle on this face's own mouth and eyes.
+    Taken as the figure's Motion Appearance Decoder: F_A modulates every level (FiLM). F_id joins at
+    the last one (`sees_volume`, not in the paper), so that a move can settle on this face's own
+    mouth and eyes.
     No normalisation: it would take the size of the deviations away, which is how far to move.
     """
 
@@ -36,6 +38,7 @@ class DeviationDecoder(nn.Module):
         volume_channels: int,
         channels: tuple[int, ...],
         appearance_dim: int | None,
+        sees_volume: bool = True,
     ) -> None:
         super().__init__()
         self.regions, self.depth_layers = regions, depth_layers
@@ -48,12 +51,16 @@ class DeviationDecoder(nn.Module):
             for width in channels
         )
         self.uses_appearance = appearance_dim is not None
-        self.place = nn.Conv2d(volume_channels * depth_layers, channels[-1], 1)
-        self.mix = nn.Conv2d(2 * channels[-1], channels[-1], 3, padding=1)
+        self.place = (
+            nn.Conv2d(volume_channels * depth_layers, channels[-1], 1) if sees_volume else None
+        )
+        joined = 2 * channels[-1] if sees_volume else channels[-1]
+        self.mix = nn.Conv2d(joined, channels[-1], 3, padding=1)
         self.move = nn.Conv2d(channels[-1], regions * depth_layers * 2, 3, padding=1, bias=False)
         # Small and random: regions that all start at zero get the same gradient for ever.
         nn.init.normal_(self.move.weight, std=1e-2)
 
+    @full_precision  # what has no deviation is subtracted: in 8 bits little would be left of a move
     def forward(
         self,
         deviations: Float[Tensor, "b r k n n"],
@@ -70,8 +77,10 @@ class DeviationDecoder(nn.Module):
                 scale, shift = film(vector)[:, :, None, None].chunk(2, dim=1)
                 x = x * (1 + scale) + shift
             x = F.silu(x)
-        place = self.place(rearrange(volume, "b c z h w -> b (c z) h w"))
-        x = F.silu(self.mix(torch.cat((x, place), dim=1)))
+        if self.place is not None:
+            place = self.place(rearrange(volume, "b c z h w -> b (c z) h w"))
+            x = torch.cat((x, place), dim=1)
+        x = F.silu(self.mix(x))
         return rearrange(
             self.move(x), "b (r z xy) h w -> b r z h w xy", r=self.regions, z=self.depth_layers
         )
@@ -131,6 +140,7 @@ class DenseMotionDecoder(nn.Module):
         return follow(field, self.guide(still, hidden, guide, moved), guide, moved)
 
 
+@full_precision
 def _mixed(moves: Tensor, shares: Tensor, mask: Tensor) -> MotionField:
     return MotionField((shares[:, 1:, ..., None] * moves).sum(dim=1), mask, shares)
 

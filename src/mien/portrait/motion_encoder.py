@@ -1,4 +1,4 @@
-"""Any picture -> motion, 768 numbers without a spatial map (the paper's motion encoder, M_D).
+"""Any picture -> motion, 768 numbers (the paper's motion encoder, M_D).
 
 A small ConvNeXt whose coarse maps are added to its finer ones; `timm` may supply a pretrained body.
 The map becomes numbers by attention: each of 8 x 8 tokens looks around its part of the picture and
@@ -8,6 +8,7 @@ Axes: b batch, c channels, h w space, m motion, n tokens, k numbers a token.
 """
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.errors import UserError
+from mien.ops.precision import full_precision
 from mien.ops.warp import identity_grid
 from mien.portrait.appearance import fit_to
+
+Pooling = Literal["attention", "mean"]
 
 MOTION_DIM = 768
 GRID = 8  # the paper reads M_D as 8 x 8 tokens
@@ -111,17 +115,39 @@ class AttentionPooling(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k n n"]:
         """One softmax over all places for each token."""
-        places = identity_grid(x.shape[2], x.shape[3], like=x).flatten(0, 1)
-        cells = identity_grid(self.side, self.side, like=x).flatten(0, 1)
+        shares, moved = self._find(self.look(x))
+        seen = torch.einsum("bnc,nck->bnk", shares @ x.flatten(2).mT, self.tell)
+        tokens = torch.cat((moved, seen.to(moved)), dim=-1)
+        return rearrange(tokens, "b (y x) k -> b k y x", y=self.side)
+
+    @full_precision
+    def _find(
+        self, scores: Float[Tensor, "b n h w"]
+    ) -> tuple[Float[Tensor, "b n hw"], Float[Tensor, "b n 2"]]:
+        """Each token's shares of the places, and how far from its cell it finds what it seeks."""
+        places = identity_grid(scores.shape[2], scores.shape[3], like=scores).flatten(0, 1)
+        cells = identity_grid(self.side, self.side, like=scores).flatten(0, 1)
         spacing = 2 / self.side
         far = (cells[:, None] - places).square().sum(dim=-1) / (2 * spacing**2)
-        shares = (self.look(x).flatten(2) - far).float().softmax(dim=-1)
-        # Not by matmul, which autocast would do in bfloat16: that knows places to a quarter pixel.
-        found = (shares[..., None] * places).sum(dim=2)
-        moved = ((found - cells) / spacing).to(x.dtype)
-        seen = torch.einsum("bnc,nck->bnk", shares.to(x.dtype) @ x.flatten(2).mT, self.tell)
-        tokens = torch.cat((moved, seen), dim=-1)
-        return rearrange(tokens, "b (y x) k -> b k y x", y=self.side)
+        shares = (scores.flatten(2) - far).softmax(dim=-1)
+        return shares, ((shares[..., None] * places).sum(dim=2) - cells) / spacing
+
+
+class MeanPooling(nn.Module):
+    """Map -> tokens by the mean over all places and one linear layer: the paper's global pooling.
+
+    No number of it is a place, so `token_places` has no meaning here.
+    """
+
+    def __init__(self, channels: int, side: int, numbers: int) -> None:
+        super().__init__()
+        self.side = side
+        self.project = nn.Linear(channels, side**2 * numbers)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k n n"]:
+        """All tokens from one vector."""
+        tokens = self.project(x.mean(dim=(2, 3)))
+        return rearrange(tokens, "b (k y x) -> b k y x", y=self.side, x=self.side)
 
 
 class MotionEncoder(nn.Module):
@@ -134,6 +160,7 @@ class MotionEncoder(nn.Module):
         width: channels of the map at which the tokens look.
         backbone: name of a timm model to use in place of the own net. Its last map is coarse, and
         so are then the places that tokens tell; `width` means nothing to it.
+        pooling: how the last map becomes tokens: by attention, or by the mean over all places.
     """
 
     def __init__(
@@ -143,6 +170,7 @@ class MotionEncoder(nn.Module):
         blocks: tuple[int, ...],
         width: int,
         backbone: str | None,
+        pooling: Pooling = "attention",
     ) -> None:
         super().__init__()
         self.size = size
@@ -151,7 +179,8 @@ class MotionEncoder(nn.Module):
         features = body.num_features
         assert isinstance(features, int)
         self.body = body
-        self.pool = AttentionPooling(features, GRID, TOKEN_DIM)
+        pool = AttentionPooling if pooling == "attention" else MeanPooling
+        self.pool = pool(features, GRID, TOKEN_DIM)
 
     def forward(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b m"]:
         """What the face is doing; colours and lighting are taken out before anything looks."""

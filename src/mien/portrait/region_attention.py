@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.nn.conv import Hourglass
+from mien.ops.precision import full_precision
 from mien.ops.warp import warp_map
 
 
@@ -112,6 +113,7 @@ def equal_shares(
     return shares, deviations.new_ones((b, z, h, w))
 
 
+@full_precision
 def mean_flow(
     displacement: Float[Tensor, "b z h w 2"], mask: Float[Tensor, "b z h w"]
 ) -> Float[Tensor, "b h w 2"]:

@@ -32,8 +32,9 @@ def render_stream(
     """
     context, own = animator.config.temporal_context, source_motion.shape[1]
     for motion, before, count in with_neighbours(windows, FRAMES_AT_ONCE, context):
-        frames = animator.render(appearance, source_motion, motion[..., :own], guide_of(motion))
-        yield frames[:, before : before + count]
+        drawn = slice(before, before + count)
+        guide = guide_of(motion[:, drawn])
+        yield animator.render(appearance, source_motion, motion[..., :own], guide, drawn)
 
 
 def with_neighbours(

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.ops.precision import full_precision
 from mien.ops.warp import pool_displacement, pool_plane, read_displacement, read_map
 from mien.portrait.region_attention import mean_flow
 from mien.training.perceptual import Trunk
@@ -44,6 +45,7 @@ class LossConfig:
     region_balance: float = 0.01  # keeps every region's share away from 0
 
 
+@full_precision
 def pixel_loss(
     drawn: Float[Tensor, "b 3 h w"],
     driving: Float[Tensor, "b 3 h w"],
@@ -67,6 +69,7 @@ def pixel_loss(
     }
 
 
+@full_precision
 def threshold_mask_loss(
     moved: Float[Tensor, "b c z h w"], wanted: Float[Tensor, "b c z h w"], tau: float
 ) -> Float[Tensor, ""]:
@@ -83,6 +86,7 @@ def threshold_mask_loss(
     return torch.sqrt((difference.square() * gate).mean() + 1e-8)
 
 
+@full_precision
 def known_field_loss(field: MotionField, pair: FramePair, mouth: float = 0.0) -> Float[Tensor, ""]:
     """Distance of the field to a displacement that is known because the augmentation made it, or
     because optical flow found it; `mouth` is how much more the mouth counts.
@@ -97,6 +101,7 @@ def known_field_loss(field: MotionField, pair: FramePair, mouth: float = 0.0) ->
     return (weight * _distance(flow - wanted)).mean()
 
 
+@full_precision
 def place_loss(
     source: Float[Tensor, "b n n 2"],
     driving: Float[Tensor, "b n n 2"],
@@ -121,6 +126,7 @@ def _distance(error: Tensor) -> Tensor:
     return F.huber_loss(error, torch.zeros_like(error), delta=SPREAD, reduction="none") / SPREAD
 
 
+@full_precision
 def field_loss(field: MotionField, config: LossConfig) -> dict[str, Tensor]:
     """Smooth displacement, and no dead regions."""
     d = field.displacement

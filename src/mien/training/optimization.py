@@ -27,6 +27,11 @@ class OptimizerConfig:
     decay_steps: int = 0
     final: float = 0.05  # share of the learning rate that is left at the end
     clip: float = 1.0  # norm that gradients are scaled down to
+    accumulate: int = 1  # batches whose gradients make one step
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1, not {self.accumulate}")
 
 
 def rate_at(step: int, config: OptimizerConfig) -> float:

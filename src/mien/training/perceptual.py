@@ -26,7 +26,7 @@ _VGG19_TAPS = (1, 6, 11, 20, 29)
 
 
 class PerceptualLoss(nn.Module):
-    """Sum over layers, mean over scales, of the mean absolute difference of features."""
+    """Sum over layers and scales of the mean absolute difference of features, as FOMM and MRAA."""
 
     mean: Tensor
     std: Tensor
@@ -44,14 +44,14 @@ class PerceptualLoss(nn.Module):
         self, drawn: Float[Tensor, "b 3 h w"], driving: Float[Tensor, "b 3 h w"]
     ) -> Float[Tensor, ""]:
         """Distance of two batches of pictures in [-1, 1]."""
-        total = drawn.new_zeros(())
+        total = torch.zeros((), device=drawn.device)
         for scale in range(self.scales):
             if scale:
                 drawn, driving = F.avg_pool2d(drawn, 2), F.avg_pool2d(driving, 2)
             x, y = self._prepare(drawn), self._prepare(driving)
             for stage in self.stages:
                 x, y = stage(x), stage(y)
-                total = total + (x - y.detach()).abs().mean() / self.scales
+                total = total + (x.float() - y.detach().float()).abs().mean()
         return total
 
     def _prepare(self, picture: Tensor) -> Tensor:

@@ -34,7 +34,9 @@ class PreviewStrips(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw with the averaged weights, which are in place during validation."""
-        if batch_idx or trainer.sanity_checking or not isinstance(batch, FramePair):
+        if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        if not isinstance(batch, FramePair):
             return
         with torch.no_grad():
             drawn = pl_module(batch).frames

@@ -24,7 +24,7 @@ class ResumePoint(Checkpoint):
 
     def __init__(self, every: int = 500) -> None:
         self.every = every
-        self._asked_to_stop = False
+        self._asked_to_stop = self._stopping = False
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -55,12 +55,18 @@ class ResumePoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save when it is time (Lightning runs checkpoint callbacks last, behind the averaging)."""
+        if getattr(pl_module, "part", 0):  # in the middle of a step of several batches
+            return
         step = trainer.global_step
+        # What one process was asked, all must do: saving waits for every one of them.
+        self._stopping = trainer.strategy.reduce_boolean_decision(self._asked_to_stop, all=False)
         due = step % self.every == 0 or step == trainer.max_steps
+        # Lightning counts batches between validations, of which a step may take several.
+        batches = step * getattr(getattr(pl_module, "optimizer_config", None), "accumulate", 1)
         before_validation = isinstance(trainer.val_check_batch, int) and (
-            step % trainer.val_check_batch == 0
+            batches % trainer.val_check_batch == 0
         )
-        if due or before_validation or self._asked_to_stop:
+        if due or before_validation or self._stopping:
             trainer.save_checkpoint(self.path(trainer), weights_only=False)
         self._stop_if_asked(trainer)
 
@@ -74,10 +80,12 @@ class ResumePoint(Checkpoint):
         dataloader_idx: int = 0,
     ) -> None:
         """A validation is not finished first; what came before it is saved already."""
-        self._stop_if_asked(trainer)
+        if trainer.world_size == 1:  # several may have unlike numbers of batches
+            self._stopping = self._asked_to_stop
+            self._stop_if_asked(trainer)
 
     def _stop_if_asked(self, trainer: Trainer) -> None:
-        if self._asked_to_stop:
+        if self._stopping:
             step, path = trainer.global_step, self.path(trainer)
             rank_zero_info(f"stopped after step {step}; go on with --ckpt_path {path}")
             raise KeyboardInterrupt

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -16,6 +15,7 @@ from mien.checkpoint import ANIMATOR, fingerprint, part_of, read_weights, refuse
 from mien.errors import UserError
 from mien.metrics import psnr, weighted_l1
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
+from mien.portrait.frame_decoder import with_larger_head
 from mien.portrait.motion_encoder import token_places, tokens_as_motion
 from mien.training.discriminator import (
     DiscriminatorConfig,
@@ -32,18 +32,13 @@ from mien.training.losses import (
     place_loss,
     threshold_mask_loss,
 )
-from mien.training.optimization import (
-    OptimizerConfig,
-    rate_at,
-    refuse_float16,
-    set_rate,
-    tame_gradients,
-)
+from mien.training.optimization import OptimizerConfig
 from mien.training.perceptual import PerceptualLoss
+from mien.training.steps import SteppedModule
 from mien.types import FramePair
 
 
-class ReconstructionStage(LightningModule):
+class ReconstructionStage(SteppedModule):
     """Trains an Animator on pairs of frames.
 
     Args:
@@ -52,7 +47,7 @@ class ReconstructionStage(LightningModule):
         optimizer: how fast; the discriminator learns alike.
         discriminator: the numbers of the critic, which there is if loss.adversarial is above 0.
         initial_weights: an earlier run to start from, which may be of another image_size
-            (128 first, then 256), and which a guide may be added to.
+            (128 first, then 256) or of a smaller upscale, and which a guide may be added to.
         frozen: parts of the animator that stay as they are, like motion_encoder: a frozen motion
             encoder and appearance vector keep the motion that a stage 2 has learned.
     """
@@ -66,9 +61,13 @@ class ReconstructionStage(LightningModule):
         initial_weights: Path | None = None,
         frozen: tuple[str, ...] = (),
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False  # two optimisers, of which one steps alone at first
-        self.loss_config, self.optimizer_config = loss, optimizer
+        super().__init__(optimizer)
+        self.loss_config = loss
+        if loss.places and animator.motion_pooling == "mean":
+            raise UserError(
+                "loss.places compares places that motion tokens find, which motion_pooling mean "
+                "does not give: set loss.places to 0, or motion_pooling to attention"
+            )
         self.animator = Animator(animator)
         for name in frozen:
             self._part(name).requires_grad_(False)
@@ -82,7 +81,6 @@ class ReconstructionStage(LightningModule):
         self.begins_anew = initial_weights is None
         if initial_weights is not None:
             self._start_from(initial_weights)
-        self.skipped_steps = 0
 
     @property
     def image_size(self) -> int:
@@ -98,8 +96,11 @@ class ReconstructionStage(LightningModule):
     def _start_from(self, path: Path) -> None:
         weights = read_weights(path, ANIMATOR)
         fresh = {} if weights.config.get("guide") else self.animator.guide_state()
+        state, ours = weights.state, self.animator.config.upscale
+        if ours > weights.config.get("upscale", 1) == 1:
+            state = with_larger_head(state, ours)
         try:
-            self.animator.load_state_dict(fresh | weights.state)
+            self.animator.load_state_dict(fresh | state)
         except RuntimeError as error:
             reason = " ".join(str(error).split("\n\t", 1)[-1].split())
             raise UserError(f"initial_weights {path} do not fit this animator: {reason}") from error
@@ -114,38 +115,42 @@ class ReconstructionStage(LightningModule):
         return self._draw(pair, *self._tokens(pair))
 
     def _tokens(self, pair: FramePair) -> tuple[Tensor, ...]:
-        """Of the source and of the driving frame."""
-        views = torch.cat((pair.motion_view_source, pair.motion_view_driving))
-        return self.animator.motion_encoder.tokens(views).chunk(2)
+        """Of the source (b k n n), and of the driving frame and its neighbours (b t k n n)."""
+        b, t = pair.motion_view_driving.shape[:2]
+        views = torch.cat((pair.motion_view_source, pair.motion_view_driving.flatten(0, 1)))
+        source, driving = self.animator.motion_encoder.tokens(views).split((b, b * t))
+        return source, driving.unflatten(0, (b, t))
 
     def _draw(self, pair: FramePair, source: Tensor, driving: Tensor) -> Rendering:
         appearance = self.animator.encode_appearance(pair.source)
-        motion = tokens_as_motion(driving)[:, None]
-        return self.animator.draw(appearance, tokens_as_motion(source), motion, pair.guide)
+        motion = tokens_as_motion(driving.flatten(0, 1)).unflatten(0, driving.shape[:2])
+        middle = motion.shape[1] // 2
+        drawn = slice(middle, middle + 1)
+        return self.animator.draw(appearance, tokens_as_motion(source), motion, pair.guide, drawn)
 
     def on_fit_start(self) -> None:
         """Bring along what Lightning does not know of."""
-        refuse_float16(str(self.trainer.precision))
+        super().on_fit_start()
         for perceptual in self._perceptual:
             perceptual.to(self.device)
 
     def training_step(self, batch: FramePair, batch_idx: int) -> None:
         """One step of the animator, then one of the discriminator once it has begun."""
-        # Dropout draws from torch's global numbers: seeded by the step, a resumed run draws alike.
-        torch.manual_seed(self.global_step)
         adversary = self._adversary()
         tokens = self._tokens(batch)
         rendering = self._draw(batch, *tokens)
         parts = self._parts(rendering, batch, *tokens)
         parts |= self._adversarial_parts(rendering, batch, adversary)
         loss = torch.stack(list(parts.values())).sum()
-        norm = self._step_animator(loss)
+        optimizers: Any = self.optimizers()
+        first = optimizers[0] if isinstance(optimizers, list) else optimizers
+        norm = self.gather(first, self.animator, loss)
         if adversary is not None:
             parts["discriminator"] = self._step_discriminator(rendering, batch, adversary)
 
         self.log("train/loss", loss.detach(), prog_bar=True)
         self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
-        self.log_dict({"train/gradient_norm": norm, "train/skipped_steps": self.skipped_steps})
+        self.end_batch(norm)
         self._log_field(rendering)
 
     def _adversary(self) -> PatchDiscriminator | None:
@@ -160,7 +165,8 @@ class ReconstructionStage(LightningModule):
         parts |= field_loss(rendering.field, config)
         known = known_field_loss(rendering.field, batch, config.known_mouth)
         parts["known_field"] = config.known_field * known
-        places = token_places(source), token_places(driving)
+        middle = driving[:, driving.shape[1] // 2]
+        places = token_places(source), token_places(middle)
         parts["places"] = config.places * place_loss(*places, batch, config.known_mouth)
         for perceptual in self._perceptual:
             parts["perceptual"] = config.perceptual * perceptual(rendering.frames, batch.driving)
@@ -177,24 +183,17 @@ class ReconstructionStage(LightningModule):
         if adversary is None:
             return {}
         weight = self.loss_config.adversarial
-        drawn, real = adversary(rendering.frames), adversary(batch.driving)
+        # Its own weights learn in a step of their own, not from this one.
+        adversary.requires_grad_(False)
+        drawn = adversary(rendering.frames)
+        with torch.no_grad():
+            real = adversary(batch.driving)
+        adversary.requires_grad_(True)
         matching = self.loss_config.feature_matching * feature_matching_loss(real, drawn)
         return {
             "adversarial": weight * adversarial_loss(drawn),
             "feature_matching": weight * matching,
         }
-
-    def _step_animator(self, loss: Tensor) -> Tensor:
-        """Returns the gradient's norm; a step whose gradients are of no use counts all the same."""
-        optimizer: Any = self.optimizers()
-        optimizer = optimizer[0] if isinstance(optimizer, list) else optimizer
-        set_rate(optimizer, rate_at(self.global_step, self.optimizer_config))
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        norm = tame_gradients(self.animator.parameters(), self.optimizer_config.clip)
-        self.skipped_steps += int(not torch.isfinite(norm))
-        optimizer.step()
-        return norm
 
     def _step_discriminator(
         self, rendering: Rendering, batch: FramePair, adversary: PatchDiscriminator
@@ -202,14 +201,9 @@ class ReconstructionStage(LightningModule):
         # Lightning counts the steps of every wrapped optimiser: the bare one keeps the counter
         # equal to the batches seen, and is saved and resumed like the other.
         optimizers: Any = self.optimizers(use_pl_optimizer=False)
-        optimizer = optimizers[1]
-        set_rate(optimizer, rate_at(self.global_step, self.optimizer_config))
-        optimizer.zero_grad()  # also of what the animator's step left behind
         loss = discriminator_loss(adversary(batch.driving), adversary(rendering.frames.detach()))
-        self.manual_backward(loss)
-        tame_gradients(adversary.parameters(), self.optimizer_config.clip)
-        optimizer.step()
-        return loss
+        self.gather(optimizers[1], adversary, loss)
+        return loss.detach()
 
     def _log_field(self, rendering: Rendering) -> None:
         """Dead regions and saturated masks show here first."""
@@ -244,7 +238,7 @@ class ReconstructionStage(LightningModule):
             "mouth_l1_copy": weighted_l1(batch.source, batch.driving, batch.mouth),
         }
         means = {f"{prefix}/{name}": score.mean() for name, score in scores.items()}
-        self.log_dict(means, batch_size=len(drawn), prog_bar=True)
+        self.log_dict(means, batch_size=len(drawn), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """One Adam for the animator, one for the discriminator where there is one."""

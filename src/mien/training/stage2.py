@@ -4,7 +4,6 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -13,18 +12,12 @@ from mien.errors import UserError
 from mien.motion.objective import SpeechObjectiveConfig, speech_objective
 from mien.motion.rollout import SamplingConfig, rollout
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
-from mien.training.optimization import (
-    OptimizerConfig,
-    decay_groups,
-    rate_at,
-    refuse_float16,
-    set_rate,
-    tame_gradients,
-)
+from mien.training.optimization import OptimizerConfig, decay_groups
+from mien.training.steps import SteppedModule
 from mien.types import SpeechClip
 
 
-class DiffusionStage(LightningModule):
+class DiffusionStage(SteppedModule):
     """Trains a SpeechToMotion on the motion of one animator.
 
     Args:
@@ -41,18 +34,16 @@ class DiffusionStage(LightningModule):
         optimizer: OptimizerConfig,
         sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False  # steps with unusable gradients are skipped, but count
+        super().__init__(optimizer)
         if objective.needs_mesh and not speech.mesh:
             raise UserError(
                 "objective.closed_lips and objective.lips look at the lips of a face's mesh: "
                 "set speech.mesh to true, or closed_lips to 1 and lips to 0"
             )
-        self.objective_config, self.optimizer_config = objective, optimizer
+        self.objective_config = objective
         self.sampling = sampling
         self.speech = SpeechToMotion(speech)
         self.animator_fingerprint: str | None = None
-        self.skipped_steps = 0
 
     def setup(self, stage: str) -> None:
         """Learn whose motion this is and, in a new run, the space it is diffused in."""
@@ -63,28 +54,15 @@ class DiffusionStage(LightningModule):
             dims = self.speech.config.space_dims
             self.print(f"motion space: {dims} dimensions hold {kept:.1%} of the variance")
 
-    def on_fit_start(self) -> None:
-        """Refuse what these steps cannot do."""
-        refuse_float16(str(self.trainer.precision))
-
     def training_step(self, batch: SpeechClip, batch_idx: int) -> None:
-        """One step; it counts even when its gradients could not be used."""
-        # A function of the step alone: a resumed run draws the same noise and drops alike.
-        torch.manual_seed(self.global_step)
+        """One batch of a step."""
         loss, parts = speech_objective(
-            self.speech, batch, self.objective_config, self._generator(self.global_step)
+            self.speech, batch, self.objective_config, self._generator(self.batch_seed)
         )
-        optimizer: Any = self.optimizers()
-        set_rate(optimizer, rate_at(self.global_step, self.optimizer_config))
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        norm = tame_gradients(self.speech.parameters(), self.optimizer_config.clip)
-        self.skipped_steps += int(not torch.isfinite(norm))
-        optimizer.step()
-
+        norm = self.gather(self.optimizers(), self.speech, loss)
         self.log("train/loss", loss.detach(), prog_bar=True)
         self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
-        self.log_dict({"train/gradient_norm": norm, "train/skipped_steps": self.skipped_steps})
+        self.end_batch(norm)
 
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(seed)
@@ -105,9 +83,10 @@ class DiffusionStage(LightningModule):
             self.speech, with_other_speech(batch), self.objective_config, self._generator(seed)
         )
         size = len(batch.motion)
-        self.log(f"{prefix}/loss", loss, prog_bar=True, batch_size=size)
-        self.log(f"{prefix}/loss_other_speech", other, prog_bar=True, batch_size=size)
-        self.log_dict({f"{prefix}/{name}": part for name, part in parts.items()}, batch_size=size)
+        losses = {f"{prefix}/loss": loss, f"{prefix}/loss_other_speech": other}
+        self.log_dict(losses, prog_bar=True, batch_size=size, sync_dist=True)
+        named = {f"{prefix}/{name}": part for name, part in parts.items()}
+        self.log_dict(named, batch_size=size, sync_dist=True)
 
     def predict_step(self, batch: SpeechClip, batch_idx: int) -> Tensor:
         """Motion for the whole sound of each clip (b t m)."""

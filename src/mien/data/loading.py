@@ -1,0 +1,50 @@
+"""Which samples a process reads, in which order."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lightning import Trainer
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+
+
+class SampleNumbers(Sampler[int]):
+    """0, 1, 2, ... without end, from the first sample that this run has not seen.
+
+    Of several processes each takes every `processes`-th, so that no two take the same and together
+    they take all.
+    """
+
+    def __init__(self, start: int, process: int = 0, processes: int = 1) -> None:
+        self.start, self.process, self.processes = start, process, processes
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self.start + self.process, self.processes)
+
+
+def endless(
+    samples: Dataset, batch_size: int, workers: int, trainer: Trainer, collate: Callable
+) -> DataLoader:
+    """Training samples from where the step counter stands: a resumed run sees none twice."""
+    module: Any = trainer.lightning_module
+    a_step = batch_size * module.optimizer_config.accumulate * trainer.world_size
+    start = trainer.global_step * a_step
+    return DataLoader(
+        samples,
+        batch_size=batch_size,
+        sampler=SampleNumbers(start, trainer.global_rank, trainer.world_size),
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=trainer.strategy.root_device.type == "cuda",
+    )
+
+
+def once(samples: Dataset, batch_size: int, trainer: Trainer, collate: Callable) -> DataLoader:
+    """Samples in order; of several processes each takes its share (some twice, to make it even)."""
+    several = trainer.world_size > 1
+    sampler = (
+        DistributedSampler(samples, trainer.world_size, trainer.global_rank, shuffle=False)
+        if several
+        else None
+    )
+    return DataLoader(samples, batch_size=batch_size, sampler=sampler, collate_fn=collate)

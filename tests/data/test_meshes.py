@@ -1,0 +1,25 @@
+"""Meshes are kept by content, and only so many in memory."""
+
+from pathlib import Path
+
+import torch
+
+from mien.data import meshes
+from mien.data.drawn import write_clips
+from mien.data.meshes import ClipMeshes, MeshCache
+from mien.data.records import read_records
+from mien.data.store import Store
+
+
+def test_memory_holds_the_last_ones_and_all_can_be_read_again(tmp_path: Path, monkeypatch):
+    write_clips(tmp_path, "train", people=3, clips=2, frames=5, size=64, seed=0)
+    records = read_records(Store(tmp_path), Path("train.jsonl"))
+    cache = MeshCache(tmp_path, tmp_path / "meshes")
+    for i, record in enumerate(records):
+        points = torch.full((5, 468, 3), i / 10)
+        cache.keep(record, ClipMeshes(points, torch.ones(5).bool()))
+    monkeypatch.setattr(meshes, "HELD", 2 * 5 * 468 * 3 * 4)  # bytes of two clips
+    for _ in range(2):
+        for i, record in enumerate(records):
+            assert abs(float(cache.meshes(record).points.mean()) - i / 10) < 1e-4
+            assert len(cache._held) <= 2
