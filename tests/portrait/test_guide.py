@@ -30,7 +30,7 @@ def made_guide(frames: int, seed: int = 0, move: float = 0.1, known: float = 1.0
         arrived=torch.zeros(frames, SIZE, SIZE),
         gone=torch.zeros(frames, SIZE, SIZE),
         known=torch.full((frames,), known),
-        interior=torch.zeros(frames, 4, SIZE, SIZE),
+        interior=torch.cat((torch.ones(frames, 3, SIZE, SIZE), 0.5 * inside[:, None]), dim=1),
     )
 
 

@@ -35,22 +35,40 @@ def test_frames_are_the_same_to_the_bit_where_the_interior_is_not():
     assert torch.equal(without, clear)
     interior[:, 3, 20:30, 20:40] = 0.5
     partly = drawn(interior)
-    changed = (partly != without).any(dim=1)[0]
-    assert changed[20:30, 20:40].any()
-    changed[20:30, 20:40] = False
-    assert not changed.any()
+    changed = (partly - without).abs().mean(dim=1)[0]
+    assert changed[20:30, 20:40].mean() > 10 * changed[40:].mean()  # far below the mouth
 
 
-def test_an_opaque_interior_is_what_is_seen():
+def test_at_first_an_opaque_interior_is_what_is_seen():
     interior = torch.rand(1, 4, SIZE, SIZE) * 2 - 1
     interior[:, 3] = 1
-    torch.testing.assert_close(drawn(interior), interior[:, :3])
+    # 0.998 of the frame: the trust of a fresh decoder
+    torch.testing.assert_close(drawn(interior), interior[:, :3], atol=0.01, rtol=0)
+
+
+def test_the_decoder_learns_how_far_to_trust_the_interior_and_what_to_make_of_it():
+    animator = tiny_animator(guide=True)
+    decoder = animator.frame_decoder
+    assert decoder.face is not None
+    interior = torch.rand(1, 4, SIZE, SIZE)
+    source = pictures(1, SIZE)
+    motion = animator.encode_motion(source)
+    frames = animator.render(
+        animator.encode_appearance(source),
+        motion,
+        motion[:, None],
+        replace(_guide(), interior=interior),
+    )
+    frames.square().sum().backward()
+    planes = decoder.face.weight.grad
+    assert decoder.interior_trust.grad.abs() > 0
+    assert planes is not None and (planes[:, 4:].abs().amax(dim=(0, 2, 3)) > 0).all()
 
 
 def test_an_interior_of_another_size_is_fitted_to_the_frame():
     interior = torch.full((1, 4, SIZE // 2, SIZE // 2), 0.25)
     interior[:, 3] = 1
-    assert (drawn(interior) - 0.25).abs().max() < 1e-6
+    assert (drawn(interior) - 0.25).abs().max() < 0.01
 
 
 def test_joined_guides_keep_each_interior():

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from mien.data.backdrop import draw_backdrop, matte_of, without_spill
+from mien.data.backdrop import Backdrop, matte_of
 from mien.data.colors import Recoloring, tone_curve
 from mien.data.flow import measure_flow
 from mien.data.guides import Grids, Meshes, guide_of_pair
@@ -58,12 +58,14 @@ def augment_pair(
     config: AugmentConfig,
     generator: Generator,
     meshes: Meshes | None = None,
-    double: Float[Tensor, "3 h w"] | None = None,
+    double: Float[Tensor, "n 3 h w"] | None = None,
+    neighbours: Float[Tensor, "k 3 h w"] | None = None,
 ) -> FramePair:
     """Bend and recolour a pair alike; pictures in [-1, 1], `mouth` a weight in [0, 1] on
     `driving`. The pair's displacement is the move that was made, or the flow that was measured;
-    with `meshes` (of both frames, in shares of the side) the pair has a guide. With `double`,
-    somebody else who does what the driving frame shows, the motion encoder sees that one instead.
+    with `meshes` (of both frames, in shares of the side) the pair has a guide. `neighbours` are the
+    frames around driving, half before and half behind it, which the motion encoder sees with it.
+    With `double`, somebody else who does what all of these show, it sees that one instead.
     """
     bent = _bent_grid(source.shape[1], source.shape[2], config, generator)
     mattes = None
@@ -71,37 +73,49 @@ def augment_pair(
         mattes = _mattes(source, driving)
     if mattes is not None:
         source, driving = (torch.cat(p) for p in zip((source, driving), mattes, strict=True))
-    if torch.rand(1, generator=generator) < config.same_frame:
+    same = bool(torch.rand(1, generator=generator) < config.same_frame)
+    if same:
         moved = _moved_on_purpose(source, mouth, bent, config, generator)
         meshes = meshes and (meshes[0], meshes[0])
         double = None  # nobody else makes a move that was made up here
     else:
         moved = _two_frames(source, driving, mouth, bent, config, generator)
     mouth = moved.driving[-1:]
+    wall = None
     if mattes is not None:
-        moved = _before_another_wall(moved, config, generator)
-    if torch.rand(1, generator=generator) < config.tone:
-        curve = tone_curve(generator)
-        moved = replace(moved, source=curve(moved.source[:3]), driving=curve(moved.driving[:3]))
+        wall = Backdrop.draw(source.shape[-1], config.color, config.gamma, generator)
+        moved = _before_another_wall(moved, wall, config)
+    curve = tone_curve(generator) if torch.rand(1, generator=generator) < config.tone else None
     recolor = Recoloring.draw(config.color, config.gamma, generator)
-    frames = [recolor(frame[:3])[None] for frame in (moved.source, moved.driving)]
+
+    def colored(frame: Float[Tensor, "_ h w"]) -> Float[Tensor, "3 h w"]:
+        return recolor(frame[:3] if curve is None else curve(frame[:3]))
+
+    frames = [colored(frame)[None] for frame in (moved.source, moved.driving)]
+    half = 0 if neighbours is None else len(neighbours) // 2
+    if double is not None:
+        around = [_read(frame, moved.grids[1]) for frame in double]
+    elif neighbours is None or same:  # what was moved on purpose stands still around that moment
+        around = [frames[1][0]] * (2 * half + 1)
+    else:
+        others = [colored(_behind_which(f, moved.grids[1], wall)) for f in neighbours]
+        around = [*others[:half], frames[1][0], *others[half:]]
     views = [
-        Recoloring.draw(config.motion_view, config.motion_view, generator)(view[0])[None]
-        for view in (
-            frames[0],
-            frames[1] if double is None else _read(double, moved.grids[1])[None],
-        )
+        torch.stack([view(frame) for frame in seen])
+        for seen in ([frames[0][0]], around)
+        for view in [Recoloring.draw(config.motion_view, config.motion_view, generator)]
     ]
     return FramePair(
         source=frames[0],
         driving=frames[1],
         motion_view_source=views[0],
-        motion_view_driving=views[1],
+        motion_view_driving=views[1][None],
         mouth=mouth[None].clamp(0, 1),
         displacement=moved.displacement[None],
         displacement_trust=moved.trust[None],
         certain=torch.ones_like(mouth)[None],
-        guide=meshes and guide_of_pair(meshes, moved.grids, frames[0][0]),
+        # Lips that were moved on purpose open onto a plain colour.
+        guide=meshes and guide_of_pair(meshes, moved.grids, frames[0][0], inside=not same),
     )
 
 
@@ -170,14 +184,19 @@ def _mattes(
     return None if of_source is None or of_driving is None else (of_source, of_driving)
 
 
-def _before_another_wall(moved: _Moved, config: AugmentConfig, generator: Generator) -> _Moved:
+def _behind_which(
+    frame: Float[Tensor, "3 h w"], grid: Float[Tensor, "h w 2"], wall: Backdrop | None
+) -> Float[Tensor, "3 h w"]:
+    """A neighbour of the driving frame, read like it, before the same wall."""
+    matte = None if wall is None else matte_of(frame)
+    if wall is None or matte is None:
+        return _read(frame, grid)
+    return wall.behind(_read(torch.cat((frame, matte)), grid))
+
+
+def _before_another_wall(moved: _Moved, wall: Backdrop, config: AugmentConfig) -> _Moved:
     """The same people, recoloured on their own, before a wall that stands still."""
-    wall = draw_backdrop(moved.source.shape[-1], generator)
-    recolor = Recoloring.draw(config.color, config.gamma, generator)
-    frames = [
-        torch.lerp(wall, recolor(without_spill(frame[:3])), frame[3:4].clamp(0, 1))
-        for frame in (moved.source, moved.driving)
-    ]
+    frames = [wall.behind(frame) for frame in (moved.source, moved.driving)]
     # The wall that shows in driving lies at its own place in source, unless the person hides it.
     person, hidden = (frame[3, ..., None] > 0.5 for frame in (moved.driving, moved.source))
     displacement = torch.where(person, moved.displacement, 0.0)

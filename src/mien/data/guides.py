@@ -6,12 +6,16 @@ Axes: n points, h w space. Places are in [-1, 1] of the picture, x before y.
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mien.face import scene_of
+from mien.face.geometry import Array
+from mien.face_model.mouth import MouthInterior
 from mien.media import to_bytes
 from mien.mesh.guide import guide_between
+from mien.mesh.retarget import PortraitMesh
+from mien.mesh.topology import EYE_CORNERS, Points
 from mien.types import Guide
 
 _STEPS = 12  # of Newton's method; places are then found within a thousandth of a pixel
@@ -20,11 +24,14 @@ Meshes = tuple[Float[Tensor, "468 3"], Float[Tensor, "468 3"]]  # of source and 
 Grids = tuple[Float[Tensor, "h w 2"], Float[Tensor, "h w 2"]]
 
 
-def guide_of_pair(meshes: Meshes, grids: Grids, picture: Float[Tensor, "3 h w"]) -> Guide:
+def guide_of_pair(
+    meshes: Meshes, grids: Grids, picture: Float[Tensor, "3 h w"], inside: bool = True
+) -> Guide:
     """The guide (batch of one) of two frames that were read at `grids`; `picture` is the source as
     it came out.
 
-    `meshes` are of the frames as they were before, in shares of the picture's side.
+    `meshes` are of the frames as they were before, in shares of the picture's side. `inside`: with
+    the inside of the mouth, as inference draws it.
     """
     size = grids[0].shape[0]
     source, driving = (
@@ -32,8 +39,28 @@ def guide_of_pair(meshes: Meshes, grids: Grids, picture: Float[Tensor, "3 h w"])
         for mesh, grid in zip(meshes, grids, strict=True)
     )
     own, there = np.ascontiguousarray(source), np.ascontiguousarray(driving)
-    scene = scene_of(to_bytes(picture[None])[0], own[:, :2])
-    return guide_between(own, there, size, scene=scene)
+    shown = to_bytes(picture[None])[0]
+    scene = scene_of(shown, own[:, :2])
+    drawn = mouth_inside(own, there, shown) if inside else None
+    return guide_between(own, there, size, drawn, scene)
+
+
+def mouth_inside(
+    source: Points, driving: Points, picture: UInt8[Array, "h w 3"]
+) -> Float[Array, "4 h w"]:
+    """The inside of the mouth in the driving frame of a pair, in the light of the source.
+
+    Points are pixels. What was mirrored is drawn as it was and mirrored then: the model of the
+    mouth knows left from right.
+    """
+    size = len(picture)
+    right, left = EYE_CORNERS[0], EYE_CORNERS[-1]  # the outer ones
+    mirrored = source[right, 0] > source[left, 0]
+    if mirrored:
+        source, driving = (points * (-1, 1, 1) + (size, 0, 0) for points in (source, driving))
+        picture = np.ascontiguousarray(picture[:, ::-1])
+    drawn = MouthInterior.of(PortraitMesh.of(source), picture).draw(driving, size)
+    return np.ascontiguousarray(drawn[..., ::-1]) if mirrored else drawn
 
 
 def carried(points: Float[Tensor, "n 3"], grid: Float[Tensor, "h w 2"]) -> Float[Tensor, "n 3"]:

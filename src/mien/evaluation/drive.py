@@ -17,7 +17,7 @@ from mien.face_model.mouth import MouthInterior
 from mien.media import to_bytes
 from mien.mesh.guide import guide_between, join_guides, no_guide, to_device
 from mien.mesh.motion import from_vectors
-from mien.mesh.retarget import retarget
+from mien.mesh.retarget import PortraitMesh, retarget
 from mien.mesh.topology import Points
 from mien.pipeline import guided_face
 from mien.portrait.animator import Animator
@@ -66,7 +66,7 @@ class _Track:
     moved: Float[np.ndarray, "t 468 3"]
     known: Bool[np.ndarray, " t"]
     scene: Scene
-    mouth: MouthInterior | None
+    mouth: MouthInterior
 
 
 def _own_points(
@@ -78,8 +78,10 @@ def _own_points(
         return None
     size = portrait.shape[-1]
     own, moved = (seen.points.double().numpy() * size for seen in (first, later))
-    scene = scene_of(to_bytes(portrait)[0], own[0, :, :2])
-    return _Track(own[0], moved, later.found.numpy(), scene, None)
+    picture = to_bytes(portrait)[0]
+    scene = scene_of(picture, own[0, :, :2])
+    mouth = MouthInterior.of(PortraitMesh.of(own[0]), picture)
+    return _Track(own[0], moved, later.found.numpy(), scene, mouth)
 
 
 def _taken_points(
@@ -101,7 +103,7 @@ def _guides_at(track: _Track | None, portrait: Tensor) -> GuideOf:
     def guide(t: int) -> Guide:
         if track is None or not track.known[t]:
             return no_guide(size)
-        inside = None if track.mouth is None else track.mouth.draw(track.moved[t], size)
+        inside = track.mouth.draw(track.moved[t], size)
         return guide_between(track.source, track.moved[t], size, inside, track.scene)
 
     def guide_of(motion: Float[Tensor, "1 t k"]) -> Guide | None:

@@ -20,8 +20,8 @@ _DARKEST, _BRIGHTEST = 0.15, 1.1  # bounds of the light, in those of that light
 _LAMP = np.array([0.0, -0.45, -0.9])  # the way to the lamp: before and above the face
 _TINTED = 0.6  # how much of the light's colour, as skin shows it, reaches the mouth
 
-CAVITY_COLOR = np.array([0.21, 0.085, 0.075])
-_TOOTH, _FLESH = np.array([0.88, 0.80, 0.71]), np.array([0.66, 0.32, 0.30])
+CAVITY_COLOR = np.array([0.12, 0.05, 0.045])
+_TOOTH, _FLESH = np.array([0.88, 0.80, 0.71]), np.array([0.42, 0.20, 0.19])
 _LOWER_TEETH = 0.8  # as bright as the upper ones, which shade them
 _TEETH_FADE, _FLESH_FADE = 0.36, 0.5  # eye distances behind the lips over which it gets dark
 

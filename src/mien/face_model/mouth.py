@@ -30,8 +30,9 @@ _WIDTHS = (0.85, 1.15)  # bounds of this face's mouth width over the model's, as
 _OWN_GAP, _OWN_RANGE = (0.04, 0.07), (0.2, 0.35, 1.6, 1.75)
 _LOWER_LIP, _CHIN = (87, 14, 317), (18, 200)
 _LIP_SHARE = 0.75  # of the lip in what opens the jaw; the chin below it has the rest
-# Eye distances that teeth are let down, so that more lips show the upper and fewer the lower ones.
-_UPPER_DOWN, _LOWER_DOWN = 0.03, 0.012
+# Eye distances by which teeth are drawn lower than the model has them: who speaks shows the edges
+# of the upper teeth and hardly the lower ones, not a row that fills the mouth.
+_UPPER_DOWN, _LOWER_DOWN = 0.0, 0.02
 # Shadows: how dark, and over which share of the mouth's width.
 _UPPER_SHADOW, _LOWER_SHADOW = (0.5, 0.06), (0.4, 0.04)
 _CORNER_SHADOW, _CORNER_FROM = 0.8, 0.45

@@ -26,7 +26,7 @@ from mien.portrait.frame_decoder import (
     warp_by_field,
 )
 from mien.portrait.guide import GuideAttention
-from mien.portrait.motion_encoder import MotionEncoder
+from mien.portrait.motion_encoder import MotionEncoder, Pooling
 from mien.portrait.region_attention import RegionAttention
 from mien.types import Appearance, Guide, MotionField
 
@@ -58,6 +58,7 @@ class AnimatorConfig:
     motion_blocks: tuple[int, ...] = (1, 1, 2, 1)
     motion_width: int = 40  # channels of the map that is turned into tokens
     motion_backbone: str | None = None  # a timm model in place of the own ConvNeXt
+    motion_pooling: Pooling = "attention"  # mien's own addition; "mean" is the paper's
 
     regions: int = 8  # lambda
     deviation_width: int = 96
@@ -68,6 +69,7 @@ class AnimatorConfig:
 
     field_size: int = 32
     lift_channels: tuple[int, ...] = (128, 96, 64)  # from 8 x 8 up to field_size
+    field_sees_volume: bool = True  # mien's own addition: F_id joins where moves are decided
     max_displacement: float = 0.5
     compressed_channels: int = 2
     attention_channels: tuple[int, ...] = (48, 64, 64)
@@ -153,6 +155,7 @@ class Animator(nn.Module):
             c.motion_blocks,
             c.motion_width,
             c.motion_backbone,
+            c.motion_pooling,
         )
         self.deviation_transformer = DeviationTransformer(
             c.regions,
@@ -169,6 +172,7 @@ class Animator(nn.Module):
                 c.volume_channels,
                 c.lift_channels,
                 c.appearance_dim if c.use_appearance else None,
+                c.field_sees_volume,
             ),
             _attention(c) if c.use_attention else None,
             c.field_size,
@@ -181,7 +185,7 @@ class Animator(nn.Module):
 
     def guide_state(self) -> dict[str, Tensor]:
         """The weights of the guide alone: what a net that was trained without one lacks."""
-        guides = "dense_motion.guide.", "frame_decoder.face."
+        guides = "dense_motion.guide.", "frame_decoder.face.", "frame_decoder.interior_trust"
         return {k: v for k, v in self.state_dict().items() if k.startswith(guides)}
 
     def encode_appearance(self, source: Float[Tensor, "b 3 H W"]) -> Appearance:
@@ -206,16 +210,18 @@ class Animator(nn.Module):
         source_motion: Float[Tensor, "b m"],
         motion: Float[Tensor, "b t m"],
         guide: Guide | None = None,
+        drawn: slice = slice(None),
     ) -> Rendering:
         """Redraw the source with every frame's motion, keeping what losses look at.
 
-        The batch axis of `guide` is (b t). A net that is not guided does not look at it.
+        Of the t frames only those of `drawn` are, the others being their neighbours. The batch axis
+        of `guide` is (b t), of drawn frames. A net that is not guided does not look at it.
         """
         guide = guide if self.config.guide else None
-        deviations = self.deviation_transformer(source_motion, motion)
+        deviations = self.deviation_transformer(source_motion, motion)[:, drawn]
         field = self.dense_motion(appearance, deviations, guide)
 
-        appearance = _for_frames(appearance, motion.shape[1])
+        appearance = _for_frames(appearance, deviations.shape[1])
         moved, mask = warp_by_field(appearance.volume, field)
         features = occlude(
             moved, appearance.volume, mask, self.config.occlusion, self.config.activation_slope
@@ -229,10 +235,11 @@ class Animator(nn.Module):
         source_motion: Float[Tensor, "b m"],
         motion: Float[Tensor, "b t m"],
         guide: Guide | None = None,
-    ) -> Float[Tensor, "b t 3 H W"]:
-        """Frames in [-1, 1]; `guide` as `draw` takes it."""
-        frames = self.draw(appearance, source_motion, motion, guide).frames
-        return rearrange(frames, "(b t) c h w -> b t c h w", t=motion.shape[1])
+        drawn: slice = slice(None),
+    ) -> Float[Tensor, "b _ 3 H W"]:
+        """Frames in [-1, 1]; `guide` and `drawn` as `draw` takes them."""
+        frames = self.draw(appearance, source_motion, motion, guide, drawn).frames
+        return rearrange(frames, "(b t) c h w -> b t c h w", b=len(motion))
 
     def reconstruct(self, appearance: Appearance) -> Float[Tensor, "b 3 H W"]:
         """The source drawn again without motion: nothing is warped, and no motion is looked at."""

@@ -6,6 +6,7 @@ field, so that detail comes from the source instead of from parameters.
 Axes: b batch (frames included), c channels, z depth layers, h w space.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -23,7 +24,10 @@ from mien.types import Appearance, Guide, MotionField
 
 Occlusion = Literal["blend", "multiply"]
 
-_PLANES = 4  # of a guide: skin, inside of the mouth, person, background that the person uncovers
+# Of a guide: skin, inside of the mouth, person, background that the person uncovers, and the
+# picture of the mouth's inside (RGB times alpha, alpha).
+_PLANES = 8
+_INTERIOR_TRUST = 6.0  # at first the picture of the mouth's inside is drawn as it is
 
 
 def occlude(
@@ -178,6 +182,7 @@ class FrameDecoder(nn.Module):
         self.face = nn.Conv2d(_PLANES, body.entry.out_channels, 1, bias=False) if guided else None
         if self.face is not None:
             nn.init.zeros_(self.face.weight)
+            self.interior_trust = nn.Parameter(torch.tensor(_INTERIOR_TRUST))
         self.body, self.warped_skips, self.upscale = body, warped_skips, upscale
         self.norm = group_norm(body.channels_out)
         picture = 4 if warped_skips else 3
@@ -209,32 +214,42 @@ class FrameDecoder(nn.Module):
         drawn = self._head(
             self.body(torch.cat(told, dim=1), skips, self._face_of(guide, person, flat))
         )
-        alpha = torch.sigmoid(drawn[:, 3:])
-        moved = _moved(appearance.picture, flow)
+        moved, through = _moved(appearance.picture, flow), drawn[:, 3:]
         if guide is not None and person is not None:
             moved = uncovered(moved, guide, gone_person(guide, person))
-            moved, alpha = _with_interior(moved, alpha, guide.interior)
+            moved, cover = _with_interior(moved, guide.interior)
+            through = through + self.interior_trust * cover
+        alpha = torch.sigmoid(through)
         return alpha * moved + (1 - alpha) * torch.tanh(drawn[:, :3])
 
     def _face_of(self, guide: Guide | None, person: Tensor | None, like: Tensor) -> Tensor | None:
         if self.face is None or guide is None or person is None:
             return None
         planes = (guide.skin, guide.inside, person, gone_person(guide, person))
-        planes = torch.stack(planes, dim=1)
-        return self.face(F.adaptive_avg_pool2d(planes, like.shape[-1]).to(like.dtype))
+        cover = guide.interior[:, 3:]
+        seen = (torch.stack(planes, dim=1), guide.interior[:, :3] * cover, cover)
+        seen = torch.cat([F.adaptive_avg_pool2d(x, like.shape[-1]) for x in seen], dim=1)
+        return self.face(seen.to(like.dtype))
 
     def _head(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.upscale)
 
 
-def _with_interior(
-    moved: Float[Tensor, "b 3 H W"],
-    alpha: Float[Tensor, "b 1 H W"],
-    interior: Float[Tensor, "b 4 H1 W1"],
-) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 1 H W"]]:
-    """The moved picture with the inside of the mouth in it, which shines through where it is.
+def with_larger_head(state: Mapping[str, Tensor], upscale: int) -> dict[str, Tensor]:
+    """An animator's weights for a head that draws `upscale` times the size, from one that draws the
+    encoded size: at first every pixel is drawn as a square of equal ones.
+    """
+    heads = "frame_decoder.head.weight", "frame_decoder.head.bias"
+    larger = {name: state[name].repeat_interleave(upscale**2, dim=0) for name in heads}
+    return {**state, **larger}
 
-    Both come back unchanged, to the bit, where the interior's own alpha is 0.
+
+def _with_interior(
+    moved: Float[Tensor, "b 3 H W"], interior: Float[Tensor, "b 4 H1 W1"]
+) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 1 H W"]]:
+    """The moved picture with the inside of the mouth in it, and how much of each place that is.
+
+    The picture comes back unchanged, to the bit, where the interior's own alpha is 0.
     """
     interior = interior.to(moved.dtype)
     if interior.shape[2:] != moved.shape[2:]:
@@ -242,7 +257,7 @@ def _with_interior(
             interior, size=moved.shape[2:], mode="bilinear", align_corners=False
         )
     cover = interior[:, 3:]
-    return torch.lerp(moved, interior[:, :3], cover), torch.maximum(alpha, cover)
+    return torch.lerp(moved, interior[:, :3], cover), cover
 
 
 def _moved(features: Tensor, flow: Tensor) -> Tensor:

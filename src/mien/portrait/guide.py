@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mien.mesh.guide import head_move
 from mien.nn.conv import group_norm
+from mien.ops.precision import full_precision
 from mien.ops.warp import resize_displacement, warp_map
 from mien.portrait.region_attention import mean_flow, size_of
 from mien.types import Guide, MotionField
@@ -78,6 +79,7 @@ class GuideAttention(nn.Module):
         return shares * guide.known[:, None, None, None, None]
 
 
+@full_precision
 def moves_at(guide: Guide, side: int) -> Float[Tensor, "b g h w 2"]:
     """The displacement of both guide regions on a grid of `side` by `side`."""
     planes = rearrange(guide.displacement, "b h w xy -> b xy h w")
@@ -85,6 +87,7 @@ def moves_at(guide: Guide, side: int) -> Float[Tensor, "b g h w 2"]:
     return torch.stack((mesh, head_move(guide.head, side)), dim=1)
 
 
+@full_precision
 def follow(
     field: MotionField,
     shares: Float[Tensor, "b g z h w"],
