@@ -135,10 +135,10 @@ def test_step_counter_equals_batches(stage1: SimpleNamespace):
 
 
 def test_a_step_of_several_batches_counts_as_one(fit: Fit, tmp_path: Path):
-    four = ["--data.batch_size", "1", "--model.optimizer.accumulate", "4"]
-    saved = fit(tmp_path, STAGE1, *four, "--trainer.max_steps", "6")
+    five = ["--data.batch_size", "1", "--model.optimizer.accumulate", "5"]
+    saved = fit(tmp_path, STAGE1, *five, "--trainer.max_steps", "6")
     loop = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]
-    assert saved["global_step"] == 6 and loop["processed"] == 24
+    assert saved["global_step"] == 6 and loop["processed"] == 30
     animator, discriminator = saved["optimizer_states"]
     assert {float(s["step"]) for s in animator["state"].values()} == {6.0}
     assert {float(s["step"]) for s in discriminator["state"].values()} == {1.0}

@@ -11,11 +11,10 @@ from mien.types import FramePair
 
 
 class Probe(Callback):
-    """Writes what this process was given, and its weights, into a folder at the end.
+    """Writes what this process was given, and its weights, into a folder after each batch.
 
     Args:
         folder: where `<process>.pt` goes.
-        wait: seconds that process 0 sleeps before each batch, so that the others are ahead.
     """
 
     def __init__(self, folder: str) -> None:
@@ -33,13 +32,13 @@ class Probe(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note where the random numbers stand, and say that a step is done."""
+        """Note where the random numbers stand, write it all down, and say that a step is done."""
         self.draws.append(float(torch.rand(())))
+        self._write(trainer, pl_module)
         if trainer.is_global_zero:
             print(f"step {trainer.global_step} done", flush=True)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write it all, also when the run was stopped."""
+    def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
         weights = {name: v.detach().clone() for name, v in pl_module.state_dict().items()}
         found = {"samples": self.samples, "draws": self.draws, "weights": weights}
         self.folder.mkdir(parents=True, exist_ok=True)
