@@ -171,7 +171,7 @@ class FramePairs(Dataset[FramePair]):
         source, driving, neighbours = pictures[0], pictures[1], pictures[2:]
         mouth = mouth_map(record, self.clips.image_size)
         meshes = meshes_at(self.meshes, record, numbers)
-        shown = [*around[: self.context], numbers[1], *around[self.context :]]
+        shown = window_of(numbers[1], around)
         double = self._double(record, shown, generator)
         pair = augment_pair(
             source, driving, mouth, self.augmentation, generator, meshes, double, neighbours
@@ -244,6 +244,12 @@ def frames_around(number: int, count: int, context: int) -> list[int]:
     return [min(max(number + step, 0), count - 1) for step in steps]
 
 
+def window_of(number: int, around: Sequence[int]) -> list[int]:
+    """A frame in the middle of those around it."""
+    half = len(around) // 2
+    return [*around[:half], number, *around[half:]]
+
+
 class FixedPairs(Dataset[FramePair]):
     """Validation pairs, as they are: a clip's first frame and later ones, evenly spread."""
 
@@ -266,7 +272,7 @@ class FixedPairs(Dataset[FramePair]):
         part = (index % self.pairs_per_clip + 1) / self.pairs_per_clip
         numbers = [0, round(part * (record.frames - 1))]
         around = frames_around(numbers[1], record.frames, self.context)
-        shown = [*around[: self.context], numbers[1], *around[self.context :]]
+        shown = window_of(numbers[1], around)
         pictures = to_picture(self.clips.frames_at(record, [*numbers, *shown]))
         source, driving, seen = pictures[:1], pictures[1:2], pictures[2:][None]
         mouth = mouth_map(record, self.clips.image_size)[None]

@@ -38,14 +38,14 @@ class Sound:
     rate: int
 
 
-def load_audio(path: Path, channel: str = AUTO) -> Float[Tensor, " s"]:
-    """The sound of a file as mono 16 kHz in [-1, 1]; `channel` as `speaking_channel` takes it.
+def load_audio(path: Path) -> Float[Tensor, " s"]:
+    """The sound of a file as mono 16 kHz in [-1, 1], as `speaking_channel` finds it.
 
     Raises:
-        UserError: as `read_sound` and `speaking_channel`.
+        UserError: as `read_sound`.
     """
     sound = read_sound(path)
-    return to_waveform(speaking_channel(sound, channel, str(path))[0], sound.rate)
+    return to_waveform(speaking_channel(sound)[0], sound.rate)
 
 
 def read_sound(path: Path) -> Sound:
