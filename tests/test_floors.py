@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports point strictly down; portrait and motion are siblings and never meet.
 FLOORS = {
     -1: ("types", "errors", "_compat"),
-    0: ("config",),
+    0: ("config", "devices"),
     1: ("ops",),
     2: ("nn", "diffusion", "media", "face", "report"),
     3: ("audio", "mesh"),

@@ -1,0 +1,98 @@
+"""Where nets compute and how precisely: the options --device and --precision of every command.
+
+torch is imported late, so that a command line can be read without it.
+"""
+
+import re
+from argparse import ArgumentParser
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from mien.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import device as Device
+
+AUTO, CPU, CUDA = "auto", "cpu", "cuda"
+FULL, MIXED = "32-true", "bf16-mixed"  # Lightning's names
+PRECISIONS = FULL, MIXED
+
+
+def add_device_options(parser: ArgumentParser) -> None:
+    """Add --device and --precision; `choose_device` and `autocast` take their values."""
+    parser.add_argument(
+        "--device",
+        default=AUTO,
+        help="cpu, cuda or cuda:N (default: cuda where torch sees a GPU, else cpu)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=FULL,
+        help=f"of the nets (default {FULL}; {MIXED} computes most of them in bfloat16)",
+    )
+
+
+def choose_device(text: str = AUTO) -> "Device":
+    """The device of a name: cpu, cuda, cuda:N, or auto, which is cuda where torch sees a GPU.
+
+    Raises:
+        UserError: no such device exists, or torch cannot use it on this machine.
+    """
+    import torch
+
+    if text == AUTO:
+        text = CUDA if torch.cuda.is_available() else CPU
+    if text == CPU:
+        return torch.device(CPU)
+    found = re.fullmatch(r"cuda(?::(\d+))?", text)
+    if found is None:
+        raise UserError(f"the device {text!r} is unknown: give cpu, cuda, cuda:N or auto")
+    if not torch.cuda.is_available():
+        raise UserError(
+            f"the device {text} cannot be used, torch {torch.__version__} sees no GPU: "
+            "install a CUDA build of torch, or give --device cpu"
+        )
+    count, index = torch.cuda.device_count(), int(found[1] or torch.cuda.current_device())
+    if index >= count:
+        raise UserError(
+            f"the device {text} does not exist, torch sees {count} GPU{'s' * (count > 1)}: "
+            f"give one of {', '.join(f'cuda:{number}' for number in range(count))}"
+        )
+    return torch.device(CUDA, index)
+
+
+def autocast(device: "Device", precision: str = FULL) -> AbstractContextManager[object]:
+    """A context in which nets on the device compute so precisely: 32-true or bf16-mixed.
+
+    What `mien.ops.precision` guards (places, the motion space, losses) stays in float32. The
+    context belongs around a loop, never around the `yield` of a generator, which would leak it.
+
+    Raises:
+        UserError: the precision is unknown, or the GPU has no bfloat16.
+    """
+    import torch
+
+    if precision == FULL:
+        return nullcontext()
+    if precision != MIXED:
+        raise UserError(f"the precision {precision!r} is unknown: give {' or '.join(PRECISIONS)}")
+    if device.type == CUDA:
+        with torch.cuda.device(device):
+            if not torch.cuda.is_bf16_supported(including_emulation=False):
+                name = torch.cuda.get_device_name()
+                raise UserError(f"{name} has no bfloat16: give --precision {FULL}")
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def synchronize(device: "Device | None" = None) -> None:
+    """Wait until the device has done all that it was given, as a clock must before it is read.
+
+    Without a device: until the current GPU has, where this process uses one. On a CPU nothing
+    is ever pending.
+    """
+    import torch
+
+    used = torch.cuda.is_initialized() if device is None else device.type == CUDA
+    if used:
+        torch.cuda.synchronize(device)

@@ -1,0 +1,128 @@
+"""The options --device and --precision, and waiting for a device."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from mien.devices import (
+    FULL,
+    MIXED,
+    PRECISIONS,
+    add_device_options,
+    autocast,
+    choose_device,
+    synchronize,
+)
+from mien.errors import UserError
+from mien.infer import Parser
+from tests.portrait.tiny import TINY, awake, tiny_animator
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """What torch says of GPUs on a machine with so many."""
+
+    def pretend(count: int) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+
+    return pretend
+
+
+def test_auto_takes_the_gpu_where_there_is_one(gpus):
+    gpus(0)
+    assert choose_device() == choose_device("cpu") == CPU
+    gpus(2)
+    assert choose_device() == choose_device("auto") == torch.device("cuda:0")
+    assert choose_device("cpu") == CPU
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "named"),
+    [
+        ("gpu", 2, "'gpu' is unknown"),
+        ("cuda:", 2, "'cuda:' is unknown"),
+        ("", 2, "'' is unknown"),
+        ("meta", 0, "'meta' is unknown"),
+        ("cuda", 0, "sees no GPU"),
+        ("cuda:1", 1, "torch sees 1 GPU: give one of cuda:0"),
+        ("cuda:2", 2, "torch sees 2 GPUs: give one of cuda:0, cuda:1"),
+    ],
+)
+def test_a_device_that_cannot_be_used_is_one_sentence(gpus, text, count, named):
+    gpus(count)
+    with pytest.raises(UserError, match=named) as raised:
+        choose_device(text)
+    assert text in str(raised.value)
+
+
+def test_options_have_defaults_and_refuse_other_precisions():
+    parser = Parser()
+    add_device_options(parser)
+    given = parser.parse_args([])
+    assert (given.device, given.precision) == ("auto", FULL)
+    assert parser.parse_args(["--precision", MIXED]).precision == MIXED
+    with pytest.raises(UserError, match="16-mixed"):
+        parser.parse_args(["--precision", "16-mixed"])
+
+
+def test_autocast_computes_in_bfloat16_where_asked_and_only_there():
+    linear, x = torch.nn.Linear(4, 4), torch.randn(2, 4)
+    with autocast(CPU, FULL):
+        assert linear(x).dtype == torch.float32
+    with autocast(CPU, MIXED):
+        assert linear(x).dtype == torch.bfloat16
+    assert linear(x).dtype == torch.float32
+    with pytest.raises(UserError, match=r"'16-true' is unknown.*32-true or bf16-mixed"):
+        autocast(CPU, "16-true")
+
+
+def test_a_portrait_drawn_in_bfloat16_is_nearly_the_one_in_float32():
+    animator = awake(tiny_animator())
+    source, driving = torch.rand(2, 1, 3, TINY.image_size, TINY.image_size) * 2 - 1
+
+    def draw(precision: str) -> torch.Tensor:
+        with torch.inference_mode(), autocast(CPU, precision):
+            motions = animator.encode_motion(source), animator.encode_motion(driving)
+            appearance = animator.encode_appearance(source)
+            return animator.render(appearance, motions[0], motions[1][:, None]).float()
+
+    full, mixed = draw(FULL), draw(MIXED)
+    assert not torch.equal(full, mixed)
+    assert float((full - mixed).abs().mean()) < 0.01
+
+
+def test_waiting_for_a_cpu_does_not_start_a_gpu():
+    synchronize()
+    synchronize(CPU)
+    assert not torch.cuda.is_initialized() or torch.cuda.is_available()
+
+
+def test_the_module_needs_no_torch_to_read_a_command_line():
+    code = "import sys, mien.devices; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_clock_read_behind_a_synchronisation_counts_the_work(precision):
+    device = choose_device("cuda")
+    x = torch.randn(4096, 4096, device=device)
+    with autocast(device, precision):
+        x @ x
+        synchronize(device)
+        begin = time.perf_counter()
+        for _ in range(50):
+            x @ x
+        launched = time.perf_counter() - begin
+        synchronize(device)
+        done = time.perf_counter() - begin
+    assert done > 2 * launched
