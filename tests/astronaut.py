@@ -7,7 +7,7 @@ import skimage.data
 import torch
 
 from mien.media import VideoWriter
-from mien.pipeline import load_face
+from mien.session.portrait import load_face
 from tests.tiny_nets import voice
 
 SIDE = 128  # pixels: FaceMesh finds no face in much smaller pictures

@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 
+from mien.command_line import Parser
 from mien.devices import (
     FULL,
     MIXED,
@@ -17,7 +18,6 @@ from mien.devices import (
     synchronize,
 )
 from mien.errors import UserError
-from mien.infer import Parser
 from tests.portrait.tiny import TINY, awake, tiny_animator
 
 CPU = torch.device("cpu")

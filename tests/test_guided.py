@@ -15,7 +15,9 @@ from mien.face import FaceMesh
 from mien.media import read_video
 from mien.mesh.motion import MESH_DIM, from_vectors
 from mien.motion.speech_to_motion import SpeechToMotion
-from mien.pipeline import animate, guides_for, load_face, resting
+from mien.pipeline import animate
+from mien.session.guiding import guides_for, with_mesh_at_rest
+from mien.session.portrait import load_face, read_portrait
 from tests.astronaut import SIDE, write_drifting
 from tests.mesh.faces import SIZE, in_picture, open_mouth
 from tests.mesh.faces import person as somebody
@@ -87,8 +89,9 @@ def guided_pair():
 def test_a_portrait_is_guided_by_what_speech_makes(tmp_path: Path):
     animator, speech = guided_pair()
     source, _ = load_face(skimage.data.astronaut(), None, SIDE)
-    guide_of = guides_for(source, animator, speech)
-    at_rest = resting(speech, animator.encode_motion(source))
+    portrait = read_portrait(animator, source)
+    guide_of = guides_for(portrait)
+    at_rest = with_mesh_at_rest(portrait.motion)
     assert at_rest.shape == (1, 768 + MESH_DIM) and not at_rest[:, 768:].any()
     open_wide = at_rest[:, None].clone()
     offsets = open_mouth(np.zeros((468, 3)), 0.3).ravel()
@@ -111,11 +114,10 @@ def test_a_portrait_is_guided_by_what_speech_makes(tmp_path: Path):
 
 
 @torch.no_grad()
-def test_without_a_mesh_there_is_no_guide(tmp_path: Path):
-    animator, speech = guided_pair()
-    plain = SpeechToMotion(TINY_SPEECH).eval()
+def test_without_a_mesh_there_is_no_guide():
+    animator, _ = guided_pair()
+    nobody = read_portrait(animator, torch.zeros(1, 3, SIDE, SIDE))
+    assert nobody.face is None
+    assert guides_for(nobody)(with_mesh_at_rest(nobody.motion)[:, None]) is None
     source, _ = load_face(skimage.data.astronaut(), None, SIDE)
-    own = animator.encode_motion(source)
-    assert guides_for(source, animator, plain)(own[:, None]) is None
-    nobody = torch.zeros_like(source)
-    assert guides_for(nobody, animator, speech)(resting(speech, own)[:, None]) is None
+    assert read_portrait(tiny_animator(image_size=SIDE, field_size=16), source).face is None

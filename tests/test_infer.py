@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mien.infer import INTERRUPTED, TERMINATED, main
+from mien.command_line import INTERRUPTED, TERMINATED
+from mien.infer import main
 from mien.media import read_video
 from tests.audio.test_voice_activity import NO_SPEECH
 from tests.conftest import ROOT
@@ -232,7 +233,7 @@ class TestShippedWeights:
         assert np.abs(np.diff(frames, axis=0)).max() > 10
 
     def test_shipped_weights_fit_one_another_and_thirty_megabytes(self, shipped):
-        from mien.pipeline import load_models
+        from mien.session.session import load_models
 
         animator, speech = load_models()
         assert animator.config.image_size == 256

@@ -5,7 +5,7 @@ import pytest
 import skimage.data
 
 from mien.face import FaceMesh, quarter_turns
-from mien.pipeline import load_face
+from mien.session.portrait import load_face
 
 ASTRONAUT = skimage.data.astronaut()
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mien.infer import Parser, guarded
+from mien.command_line import Parser, guarded
 
 RUNS = 3
 
@@ -33,8 +33,8 @@ def measure(given: argparse.Namespace) -> None:
     """Print both tables."""
     import torch
 
-    from mien.pipeline import load_models
     from mien.report import back_ends, machine
+    from mien.session.session import load_models
 
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -57,9 +57,9 @@ def nets_alone(animator, speech) -> dict[str, float]:
 
     from mien.audio.features import FPS, STEPS_PER_FRAME
     from mien.motion.rollout import SamplingConfig, rollout
-    from mien.pipeline import resting
     from mien.portrait.streaming import FRAMES_AT_ONCE
     from mien.report import gflop
+    from mien.session.guiding import with_mesh_at_rest
 
     device = next(animator.parameters()).device
     size, window = animator.config.image_size, speech.config.window
@@ -67,7 +67,7 @@ def nets_alone(animator, speech) -> dict[str, float]:
     features = torch.randn(1, window * STEPS_PER_FRAME, speech.config.front_end.dims, device=device)
     appearance = animator.encode_appearance(source)
     still = animator.encode_motion(source)
-    at_rest = resting(speech, still)
+    at_rest = with_mesh_at_rest(still) if speech.config.mesh else still
     motion = still[:, None] + 0.1 * torch.randn(1, FRAMES_AT_ONCE, still.shape[-1], device=device)
     context = speech.listen(features)
 

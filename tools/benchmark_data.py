@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from mien.infer import Parser, guarded, positive
+from mien.command_line import Parser, guarded, positive
 
 if TYPE_CHECKING:
     from mien.data.manifest import ClipRecord
@@ -50,8 +50,8 @@ def measure(given: argparse.Namespace) -> None:
     from mien.data.datasets import far_frames, mouth_map, sample_generator, to_picture
     from mien.data.records import read_records
     from mien.media import read_frames_at
-    from mien.pipeline import load_models
     from mien.report import gflop, machine
+    from mien.session.session import load_models
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mien.infer import Parser, guarded, positive
+from mien.command_line import Parser, guarded, positive
 
 GOAL_HOURS, GOAL_CORES = 380, 64  # the paper's footage on one large machine
 

@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from mien.infer import Parser, guarded
+from mien.command_line import Parser, guarded
 
 STATE, RUNS = 16, 3
 COPIED = 2**28  # bytes; far more than a cache holds

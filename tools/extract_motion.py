@@ -7,7 +7,7 @@ python tools/extract_motion.py runs/stage1/last.ckpt DIR train.jsonl [--workers 
 import sys
 from pathlib import Path
 
-from mien.infer import Parser, guarded
+from mien.command_line import Parser, guarded
 from mien.prepare.engine import ENGINES, workers_of
 
 

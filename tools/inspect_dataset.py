@@ -7,7 +7,7 @@ Counts, hours, people, a histogram for each check, contact sheets of accepted an
 import sys
 from pathlib import Path
 
-from mien.infer import Parser, guarded, positive
+from mien.command_line import Parser, guarded, positive
 from mien.prepare.inspection import write_page
 
 

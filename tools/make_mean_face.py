@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mien.command_line import guarded
 from mien.errors import UserError
 from mien.face import FaceMesh
-from mien.infer import guarded
 from mien.media import load_picture, read_frames
 from mien.mesh.mean import mean_at_rest
 

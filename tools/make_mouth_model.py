@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mien.command_line import guarded
 from mien.errors import UserError
 from mien.face_model.reduction import reduce_model
-from mien.infer import guarded
 
 
 def main(argv: list[str] | None = None) -> int:

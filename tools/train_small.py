@@ -12,8 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from mien.command_line import INTERRUPTED, TERMINATED, Parser, guarded
 from mien.errors import UserError
-from mien.infer import INTERRUPTED, TERMINATED, Parser, guarded
 from mien.make_pairs.command import main as make_pairs
 from mien.recipe import MADE, Recipe
 

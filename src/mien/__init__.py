@@ -10,27 +10,60 @@ from mien import _compat
 
 if TYPE_CHECKING:
     from mien.checkpoint import load_animator, load_speech_to_motion
-    from mien.motion.speech_to_motion import SpeechToMotion
-    from mien.pipeline import animate, load_models
-    from mien.portrait.animator import Animator
+    from mien.errors import UserError
+    from mien.media import Sound, VideoWriter
+    from mien.motion.controls import Controls
+    from mien.motion.rollout import SamplingConfig
+    from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
+    from mien.pipeline import animate, reenact
+    from mien.portrait.animator import Animator, AnimatorConfig
+    from mien.report import Report
+    from mien.session import FrameStream, Portrait, Session, TimedFrames
+    from mien.session.session import load_models
+
+_HOMES = {
+    "Animator": "mien.portrait.animator",
+    "AnimatorConfig": "mien.portrait.animator",
+    "Controls": "mien.motion.controls",
+    "FrameStream": "mien.session",
+    "Portrait": "mien.session",
+    "Report": "mien.report",
+    "SamplingConfig": "mien.motion.rollout",
+    "Session": "mien.session",
+    "Sound": "mien.media",
+    "SpeechToMotion": "mien.motion.speech_to_motion",
+    "SpeechToMotionConfig": "mien.motion.speech_to_motion",
+    "TimedFrames": "mien.session",
+    "UserError": "mien.errors",
+    "VideoWriter": "mien.media",
+    "animate": "mien.pipeline",
+    "load_animator": "mien.checkpoint",
+    "load_models": "mien.session.session",
+    "load_speech_to_motion": "mien.checkpoint",
+    "reenact": "mien.pipeline",
+}
 
 __all__ = [
     "Animator",
+    "AnimatorConfig",
+    "Controls",
+    "FrameStream",
+    "Portrait",
+    "Report",
+    "SamplingConfig",
+    "Session",
+    "Sound",
     "SpeechToMotion",
+    "SpeechToMotionConfig",
+    "TimedFrames",
+    "UserError",
+    "VideoWriter",
     "animate",
     "load_animator",
     "load_models",
     "load_speech_to_motion",
+    "reenact",
 ]
-
-_HOMES = {
-    "Animator": "mien.portrait.animator",
-    "SpeechToMotion": "mien.motion.speech_to_motion",
-    "animate": "mien.pipeline",
-    "load_animator": "mien.checkpoint",
-    "load_models": "mien.pipeline",
-    "load_speech_to_motion": "mien.checkpoint",
-}
 
 _compat.install()
 

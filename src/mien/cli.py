@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from mien.errors import UserError
 
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
+       mien reenact VIDEO PORTRAIT [-o OUT.mp4]        a portrait moves as the face of a video
        mien demo                                       the astronaut does, into demo.mp4
        mien prepare FOOTAGE -o DATASET                 clips to train on from your footage
        mien make-pairs PORTRAITS CLIPS -o DATASET      clips to train on from still portraits
@@ -36,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
             from mien.infer import main as infer
 
             return infer(rest)
+        if command == "reenact":
+            from mien.reenactment import main as reenact
+
+            return reenact(rest)
         if command == "demo":
             from mien.demo import main as demo
 
@@ -65,8 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"mien {_version()}")
             return 0
         raise UserError(
-            f"no command {command}: the commands are infer, demo, prepare, make-pairs, evaluate, "
-            f"doctor, {', '.join(TRAINING)}"
+            f"no command {command}: the commands are infer, reenact, demo, prepare, make-pairs, "
+            f"evaluate, doctor, {', '.join(TRAINING)}"
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

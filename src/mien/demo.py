@@ -8,7 +8,7 @@ import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from mien.infer import guarded, progress_bar
+from mien.command_line import guarded, progress_bar
 
 OUTPUT = Path("demo.mp4")
 

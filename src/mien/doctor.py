@@ -18,8 +18,9 @@ from mien.media import VideoWriter, read_video
 from mien.ops.back_ends import Operation
 from mien.ops.causal_conv1d import CAUSAL_CONV1D, causal_conv1d
 from mien.ops.selective_scan import SELECTIVE_SCAN, selective_scan
-from mien.pipeline import hear, load_models
 from mien.report import machine
+from mien.session.session import load_models
+from mien.session.sound import encode_waveform
 from mien.types import SAMPLE_RATE
 
 # float32 sums in another order differ by a few units of the seventh digit.
@@ -58,7 +59,7 @@ def _inference() -> bool:
 def _hear() -> None:
     silence = torch.zeros(SAMPLE_RATE)
     log_mel(silence[None])
-    hear(load_models()[1], silence + 0.1)
+    encode_waveform(load_models()[1], silence + 0.1)
 
 
 def _see() -> None:

@@ -99,7 +99,7 @@ class Report:
     seconds: float
     frames: int
     work: dict[str, float]
-    seed: int
+    seed: int | None
     machine: str
     back_ends: str
     notes: tuple[str, ...] = ()
@@ -118,6 +118,7 @@ class Report:
             f"work      {self.work_per_second:.2f} s per second of video ({parts})",
             f"machine   {self.machine}",
             f"back ends {self.back_ends}",
-            f"seed      {self.seed}",
         ]
+        if self.seed is not None:
+            lines.append(f"seed      {self.seed}")
         return "\n".join(lines)

@@ -21,6 +21,7 @@ from mien.data.manifest import ClipRecord
 from mien.data.store import Store
 from mien.face import FaceMesh
 from mien.media import read_frames
+from mien.mesh.alignment import HeadPose
 from mien.mesh.motion import MESH_DIM, as_vectors, read_motion
 
 HELD = 100_000_000  # bytes of meshes that each process keeps in memory, the last ones used
@@ -100,14 +101,14 @@ def look(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> ClipMe
     return ClipMeshes(torch.from_numpy(np.stack(points)).float(), torch.tensor(found))
 
 
-def mesh_motion(meshes: ClipMeshes) -> Float[Tensor, "t k"]:
+def mesh_motion(meshes: ClipMeshes, still: HeadPose | None = None) -> Float[Tensor, "t k"]:
     """The clip's MeshMotion as MESH_DIM numbers a frame; frames without a face lie between their
-    neighbours, and a clip without any face does not move.
+    neighbours, and a clip without any face does not move. `still` as in `read_motion`.
     """
     found = meshes.found.numpy()
     if not found.any():
         return torch.zeros(len(found), MESH_DIM)
-    seen = as_vectors(read_motion(meshes.points[meshes.found].double().numpy()))
+    seen = as_vectors(read_motion(meshes.points[meshes.found].double().numpy(), still))
     at, where = np.arange(len(found)), np.flatnonzero(found)
     if len(where) < len(found):
         seen = np.stack([np.interp(at, where, column) for column in seen.T], axis=1)

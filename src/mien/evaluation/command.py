@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from mien.command_line import Parser, guarded, positive
 from mien.evaluation.findings import Findings, Output
 from mien.evaluation.gather import crossed, reenactment, spoken, synced
 from mien.evaluation.page import page_of
-from mien.infer import Parser, guarded, positive
 
 
 def parser() -> Parser:

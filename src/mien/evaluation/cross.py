@@ -22,8 +22,8 @@ from mien.evaluation.looks import Likeness
 from mien.evaluation.steadiness import trembling
 from mien.face import FaceLandmarker, FaceMesh
 from mien.media import to_bytes
-from mien.pipeline import load_face
 from mien.portrait.animator import Animator
+from mien.session.portrait import load_face
 
 
 @dataclass(frozen=True)

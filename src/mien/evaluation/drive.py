@@ -19,9 +19,9 @@ from mien.mesh.guide import guide_between, join_guides, no_guide, to_device
 from mien.mesh.motion import from_vectors
 from mien.mesh.retarget import PortraitMesh, retarget
 from mien.mesh.topology import Points
-from mien.pipeline import guided_face
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import FRAMES_AT_ONCE, GuideOf, render_stream
+from mien.session.portrait import guided_face
 from mien.types import Guide
 
 

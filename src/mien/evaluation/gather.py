@@ -40,7 +40,7 @@ from mien.evaluation.sync import openings_and_loudness
 from mien.face import FaceLandmarker
 from mien.media import PICTURE_SUFFIXES
 from mien.metrics import SyncScore, lip_sync
-from mien.pipeline import load_models
+from mien.session.session import load_models
 
 
 def reenactment(given: Namespace, output: Output) -> Findings:

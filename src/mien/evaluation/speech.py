@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mien.audio.features import FPS
+from mien.audio.features import FPS, SAMPLE_RATE
 from mien.data.datasets import ClipCache
 from mien.data.manifest import ClipRecord
 from mien.evaluation.clips import Watched, load_clip_sound, watch, watch_clip
@@ -24,14 +24,14 @@ from mien.evaluation.looks import Likeness
 from mien.evaluation.phonemes import Phonemes
 from mien.evaluation.steadiness import join_ratio, silence_share, trembling
 from mien.face import FaceMesh
-from mien.media import Frames, to_bytes
-from mien.motion.controls import Controls
-from mien.motion.finishing import finish
-from mien.motion.rollout import SamplingConfig, joins, rollout
+from mien.media import Frames
+from mien.motion.rollout import SamplingConfig, joins
 from mien.motion.speech_to_motion import SpeechToMotion
-from mien.pipeline import guides_for, hear, resting
 from mien.portrait.animator import Animator
-from mien.portrait.streaming import render_stream
+from mien.portrait.streaming import no_guides
+from mien.session import Session
+from mien.session.guiding import LIP_CONTRAST, guides_for
+from mien.session.portrait import read_portrait
 
 REST_WITHIN = FPS  # frames from the start among which the portrait is chosen
 
@@ -82,20 +82,15 @@ def say(
     seed: int,
 ) -> Said:
     """Let the portrait say the sound, as `mien infer` does."""
-    context, gate = hear(speech, sound)
-    appearance = animator.encode_appearance(portrait)
-    own = animator.encode_motion(portrait)
-    generator = torch.Generator().manual_seed(seed)
-    at_rest = resting(speech, own)
-    sampling = SamplingConfig()
-    windows = rollout(speech, context, appearance.vector, at_rest, sampling, generator)
-    finished = finish(windows, gate, at_rest, speech.config, Controls(), seed)
-    motion = torch.cat(list(finished), dim=1)
-    guide_of = guides_for(portrait, animator, speech)
-    drawn = render_stream(animator, appearance, own, iter([motion]), guide_of)
-    frames = np.concatenate([to_bytes(part[0]) for part in drawn])
+    session, sampling = Session(animator, speech), SamplingConfig()
+    prepared = read_portrait(animator, portrait)
+    encoded = session.encode((sound, SAMPLE_RATE))
+    motion = torch.cat(list(session.generate(prepared, encoded, seed=seed)), dim=1)
+    guide_of = guides_for(prepared, LIP_CONTRAST) if speech.config.mesh else no_guides
+    drawn = session.draw(prepared, iter([motion]), guide_of)
+    frames = np.concatenate([part.pictures for part in drawn])
     seams = joins(motion.shape[1], speech.config, sampling)
-    return Said(frames, gate.cpu().numpy(), join_ratio(motion[..., :-1], seams))
+    return Said(frames, encoded.gate.cpu().numpy(), join_ratio(motion[..., :-1], seams))
 
 
 class SpeechJudge:

@@ -4,6 +4,7 @@ ai_edge_litert. Axes: h w space.
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,12 +29,14 @@ class TfliteNet:
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [d["index"] for d in self._interpreter.get_output_details()]
+        self._busy = threading.Lock()  # the interpreter holds one input and its outputs
 
     def __call__(self, picture: Float[Array, "h w 3"]) -> list[Array]:
         """All outputs, with a batch axis."""
-        self._interpreter.set_tensor(self._input, picture[None].astype(np.float32))
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index) for index in self._outputs]
+        with self._busy:
+            self._interpreter.set_tensor(self._input, picture[None].astype(np.float32))
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(index) for index in self._outputs]
 
 
 @contextmanager

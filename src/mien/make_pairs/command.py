@@ -16,12 +16,12 @@ import torch
 from tqdm import tqdm
 
 from mien.audio.features import SAMPLES_PER_FRAME
+from mien.command_line import Parser, guarded, positive
 from mien.data.manifest import ClipRecord, write_manifest
 from mien.data.meshes import ClipMeshes, MeshCache, mesh_motion
 from mien.data.records import data_root, read_records
 from mien.errors import UserError
 from mien.face import mouth_box
-from mien.infer import Parser, guarded, positive
 from mien.make_pairs.drawing import moved_frames, moved_points
 from mien.make_pairs.motions import draw_motion
 from mien.make_pairs.portraits import (

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mien.errors import UserError
 from mien.media import PICTURE_SUFFIXES
-from mien.pipeline import GuidedFace, guided_face, load_face
+from mien.session.portrait import GuidedFace, guided_face, load_face
 
 MANIFEST = "manifest.tsv"  # file, ident, class: who is in a picture, and under which terms
 

@@ -1,7 +1,17 @@
 """The one door to files people made: sounds, pictures and videos, in and out."""
 
-from mien.media.picture import PICTURE_SUFFIXES, load_picture, picture_size, save_strip, to_bytes
+from PIL.Image import Image as PILImage
+
+from mien.media.picture import (
+    PICTURE_SUFFIXES,
+    load_picture,
+    picture_of,
+    picture_size,
+    save_strip,
+    to_bytes,
+)
 from mien.media.sound import AUTO, Sound, load_audio, read_sound, speaking_channel, to_waveform
+from mien.media.timeline import pictures_on_grid, sound_of_video
 from mien.media.video import (
     Frames,
     VideoInfo,
@@ -16,18 +26,22 @@ __all__ = [
     "AUTO",
     "PICTURE_SUFFIXES",
     "Frames",
+    "PILImage",
     "Sound",
     "VideoInfo",
     "VideoWriter",
     "load_audio",
     "load_picture",
+    "picture_of",
     "picture_size",
+    "pictures_on_grid",
     "probe_video",
     "read_frames",
     "read_frames_at",
     "read_sound",
     "read_video",
     "save_strip",
+    "sound_of_video",
     "speaking_channel",
     "to_bytes",
     "to_waveform",

@@ -55,6 +55,19 @@ def load_picture(path: Path) -> UInt8[Array, "h w 3"]:
         raise UserError(f"the picture {path} is damaged ({error}): try another copy") from error
 
 
+def picture_of(image: Image.Image) -> UInt8[Array, "h w 3"]:
+    """A picture that Pillow holds, as `load_picture` gives a file.
+
+    Raises:
+        UserError: it is damaged, or has over 150 megapixels.
+    """
+    name = getattr(image, "filename", "") or "the picture"
+    try:
+        return _upright(image.copy(), Path(name))
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise UserError(f"{name} is damaged ({error}): try another copy") from error
+
+
 def to_bytes(frames: Float[Tensor, "t 3 h w"]) -> UInt8[Array, "t h w 3"]:
     """Frames in [-1, 1] as pictures and videos take them."""
     pixels = ((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 
 from mien.errors import UserError
 from mien.media.files import readable
+from mien.media.sound import Sound, read_sound
 from mien.media.video import SCALING_THREADS, film, opened
 from mien.types import FPS, SAMPLE_RATE
 
@@ -53,6 +54,22 @@ def look_inside(path: Path) -> Tracks:
         for frame in _decoded(container, stream, path):
             return Tracks(len(container.streams.audio), _time(frame) or Fraction(0))
     raise UserError(f"the video {path} holds no frame: take another file")
+
+
+def sound_of_video(path: Path) -> Sound | None:
+    """The sound of a video as it is, from the moment of its first picture on; None where it has
+    none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    tracks = look_inside(path)
+    if not tracks.sounds:
+        return None
+    sound = read_sound(path)
+    early = round(float(tracks.origin) * sound.rate)
+    late = max(0, -early)
+    return Sound(np.pad(sound.samples[:, max(0, early) :], ((0, 0), (late, 0))), sound.rate)
 
 
 def pictures_on_grid(path: Path) -> Iterator[Picture]:

@@ -163,19 +163,21 @@ class VideoWriter:
 
     Args:
         path: of the mp4.
-        sound: mono at 16 kHz, or any Sound, whose rate and one or two channels are kept.
+        sound: mono at 16 kHz, or any Sound, whose rate and one or two channels are kept; None for a
+            silent video.
         comment: what the file says of itself.
         key_every: frames between two that can be read without the others (default: the encoder's
             choice, some ten seconds).
 
     Raises:
         Unwritable: the folder takes no file, or the disk is full.
+        UserError: a frame's side is odd.
     """
 
     def __init__(
         self,
         path: Path,
-        sound: Float[Tensor, " s"] | Sound,
+        sound: Float[Tensor, " s"] | Sound | None,
         comment: str = COMMENT,
         key_every: int | None = None,
     ) -> None:
@@ -183,7 +185,7 @@ class VideoWriter:
         self._unfinished = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part.mp4")
         if isinstance(sound, Tensor):
             sound = Sound(sound.detach().cpu().float().numpy()[None], SAMPLE_RATE)
-        self._sound, self._rate = encodable(sound)
+        self._sound, self._rate = (None, SAMPLE_RATE) if sound is None else encodable(sound)
         self._heard = self._frames = 0
 
     def __enter__(self) -> "VideoWriter":
@@ -212,6 +214,8 @@ class VideoWriter:
         codec.thread_count = 1  # the number of threads changes the bytes
         codec.color_primaries = codec.color_trc = codec.colorspace = BT709
         codec.color_range = ColorRange.MPEG
+        if self._sound is None:
+            return
         self._layout = LAYOUTS[len(self._sound)]
         self._audio = self._container.add_stream("aac", rate=self._rate, layout=self._layout)
         self._audio.bit_rate = 96_000 * len(self._sound)
@@ -219,6 +223,11 @@ class VideoWriter:
     def write(self, frames: Frames) -> None:
         """Add frames; the sound up to their end goes in with them."""
         height, width = frames.shape[1:3]
+        if height % 2 or width % 2:
+            raise UserError(
+                f"frames of {width} x {height} pixels cannot be written to {self.path}: "
+                "H.264 takes even sides, so give the animator an even image_size"
+            )
         if self._frames == 0:
             self._video.width, self._video.height = width, height
         with writable(self.path):
@@ -237,6 +246,8 @@ class VideoWriter:
 
     def _write_sound(self, end: int) -> None:
         """Encode whole blocks of sound as far as `end`; at the end of all sound, what is left."""
+        if self._sound is None:
+            return
         length = self._sound.shape[1]
         end = min(end, length)
         while self._heard < end:
@@ -259,9 +270,11 @@ class VideoWriter:
                 if kind is None:
                     if self._frames == 0:
                         raise ValueError(f"no frame was written to {self.path}")
-                    self._write_sound(self._sound.shape[1])
+                    if self._sound is not None:
+                        self._write_sound(self._sound.shape[1])
                     self._container.mux(self._video.encode(None))
-                    self._container.mux(self._audio.encode(None))
+                    if self._sound is not None:
+                        self._container.mux(self._audio.encode(None))
                 self._container.close()
                 if kind is None:
                     self._unfinished.replace(self.path)

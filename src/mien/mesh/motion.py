@@ -46,15 +46,18 @@ def from_vectors(numbers: Float[Array, "t k"]) -> MeshMotion:
     return MeshMotion(offsets.reshape(-1, POINTS, 3), pose[:, :3], pose[:, 3:5], pose[:, 5])
 
 
-def read_motion(track: Float[Array, "t 468 3"]) -> MeshMotion:
-    """What the face of a clip does, from its points in pixels, relative to its own rest."""
+def read_motion(track: Float[Array, "t 468 3"], still: HeadPose | None = None) -> MeshMotion:
+    """What the face of a clip does, from its points in pixels, relative to its own rest.
+
+    The head's moves are those from the pose `still`: without it, from the clip's own at rest.
+    """
     poses = [head_pose(points) for points in track]
     heads = np.stack([pose.to_head(points) for pose, points in zip(poses, track, strict=True)])
     own = neutral(rest_of(heads))
     offsets = (heads - own) / proportion(own)[:, None]
     gap = lip_gaps(heads)[:, 3:6].mean(axis=1)
-    still = poses[int(np.argmin(gap))]
-    moves = [_pose_move(still, pose) for pose in poses]
+    start = still or poses[int(np.argmin(gap))]
+    moves = [_pose_move(start, pose) for pose in poses]
     turn, shift, zoom = (np.array(part) for part in zip(*moves, strict=True))
     return MeshMotion(offsets, turn, shift, zoom)
 

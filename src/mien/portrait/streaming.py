@@ -15,6 +15,11 @@ from mien.types import Appearance, Guide
 
 GuideOf = Callable[[Float[Tensor, "1 t k"]], Guide | None]  # the frames' guides, batch axis t
 
+
+def no_guides(motion: Float[Tensor, "1 t k"]) -> None:
+    """No frame is guided."""
+
+
 FRAMES_AT_ONCE = 8  # drawn together; more is no faster on a CPU and holds more memory
 
 
@@ -23,7 +28,7 @@ def render_stream(
     appearance: Appearance,
     source_motion: Float[Tensor, "1 m"],
     windows: Iterator[Float[Tensor, "1 _ k"]],
-    guide_of: GuideOf = lambda motion: None,
+    guide_of: GuideOf = no_guides,
 ) -> Iterator[Float[Tensor, "1 _ 3 h w"]]:
     """Draw motion a few frames at a time, equal to drawing all at once: no seam between chunks.
 

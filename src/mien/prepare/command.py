@@ -8,9 +8,9 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mien.command_line import Parser, guarded
 from mien.errors import UserError
 from mien.face import FaceIdentity
-from mien.infer import Parser, guarded
 from mien.overlays import find_config, read_config, shared_folder
 from mien.prepare.collections import Collection, Listed, load_collection
 from mien.prepare.dataset import DataSet

@@ -21,8 +21,8 @@ from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 from typing import Any, TypeVar, cast
 
+from mien.command_line import positive
 from mien.errors import UserError
-from mien.infer import positive
 from mien.report import usable_cores
 
 Item = TypeVar("Item")

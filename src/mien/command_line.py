@@ -1,0 +1,135 @@
+"""What all commands share: a parser whose messages are one sentence, types of numbers, a guard that
+turns mistakes and signals into exit statuses, a progress bar.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from mien.devices import add_device_options
+from mien.errors import UserError
+
+if TYPE_CHECKING:
+    from mien.face import Box
+
+Settings = TypeVar("Settings")
+Progress = Callable[[int, int], None]
+
+INTERRUPTED, TERMINATED = 130, 143  # what shells expect: 128 + the signal's number
+
+
+class Terminated(BaseException):
+    """SIGTERM came: unwind like Ctrl-C, so that nothing half-made stays behind."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell a wrong command line as any other mistake."""
+        raise UserError(f"{message} (--help shows the use)")
+
+
+def add_video_options(p: Parser, named_after: str) -> None:
+    """The options of every command that turns a portrait into a video."""
+    scale = positive(float, or_zero=True)
+    p.add_argument("portrait", type=Path, help="a picture with a face: png, jpg, webp, tiff ...")
+    p.add_argument("-o", "--output", type=Path,
+                   help=f"mp4 to write (default: named after the {named_after})")  # fmt: skip
+    p.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    p.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="the face by hand, in pixels")
+    p.add_argument("--expression-scale", type=scale, help="how strongly lips and face move (1)")
+    p.add_argument("--pose-scale", type=scale, help="how strongly the head moves (1; 0: still)")
+    p.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
+    p.add_argument("--threads", type=positive(int), help="CPU threads (default: torch's choice)")
+    add_device_options(p)
+
+
+def box(text: str) -> "Box":
+    """x0,y0,x1,y1 -> four numbers that span a rectangle."""
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not four numbers x0,y0,x1,y1") from None
+    if not (x0 < x1 and y0 < y1):
+        raise argparse.ArgumentTypeError(f"{text} is empty: x0 < x1 and y0 < y1 must hold")
+    return x0, y0, x1, y1
+
+
+def positive(kind: type[int] | type[float], or_zero: bool = False) -> Callable[[str], int | float]:
+    """A finite number above zero, or zero itself where that is allowed."""
+
+    def number(text: str) -> int | float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text} is not a number") from None
+        if not (0 < value < float("inf") or (or_zero and value == 0)):
+            wanted = "0 or above" if or_zero else "above 0"
+            raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
+        return value
+
+    return number
+
+
+def guarded(work: Callable[[], None], afterwards: str = "nothing was written") -> int:
+    """Do a command's work: mistakes become one sentence, signals leave nothing half-made behind.
+
+    `afterwards` is what somebody who stops it is told.
+    """
+    try:
+        with _sigterm_unwinds():
+            work()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"stopped: {afterwards}", file=sys.stderr)
+        return INTERRUPTED
+    except Terminated:
+        print(f"terminated: {afterwards}", file=sys.stderr)
+        return TERMINATED
+    return 0
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def chosen(kind: type[Settings], given: argparse.Namespace) -> Settings:
+    """A dataclass of settings: what the command line gives of it, else its defaults."""
+    given_ones = {name: value for name, value in vars(given).items() if value is not None}
+    return kind(**{f.name: given_ones[f.name] for f in fields(kind) if f.name in given_ones})  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def progress_bar() -> "Iterator[Progress]":
+    """A bar of frames on stderr, shown where a person can watch it."""
+    from tqdm import tqdm
+
+    with tqdm(unit="frame", disable=None, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show

@@ -1,0 +1,215 @@
+"""A driving video: its face followed through all frames, and the motion it gives to a portrait.
+
+Two passes over the video: the first finds the face, which says how to crop and which frame is the
+driver at rest; the second encodes motion, a few frames at a time. Frames are never all held.
+Axes: t video frames, h w space, m implicit motion, n motion numbers.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.data.meshes import SURE, ClipMeshes, face_mesh, mesh_motion
+from mien.errors import UserError
+from mien.face import Box, FaceMesh, Landmarks, Picture, crop, face_box, portrait_box
+from mien.face.geometry import overlap
+from mien.media import Frames, pictures_on_grid
+from mien.mesh.alignment import HeadPose, head_pose
+from mien.mesh.guide import guide_between, join_guides, no_guide, to_device
+from mien.mesh.motion import MESH_DIM, POSE_DIM
+from mien.mesh.neutral import lip_gaps
+from mien.portrait.animator import Animator
+from mien.portrait.motion_encoder import MOTION_DIM
+from mien.portrait.streaming import FRAMES_AT_ONCE, GuideOf
+from mien.session.guiding import with_mesh_at_rest
+from mien.session.portrait import Portrait
+from mien.types import Guide
+
+# What of the driver the portrait takes: how it differs from the driver at rest; that and the place
+# of its head in the picture; or all of it, where both are one person, filmed alike.
+Transfer = Literal["relative", "absolute", "same_person"]
+_NEAR = 0.5  # face sizes around the last place of a face, where it is looked for next
+_OFTEN = 0.5  # share of the frames without a face from which the user is warned
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A video that drives. `chunks` starts a pass over its cropped frames, in [-1, 1]; `meshes` are
+    the face's points as shares of the crop; `rest` is the frame whose lips are nearest each other.
+    """
+
+    chunks: Callable[[], Iterator[Float[Tensor, "_ 3 h w"]]]
+    meshes: ClipMeshes
+    rest: int
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.meshes.found)
+
+    def rest_frame(self) -> Float[Tensor, "1 3 h w"]:
+        """The driver at rest, cropped."""
+        before = 0
+        for chunk in self.chunks():
+            if self.rest < before + len(chunk):
+                return chunk[self.rest - before, None]
+            before += len(chunk)
+        raise UserError("the driving video became shorter while it was read: leave it as it is")
+
+
+def load_driver(video: Path | str | Frames, size: int) -> Driver:
+    """Follow the face of a video, or of frames of 25 a second, and crop it at `size` pixels.
+
+    A video of any rate is read by its time stamps (`pictures_on_grid`). Of several faces the one
+    that is largest in the first frame with a face is followed.
+
+    Raises:
+        UserError: it cannot be read, or no frame shows a face.
+    """
+    name = str(video) if isinstance(video, Path | str) else "the driving video"
+
+    def pictures() -> Iterator[Picture]:
+        return pictures_on_grid(Path(video)) if isinstance(video, Path | str) else iter(video)
+
+    tracked = list(_follow(face_mesh(), pictures()))
+    found = np.array([present >= SURE for _, present in tracked])
+    if not found.any():
+        raise UserError(f"no face found in {name}: take a video that shows one from the front")
+    points = np.stack([points for points, _ in tracked])
+    boxes = np.array([face_box(landmarks) for landmarks in points[found]])
+    square = _whole_pixels(portrait_box(_box(np.median(boxes, axis=0))))
+    side = square[2] - square[0]
+    shares = (points - (square[0], square[1], 0.0)) / side
+    meshes = ClipMeshes(torch.from_numpy(shares).float(), torch.from_numpy(found))
+    lost = 1 - float(found.mean())
+    notes = (f"{lost:.0%} of the frames of {name} show no face",) if lost > _OFTEN else ()
+
+    def chunks() -> Iterator[Float[Tensor, "_ 3 h w"]]:
+        held: list[Tensor] = []
+        for picture in pictures():
+            held.append(crop(picture, square, size))
+            if len(held) == FRAMES_AT_ONCE:
+                yield torch.cat(held)
+                held = []
+        if held:
+            yield torch.cat(held)
+
+    return Driver(chunks, meshes, rest_of_driver(meshes), notes)
+
+
+def rest_of_driver(meshes: ClipMeshes) -> int:
+    """The frame, of those that show a face, whose lips are nearest each other."""
+    where = np.flatnonzero(meshes.found.numpy())
+    points = meshes.points.double().numpy()[where]
+    heads = np.stack([head_pose(p).to_head(p) for p in points])
+    return int(where[int(np.argmin(lip_gaps(heads)[:, 3:6].mean(axis=1)))])
+
+
+def driven_motion(
+    animator: Animator, portrait: Portrait, driver: Driver, transfer: Transfer
+) -> Iterator[Float[Tensor, "1 _ n"]]:
+    """The portrait's motion, a few frames at a time: implicit, and of the mesh where the animator
+    is guided. Behind it, where one person drives himself, stands the number of the frame instead.
+    """
+    away = torch.zeros_like(portrait.motion)
+    device = portrait.motion.device
+    if transfer == "relative":
+        away = portrait.motion - animator.encode_motion(driver.rest_frame().to(device))
+    behind = torch.arange(len(driver), dtype=torch.float32)[:, None]
+    if transfer != "same_person":
+        still = _share_pose(portrait) if transfer == "absolute" else None
+        behind = mesh_motion(driver.meshes, still)
+    start = 0
+    for chunk in driver.chunks():
+        motion = animator.encode_motion(chunk.to(device)) + away
+        if animator.config.guide:
+            motion = torch.cat((motion, behind[start : start + len(chunk)].to(motion)), dim=1)
+        yield motion[None]
+        start += len(chunk)
+
+
+def driven_at_rest(animator: Animator, portrait: Portrait) -> Float[Tensor, "1 n"]:
+    """What `driven_motion` gives where nothing moves."""
+    return with_mesh_at_rest(portrait.motion) if animator.config.guide else portrait.motion
+
+
+def driven_blocks(animator: Animator) -> tuple[int, ...]:
+    """What `driven_motion` is made of, as `SpeechToMotionConfig.motion_blocks` says it."""
+    mesh = (MESH_DIM - POSE_DIM, POSE_DIM) if animator.config.guide else ()
+    return (MOTION_DIM, *mesh)
+
+
+def own_guides(portrait: Portrait, meshes: ClipMeshes) -> GuideOf:
+    """Guides by the frames' own points, where portrait and driver are one person; the number of the
+    frame stands behind the motion.
+    """
+    size, face = portrait.source.shape[-1], portrait.face
+    moved = meshes.points.double().numpy() * size
+
+    def guide(t: int) -> Guide:
+        if face is None or not meshes.found[t]:
+            return no_guide(size)
+        inside = face.mouth.draw(moved[t], size)
+        return guide_between(face.mesh.points, moved[t], size, inside, face.scene)
+
+    def guide_of(motion: Float[Tensor, "1 t k"]) -> Guide | None:
+        if face is None:
+            return None
+        made = [guide(int(t)) for t in motion[0, :, -1].tolist()]
+        return to_device(join_guides(made), motion.device)
+
+    return guide_of
+
+
+def _share_pose(portrait: Portrait) -> HeadPose | None:
+    """Where the portrait's head is, in shares of its side."""
+    if portrait.face is None:
+        return None
+    return head_pose(portrait.face.mesh.points / portrait.source.shape[-1])
+
+
+def _follow(mesh: FaceMesh, pictures: Iterator[Picture]) -> Iterator[tuple[Landmarks, float]]:
+    """The points of one face in every picture (pixels), and how certain they are; where there is no
+    face, those before, with certainty 0.
+    """
+    last: Box | None = None
+    points = np.zeros((468, 3), np.float32)
+    for picture in pictures:
+        seen = None if last is None else _look_near(mesh, picture, last)
+        if seen is None and (faces := mesh.faces(picture) or mesh.small_faces(picture)):
+            seen = mesh.landmarks(picture, faces[0])
+        points, certain = seen or (points, 0.0)
+        last = face_box(points) if certain >= SURE else last
+        yield points, certain
+
+
+def _look_near(mesh: FaceMesh, picture: Picture, last: Box) -> tuple[Landmarks, float] | None:
+    """The face that overlaps the last one most, looked for around it; None where there is none."""
+    x0, y0, x1, y1 = last
+    reach = _NEAR * max(x1 - x0, y1 - y0)
+    left, top = (max(0, round(edge - reach)) for edge in (x0, y0))
+    part = np.ascontiguousarray(picture[top : round(y1 + reach), left : round(x1 + reach)])
+    there = x0 - left, y0 - top, x1 - left, y1 - top
+    faces = [face for face in mesh.faces(part) if overlap(face.box, there) > 0]
+    if not faces:
+        return None
+    face = max(faces, key=lambda face: overlap(face.box, there))
+    points, certain = mesh.landmarks(part, face)
+    return points + np.array([left, top, 0], np.float32), certain
+
+
+def _box(edges: Float[np.ndarray, " 4"]) -> Box:
+    x0, y0, x1, y1 = (float(edge) for edge in edges)
+    return x0, y0, x1, y1
+
+
+def _whole_pixels(square: Box) -> Box:
+    """As `crop` rounds it, so that points and pixels agree."""
+    left, top = round(square[0]), round(square[1])
+    side = max(1, round(square[2] - square[0]))
+    return float(left), float(top), float(left + side), float(top + side)

@@ -1,0 +1,125 @@
+"""The portrait: a picture in any form becomes a cropped source, read once by the animator.
+
+Axes: h w space, a appearance, m motion. Pictures are RGB.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.data.meshes import face_mesh
+from mien.errors import UserError
+from mien.face import (
+    Box,
+    Picture,
+    Scene,
+    crop,
+    find_portrait,
+    portrait_box,
+    quarter_turns,
+    scene_of,
+)
+from mien.face_model.mouth import MouthInterior
+from mien.media import PILImage, load_picture, picture_of, picture_size, to_bytes
+from mien.mesh.retarget import PortraitMesh
+from mien.portrait.animator import Animator
+from mien.types import Appearance
+
+PortraitSource = Path | str | np.ndarray | PILImage  # an array of RGB bytes, h w 3
+
+
+@dataclass(frozen=True)
+class GuidedFace:
+    """A portrait's mesh, the person and what stands behind, and the inside of the mouth."""
+
+    mesh: PortraitMesh
+    scene: Scene
+    mouth: MouthInterior
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A source that the animator has read, for any number of sounds and drivers.
+
+    `source` is the cropped picture in [-1, 1], `motion` its own M_D; `face` is None where the
+    animator is not guided or no face is found; `notes` are for the user.
+    """
+
+    source: Float[Tensor, "1 3 h w"]
+    appearance: Appearance
+    motion: Float[Tensor, "1 m"]
+    face: GuidedFace | None
+    notes: tuple[str, ...] = ()
+
+
+def read_portrait(
+    animator: Animator, source: Float[Tensor, "1 3 h w"], notes: Sequence[str] = ()
+) -> Portrait:
+    """Encode a cropped picture, once."""
+    device = next(animator.parameters()).device
+    appearance = animator.encode_appearance(source.to(device))
+    motion = animator.encode_motion(source.to(device))
+    face = guided_face(source) if animator.config.guide else None
+    return Portrait(source, appearance, motion, face, tuple(notes))
+
+
+def load_face(
+    portrait: PortraitSource, box: Box | None, size: int
+) -> tuple[Float[Tensor, "1 3 size size"], tuple[str, ...]]:
+    """The square around the face at `size` pixels in [-1, 1], and notes for the user.
+
+    `box` is the face in pixels of the upright picture; without it the largest face is found.
+
+    Raises:
+        UserError: the picture cannot be read, shows no face, or the box is not inside it.
+    """
+    picture, name, (width, height) = _picture_of(portrait)
+    if box is None:
+        notes = []
+        if turns := quarter_turns(picture, face_mesh()):
+            picture = np.ascontiguousarray(np.rot90(picture, turns))
+            notes.append(f"the face in {name} is not upright: turned by {90 * turns} degrees")
+        place = find_portrait(picture, face_mesh(), name)
+        if place.faces > 1:
+            several = f"{place.faces} faces in {name}: the largest speaks (--box chooses another)"
+            notes.append(several)
+        return crop(picture, place.box, size), tuple(notes)
+    if not (box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height):
+        asked = ",".join(f"{number:g}" for number in box)
+        raise UserError(f"the box {asked} leaves {name}, which is {width} x {height} pixels")
+    shrunk = picture.shape[1] / width  # large files are loaded smaller than they are
+    x0, y0, x1, y1 = (number * shrunk for number in box)
+    return crop(picture, portrait_box((x0, y0, x1, y1)), size), ()
+
+
+def _picture_of(portrait: PortraitSource) -> tuple[Picture, str, tuple[int, int]]:
+    """The pixels, what a message calls them, and width and height before any shrinking."""
+    if isinstance(portrait, Path | str):
+        path = Path(portrait)
+        return load_picture(path), str(portrait), picture_size(path)
+    if not isinstance(portrait, np.ndarray):
+        picture = picture_of(portrait)
+        return picture, "the picture", portrait.size
+    if portrait.dtype != np.uint8 or portrait.ndim != 3 or portrait.shape[2] != 3:
+        raise UserError(
+            f"the picture is {portrait.dtype} of shape {portrait.shape}: "
+            "give RGB bytes, height x width x 3"
+        )
+    return portrait, "the picture", (portrait.shape[1], portrait.shape[0])
+
+
+@torch.no_grad()
+def guided_face(source: Float[Tensor, "1 3 size size"]) -> GuidedFace | None:
+    """The mesh of the face in a cropped portrait; None where no face is found in it."""
+    picture, nets = to_bytes(source)[0], face_mesh()
+    faces = nets.faces(picture)
+    if not faces:
+        return None
+    points = nets.landmarks(picture, faces[0])[0].astype(np.float64)
+    mesh, scene = PortraitMesh.of(points), scene_of(picture, points[:, :2])
+    return GuidedFace(mesh, scene, MouthInterior.of(mesh, picture))

@@ -1,0 +1,258 @@
+"""The session: nets loaded once on a device, portraits and sounds prepared once, frames drawn as
+they are asked for.
+
+    session = Session.load()
+    portrait = session.prepare("portrait.png")
+    for frames in session.speak(portrait, "audio.wav"):
+        frames.pictures, frames.times
+
+Several threads may use one session at the same time.
+Axes: t video frames, n motion numbers.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from mien.audio.features import FPS
+from mien.checkpoint import (
+    default_weights,
+    load_animator,
+    load_speech_to_motion,
+    motion_fingerprint,
+)
+from mien.devices import AUTO as AUTO_DEVICE
+from mien.devices import FULL, autocast, choose_device
+from mien.errors import UserError
+from mien.face import Box
+from mien.media import AUTO, Frames, sound_of_video, to_bytes
+from mien.motion.controls import Controls
+from mien.motion.finishing import finish
+from mien.motion.rollout import SamplingConfig, rollout
+from mien.motion.speech_to_motion import SpeechToMotion
+from mien.portrait.animator import Animator
+from mien.portrait.streaming import GuideOf, no_guides, render_stream
+from mien.report import Stopwatch
+from mien.session.driving import (
+    Transfer,
+    driven_at_rest,
+    driven_blocks,
+    driven_motion,
+    load_driver,
+    own_guides,
+)
+from mien.session.guiding import LIP_CONTRAST, guides_for, with_mesh_at_rest
+from mien.session.portrait import Portrait, PortraitSource, load_face, read_portrait
+from mien.session.sound import EncodedSound, SoundSource, encode_sound
+from mien.session.stream import FrameStream, TimedFrames, within
+
+Windows = Iterator[Float[Tensor, "1 _ n"]]
+
+
+def load_models(
+    animator: Path | str | None = None,
+    speech: Path | str | None = None,
+    device: torch.device | None = None,
+) -> tuple[Animator, SpeechToMotion]:
+    """Both nets, ready for use: those that ship unless named, on the accelerator if torch sees one
+    unless a device is named.
+
+    Raises:
+        UserError: a file is missing, damaged or foreign, or the two were not trained together.
+    """
+    shipped = default_weights()
+    drawing = load_animator(Path(animator or shipped[0]))
+    speaking = load_speech_to_motion(
+        Path(speech or shipped[1]), motion_fingerprint(drawing.state_dict())
+    )
+    device = device or choose_device()
+    return drawing.to(device), speaking.to(device)
+
+
+class Session:
+    """Nets on a device, used for any number of portraits, sounds and drivers.
+
+    Args:
+        animator: stage 1's net.
+        speech: stage 2's net, trained with that animator; without it a session only drives.
+        precision: 32-true or bf16-mixed (`mien.devices.autocast`).
+    """
+
+    def __init__(
+        self, animator: Animator, speech: SpeechToMotion | None = None, precision: str = FULL
+    ) -> None:
+        self.animator, self._speech, self.precision = animator, speech, precision
+        self.device = next(animator.parameters()).device
+        autocast(self.device, precision)  # refuses what does not work
+
+    @classmethod
+    def load(
+        cls,
+        animator: Path | str | None = None,
+        speech: Path | str | None = None,
+        device: str = AUTO_DEVICE,
+        precision: str = FULL,
+    ) -> "Session":
+        """A session of the weights that ship or are named (`load_models`).
+
+        Raises:
+            UserError: as `load_models`.
+        """
+        return cls(*load_models(animator, speech, choose_device(device)), precision)
+
+    @property
+    def speech(self) -> SpeechToMotion:
+        """Stage 2's net.
+
+        Raises:
+            UserError: the session has none.
+        """
+        if self._speech is None:
+            raise UserError("this session has no speech-to-motion net: give one to Session")
+        return self._speech
+
+    def prepare(
+        self, portrait: PortraitSource, box: Box | None = None, watch: Stopwatch | None = None
+    ) -> Portrait:
+        """Find and crop the face of a picture and encode it; `box` is the face in pixels of the
+        upright picture (x0, y0, x1, y1), without it the largest face is found.
+
+        Raises:
+            UserError: the picture cannot be read, shows no face, or the box is not inside it.
+        """
+        with (watch or Stopwatch()).measure("portrait"), self._inference():
+            source, notes = load_face(portrait, box, self.animator.config.image_size)
+            return read_portrait(self.animator, source, notes)
+
+    def encode(
+        self, sound: SoundSource, channel: str = AUTO, watch: Stopwatch | None = None
+    ) -> EncodedSound:
+        """Read a sound and encode it. `channel` is the one that speaks (`speaking_channel`). An
+        iterator of chunks is read to its end first: Mamba-g hears the whole utterance.
+
+        Raises:
+            UserError: it cannot be read, is too short, or has no such channel.
+        """
+        with (watch or Stopwatch()).measure("audio"), self._inference():
+            return encode_sound(self.speech, sound, channel)
+
+    def speak(
+        self,
+        portrait: Portrait,
+        sound: EncodedSound | SoundSource,
+        *,
+        sampling: SamplingConfig | None = None,
+        controls: Controls | None = None,
+        seed: int = 0,
+        watch: Stopwatch | None = None,
+    ) -> FrameStream:
+        """The portrait says the sound. Same seed and threads on one machine, same frames.
+
+        Raises:
+            UserError: the sound cannot be used.
+        """
+        watch = watch or Stopwatch()
+        if not isinstance(sound, EncodedSound):
+            sound = self.encode(sound, watch=watch)
+        motion = self.generate(
+            portrait, sound, sampling=sampling, controls=controls, seed=seed, watch=watch
+        )
+        # Guided by a mesh where stage 2 makes one and the animator knows what to do with it.
+        guide_of = guides_for(portrait, LIP_CONTRAST) if self.speech.config.mesh else no_guides
+        frames = self.draw(portrait, motion, guide_of, watch)
+        notes = sound.notes + portrait.notes
+        return FrameStream(frames, len(sound.gate), sound.sound, notes, watch)
+
+    def generate(
+        self,
+        portrait: Portrait,
+        sound: EncodedSound,
+        *,
+        sampling: SamplingConfig | None = None,
+        controls: Controls | None = None,
+        seed: int = 0,
+        watch: Stopwatch | None = None,
+    ) -> Windows:
+        """The motion that `speak` draws: implicit, of the mesh where stage 2 makes one, and last
+        how far the lids are shut.
+        """
+        speech, own = self.speech, portrait.motion
+        at_rest = with_mesh_at_rest(own) if speech.config.mesh else own
+        vector, generator = portrait.appearance.vector, torch.Generator().manual_seed(seed)
+        asked = sampling or SamplingConfig()
+        motion = rollout(speech, sound.context, vector, at_rest, asked, generator)
+        motion = finish(motion, sound.gate, at_rest, speech.config, controls or Controls(), seed)
+        yield from (watch or Stopwatch()).measure_items("motion", within(self._inference, motion))
+
+    def drive(
+        self,
+        portrait: Portrait,
+        video: Path | str | Frames,
+        *,
+        transfer: Transfer = "relative",
+        controls: Controls | None = None,
+        watch: Stopwatch | None = None,
+    ) -> FrameStream:
+        """The portrait moves as the face of a video, or of frames of 25 a second, moves.
+
+        Args:
+            portrait: as `prepare` gives it.
+            video: of any frame rate, read by its time stamps; its sound is kept.
+            transfer: `relative`: the portrait moves by what differs from the driver at rest, so
+                they may be two people; `absolute`: its head also goes where the driver's is;
+                `same_person`: driver and portrait are one person, framed alike.
+            controls: scales of expression and pose; blinks are the driver's.
+            watch: where seconds of work are added up.
+
+        Raises:
+            UserError: the video cannot be read or shows no face, or controls are given for
+                `same_person`, whose motion is taken as it is.
+        """
+        watch = watch or Stopwatch()
+        scales = controls or Controls()
+        unscaled = scales.expression_scale == scales.pose_scale == 1
+        if transfer == "same_person" and not unscaled:
+            raise UserError("same_person takes motion as it is: scale it with relative or absolute")
+        with watch.measure("driver"):
+            driver = load_driver(video, self.animator.config.image_size)
+            sound = sound_of_video(Path(video)) if isinstance(video, Path | str) else None
+        motion = driven_motion(self.animator, portrait, driver, transfer)
+        if transfer == "same_person":
+            guide_of = own_guides(portrait, driver.meshes)
+        else:
+            guide_of = guides_for(portrait)
+            at_rest = driven_at_rest(self.animator, portrait)
+            if not unscaled:
+                motion = scales.apply(motion, at_rest, driven_blocks(self.animator))
+            motion = (F.pad(window, (0, 1)) for window in motion)  # no blink of our own
+        motion = watch.measure_items("motion", within(self._inference, motion))
+        frames = self.draw(portrait, motion, guide_of, watch)
+        return FrameStream(frames, len(driver), sound, portrait.notes + driver.notes, watch)
+
+    def draw(
+        self,
+        portrait: Portrait,
+        motion: Windows,
+        guide_of: GuideOf = no_guides,
+        watch: Stopwatch | None = None,
+    ) -> Iterator[TimedFrames]:
+        """Draw motion, a few frames at a time, each with its time stamp."""
+        drawn = render_stream(self.animator, portrait.appearance, portrait.motion, motion, guide_of)
+        done, watch = 0, watch or Stopwatch()
+        for chunk in watch.measure_items("render", within(self._inference, drawn)):
+            pictures = to_bytes(chunk[0])
+            yield TimedFrames(pictures, np.arange(done, done + len(pictures)) / FPS)
+            done += len(pictures)
+
+    def _inference(self) -> AbstractContextManager:
+        """Gradients off, in the session's precision."""
+        context = ExitStack()
+        context.enter_context(torch.inference_mode())
+        context.enter_context(autocast(self.device, self.precision))
+        return context

@@ -1,0 +1,113 @@
+"""The sound a portrait speaks: a file, samples or chunks, as the nets take it.
+
+Axes: c channels, s audio samples at 16 kHz, n samples at another rate, t video frames.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.audio.features import SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
+from mien.audio.pretrained import load_front_end
+from mien.audio.voice_activity import speech_gate, speech_probability
+from mien.errors import UserError
+from mien.media import AUTO, Sound, read_sound, speaking_channel, to_waveform
+from mien.motion.speech_to_motion import SpeechToMotion
+from mien.types import AudioContext
+
+Samples = np.ndarray | Tensor  # of one channel, or channels x samples
+# A file; a Sound; or samples, or an iterable of chunks of samples, with their rate.
+SoundSource = Path | str | Sound | tuple[Samples | Iterable[Samples], int]
+
+
+@dataclass(frozen=True)
+class EncodedSound:
+    """A sound as it came, what the audio encoders make of it, in which video frames somebody speaks
+    (1) or not (0), and notes for the user.
+    """
+
+    sound: Sound
+    context: AudioContext
+    gate: Float[Tensor, " t"]
+    notes: tuple[str, ...]
+
+
+def load_sound(
+    source: SoundSource, channel: str = AUTO
+) -> tuple[Sound, Float[Tensor, " s"], tuple[str, ...]]:
+    """The sound as it came, the speech in it as the nets take it, at least a frame long, and notes
+    for the user.
+
+    Raises:
+        UserError: it cannot be read, is too short, or has no such channel.
+    """
+    name = str(source) if isinstance(source, Path | str) else "the sound"
+    sound = _sound_of(source, name)
+    mono, note = speaking_channel(sound, channel, name)
+    waveform = to_waveform(mono, sound.rate)
+    if waveform.shape[0] < SAMPLES_PER_FRAME:
+        milliseconds = 1000 * waveform.shape[0] / SAMPLE_RATE
+        raise UserError(
+            f"{name} lasts {milliseconds:.0f} ms, less than a video frame (40 ms): "
+            "give a longer sound"
+        )
+    return sound, waveform, () if note is None else (note,)
+
+
+def encode_waveform(
+    speech: SpeechToMotion, waveform: Float[Tensor, " s"]
+) -> tuple[AudioContext, Float[Tensor, " t"]]:
+    """What the net makes of the sound, and in which video frames somebody speaks (1) or not (0)."""
+    device = next(speech.parameters()).device
+    features = load_front_end(speech.config.front_end)(waveform[None])
+    gate = speech_gate(speech_probability(waveform, frame_count(waveform.shape[0])))
+    return speech.listen(features.to(device)), gate.to(device)
+
+
+def _sound_of(source: SoundSource, name: str) -> Sound:
+    if isinstance(source, Sound):
+        return source
+    if isinstance(source, Path | str):
+        return read_sound(Path(source))
+    given, rate = source
+    parts = [given] if isinstance(given, Samples) else list(given)
+    if not parts:
+        raise UserError(f"{name} has no chunk of samples: give at least 40 ms of it")
+    samples = np.concatenate([_channels_first(part, name) for part in parts], axis=1)
+    if rate <= 0:
+        raise UserError(f"{name} has a rate of {rate} samples a second: give the true one")
+    if not np.isfinite(samples).all():
+        raise UserError(f"{name} holds samples that are no numbers: repair it")
+    return Sound(samples / max(1.0, float(np.abs(samples).max(initial=0.0))), int(rate))
+
+
+def _channels_first(part: Samples, name: str) -> Float[np.ndarray, "c _"]:
+    """Channels x samples; integers are scaled to [-1, 1]."""
+    array = part.detach().cpu().numpy() if isinstance(part, Tensor) else part
+    if array.ndim not in (1, 2):
+        raise UserError(f"{name} has {array.ndim} axes: give samples, or channels x samples")
+    if array.ndim == 2 and array.shape[0] > array.shape[1]:
+        raise UserError(
+            f"{name} has {array.shape[0]} channels of {array.shape[1]} samples: "
+            "give channels x samples, not samples x channels"
+        )
+    if np.issubdtype(array.dtype, np.integer):
+        array = array / -float(np.iinfo(array.dtype).min or -1)
+    return np.atleast_2d(array).astype(np.float32)
+
+
+def encode_sound(speech: SpeechToMotion, source: SoundSource, channel: str) -> EncodedSound:
+    """Read and encode a sound, once for any number of portraits.
+
+    Raises:
+        UserError: as `load_sound`.
+    """
+    sound, waveform, notes = load_sound(source, channel)
+    with torch.inference_mode():
+        context, gate = encode_waveform(speech, waveform)
+    return EncodedSound(sound, context, gate, notes)

@@ -1,0 +1,243 @@
+"""The session: inputs in any form, things prepared once, threads, precision, and driving videos."""
+
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+
+from mien.audio.features import FPS, SAMPLE_RATE
+from mien.errors import UserError
+from mien.media import Sound, VideoWriter, load_picture, probe_video, read_sound, read_video
+from mien.mesh.alignment import head_pose
+from mien.mesh.motion import read_motion
+from mien.mesh.retarget import PortraitMesh, retarget
+from mien.motion.controls import Controls
+from mien.motion.rollout import SamplingConfig
+from mien.reenactment import main as reenact
+from mien.session import Session
+from tests.astronaut import SIDE, write_drifting
+from tests.mesh.faces import in_picture, open_mouth, person
+from tests.portrait.tiny import awake, tiny_animator
+from tests.test_guided import guided_pair
+from tests.tiny_nets import BOX, tiny_pair, voice, write_portrait, write_wav
+
+FAST = SamplingConfig(steps=2)
+ASTRONAUT = skimage.data.astronaut()
+
+
+def drawn(stream) -> np.ndarray:
+    return np.concatenate([frames.pictures for frames in stream])
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return Session(*tiny_pair())
+
+
+@pytest.fixture(scope="module")
+def guided() -> Session:
+    return Session(*guided_pair())
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    """26 frames of the astronaut's picture, drifting, with a sound."""
+    return write_drifting(tmp_path_factory.mktemp("clips")) / "train" / "a.mp4"
+
+
+def test_frames_come_with_their_times_and_their_sound(session: Session, tmp_path: Path):
+    portrait = session.prepare(write_portrait(tmp_path / "a.png"), BOX)
+    stereo = np.stack((voice(1.0, 44_100), 0.5 * voice(1.0, 44_100)), axis=1)
+    stream = session.speak(portrait, write_wav(tmp_path / "a.wav", stereo, 44_100), sampling=FAST)
+    assert stream.sound is not None
+    assert stream.sound.rate == 44_100 and stream.sound.samples.shape == (2, 44_100)
+    parts = list(stream)
+    times = np.concatenate([frames.times for frames in parts])
+    np.testing.assert_allclose(times, np.arange(stream.count) / FPS)
+    assert stream.count == 25 == sum(len(frames.pictures) for frames in parts)
+    assert set(stream.watch.seconds) >= {"audio", "motion", "render"}
+
+
+def test_any_form_of_picture_and_sound_gives_the_same_frames(session: Session, tmp_path: Path):
+    path = write_portrait(tmp_path / "a.png")
+    spoken = voice(1.0).astype(np.float32)
+    soundfile = write_wav(tmp_path / "a.wav", spoken)
+    samples = read_sound(soundfile).samples[0]
+    expected = drawn(session.speak(session.prepare(path, BOX), soundfile, sampling=FAST))
+    chunks = (part for part in np.array_split(samples, 7))
+    sounds = (
+        (samples, SAMPLE_RATE),
+        (torch.from_numpy(samples)[None], SAMPLE_RATE),
+        (chunks, SAMPLE_RATE),
+        ((samples * 32768).round().astype(np.int16), SAMPLE_RATE),
+        Sound(samples[None], SAMPLE_RATE),
+    )
+    for picture in (load_picture(path), Image.open(path)):
+        assert (session.prepare(picture, BOX).source == session.prepare(path, BOX).source).all()
+    portrait = session.prepare(Image.open(path), BOX)
+    for sound in sounds:
+        assert (drawn(session.speak(portrait, sound, sampling=FAST)) == expected).all()
+
+
+@pytest.mark.parametrize(
+    "sound, sentence",
+    [
+        ((np.zeros((SAMPLE_RATE, 2)), SAMPLE_RATE), "channels x samples"),
+        ((np.zeros((1, 1, 9)), SAMPLE_RATE), "3 axes"),
+        ((np.full(SAMPLE_RATE, np.nan), SAMPLE_RATE), "no numbers"),
+        ((np.zeros(SAMPLE_RATE), 0), "rate of 0"),
+        (([], SAMPLE_RATE), "no chunk"),
+        ((np.zeros(5), SAMPLE_RATE), "less than a video frame"),
+    ],
+)
+def test_samples_that_cannot_be_used_are_refused(session: Session, sound, sentence: str):
+    with pytest.raises(UserError, match=sentence):
+        session.encode(sound)
+
+
+def test_pixels_that_are_no_picture_are_refused(session: Session):
+    with pytest.raises(UserError, match="float64 of shape"):
+        session.prepare(np.zeros((9, 9, 3)))
+
+
+def test_a_session_without_stage_2_only_drives():
+    with pytest.raises(UserError, match="no speech-to-motion net"):
+        Session(tiny_animator()).encode((voice(1.0), SAMPLE_RATE))
+
+
+def test_threads_that_share_a_session_draw_what_each_draws_alone(guided: Session):
+    pictures = [ASTRONAUT, np.ascontiguousarray(ASTRONAUT[:, ::-1])]
+    sounds = [(voice(0.6), SAMPLE_RATE), (voice(1.2)[9_600:], SAMPLE_RATE)]
+
+    def work(number: int) -> np.ndarray:
+        portrait = guided.prepare(pictures[number])
+        return drawn(guided.speak(portrait, sounds[number], sampling=FAST, seed=number))
+
+    alone = [work(0), work(1)]
+    assert (alone[0] != alone[1]).any()
+    for _ in range(2):
+        with ThreadPoolExecutor(2) as pool:
+            together = list(pool.map(work, (0, 1)))
+        assert all((one == other).all() for one, other in zip(together, alone, strict=True))
+
+
+def test_half_precision_draws_nearly_the_same(tmp_path: Path):
+    animator, speech = tiny_pair()
+    path = write_portrait(tmp_path / "a.png")
+    films = []
+    for precision in ("32-true", "bf16-mixed"):
+        session = Session(animator, speech, precision)
+        stream = session.speak(session.prepare(path, BOX), (voice(1.0), SAMPLE_RATE), sampling=FAST)
+        next(iter(stream))
+        assert not torch.is_autocast_enabled("cpu"), "the caller's code is left alone"
+        films.append(drawn(stream).astype(int))
+    difference = abs(films[0] - films[1])
+    # Two to three digits of bfloat16, through random nets.
+    assert 0 < difference.mean() < 6
+
+
+class TestDriving:
+    @torch.inference_mode()
+    def test_a_still_driver_leaves_the_portrait_as_it_is(self, guided: Session):
+        portrait = guided.prepare(ASTRONAUT)
+        frames = drawn(guided.drive(portrait, np.stack([ASTRONAUT] * 3))).astype(int)
+        undriven = guided.animator.render(
+            portrait.appearance, portrait.motion, portrait.motion[:, None]
+        )
+        picture = ((undriven[0, 0].permute(1, 2, 0) + 1) * 127.5).round().numpy()
+        assert abs(frames[1] - frames[0]).max() <= 1
+        # Her own lips through the mesh and back: a few pixels around the mouth differ.
+        assert abs(frames[0] - picture).mean() < 3
+
+    def test_lips_and_head_move_as_the_driver_s(self, guided: Session, clip: Path):
+        portrait = guided.prepare(ASTRONAUT)
+        stream = guided.drive(portrait, clip)
+        frames = drawn(stream).astype(int)
+        assert len(frames) == stream.count == 26
+        assert abs(frames[-1] - frames[0]).max() > 20
+        assert stream.sound is not None and stream.sound.rate == SAMPLE_RATE
+        scaled = guided.drive(portrait, clip, controls=Controls(0.0, 0.0))
+        still = drawn(scaled).astype(int)
+        assert abs(still - still[:1]).max() <= 1
+
+    def test_one_person_takes_the_frames_own_points(self, guided: Session, clip: Path):
+        portrait = guided.prepare(read_video(clip)[0])
+        own = drawn(guided.drive(portrait, clip, transfer="same_person")).astype(int)
+        assert abs(own[-1] - own[0]).max() > 20
+        with pytest.raises(UserError, match="same_person"):
+            guided.drive(portrait, clip, transfer="same_person", controls=Controls(0.5))
+
+    def test_an_absolute_head_is_where_the_driver_s_is(self):
+        taker = PortraitMesh.of(in_picture(person(1), turn=(0.1, 0.0, 0.0), scale=70.0))
+        turns = ((0.0, 0.2, 0.0), (0.1, -0.1, 0.05))
+        track = np.stack([in_picture(open_mouth(person(0), 0.1), turn) for turn in turns])
+        taken = retarget(taker, read_motion(track, taker.pose))
+        for own, given in zip(track, taken, strict=True):
+            wanted, found = head_pose(own), head_pose(given)
+            np.testing.assert_allclose(found.rotation, wanted.rotation, atol=0.03)
+            assert found.scale == pytest.approx(wanted.scale, rel=0.03)
+
+    @pytest.mark.parametrize("rate", [Fraction(24_000, 1001), Fraction(50)])
+    def test_a_video_of_any_rate_takes_as_long_as_it_took(
+        self, session: Session, tmp_path: Path, rate: Fraction
+    ):
+        path, count = tmp_path / "a.mp4", round(1.2 * rate)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=rate)
+            stream.width = stream.height = ASTRONAUT.shape[0]
+            stream.pix_fmt = "yuv420p"
+            for _ in range(count):
+                frame = av.VideoFrame.from_ndarray(ASTRONAUT, format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        driven = session.drive(session.prepare(ASTRONAUT), path)
+        assert driven.count == pytest.approx(1.2 * FPS, abs=1)
+        assert driven.sound is None
+
+    def test_a_video_without_a_face_is_refused(self, session: Session):
+        with pytest.raises(UserError, match="no face found in the driving video"):
+            session.drive(session.prepare(ASTRONAUT), np.zeros((2, 64, 64, 3), np.uint8))
+
+    def test_only_the_face_that_was_seen_first_is_followed(self, session: Session):
+        small = ASTRONAUT[::2, ::2]
+        two = np.zeros((256, 512, 3), np.uint8)
+        two[:, :256], two[:, 256:] = small, small[:, ::-1]
+        one = two.copy()
+        one[:, 256:] = 0
+        driven = session.drive(session.prepare(ASTRONAUT), np.stack([one, two, two]))
+        still = drawn(driven).astype(int)
+        assert abs(still - still[:1]).max() <= 2
+
+
+def test_the_command_writes_a_video_with_the_driver_s_sound(tmp_path: Path, capsys):
+    animator = awake(tiny_animator(guide=True, image_size=SIDE, field_size=16))
+    from mien.checkpoint import save_animator
+
+    weights = tmp_path / "animator.safetensors"
+    save_animator(weights, animator)
+    driver, picture = tmp_path / "drïver 1.mp4", tmp_path / "portrait.png"
+    stereo = np.stack((voice(0.4, 48_000), voice(0.4, 48_000)))
+    with VideoWriter(driver, Sound(stereo.astype(np.float32), 48_000)) as writer:
+        writer.write(np.stack([ASTRONAUT] * 10))
+    Image.fromarray(ASTRONAUT).save(picture)
+    output = tmp_path / "out.mp4"
+    given = [str(driver), str(picture), "-o", str(output), "--animator", str(weights)]
+    assert reenact(given) == 0
+    assert "10 frames" in capsys.readouterr().out
+    assert probe_video(output).frames == 10
+    sound = read_sound(output)
+    assert sound.rate == 48_000 and len(sound.samples) == 2
+    assert reenact(given) == 1
+    assert "exists" in capsys.readouterr().err
+
+    with VideoWriter(driver, None) as writer:
+        writer.write(np.stack([ASTRONAUT] * 2))
+    assert reenact([*given, "--overwrite", "--motion", "absolute"]) == 0
+    with pytest.raises(UserError, match="holds no sound"):
+        read_sound(output)
