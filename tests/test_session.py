@@ -21,6 +21,7 @@ from mien.motion.controls import Controls
 from mien.motion.rollout import SamplingConfig
 from mien.reenactment import main as reenact
 from mien.session import Session
+from mien.session.driving import load_driver
 from tests.astronaut import SIDE, write_drifting
 from tests.mesh.faces import in_picture, open_mouth, person
 from tests.portrait.tiny import awake, tiny_animator
@@ -151,7 +152,10 @@ class TestDriving:
             portrait.appearance, portrait.motion, portrait.motion[:, None]
         )
         picture = ((undriven[0, 0].permute(1, 2, 0) + 1) * 127.5).round().numpy()
-        assert abs(frames[1] - frames[0]).max() <= 1
+        # The face is looked for around its last place, which may be a fraction of a pixel off.
+        assert abs(frames[1:] - frames[:1]).mean() < 0.1
+        points = load_driver(np.stack([ASTRONAUT] * 3), SIDE).meshes.points * SIDE
+        assert (points[1:] - points[:1]).abs().max() < 0.3
         # Her own lips through the mesh and back: a few pixels around the mouth differ.
         assert abs(frames[0] - picture).mean() < 3
 

@@ -34,7 +34,7 @@ from mien.types import Guide
 # What of the driver the portrait takes: how it differs from the driver at rest; that and the place
 # of its head in the picture; or all of it, where both are one person, filmed alike.
 Transfer = Literal["relative", "absolute", "same_person"]
-_NEAR = 0.5  # face sizes around the last place of a face, where it is looked for next
+_NEAR = 0.5  # face sizes: steps of the surroundings in which a small face is looked for next
 _OFTEN = 0.5  # share of the frames without a face from which the user is warned
 
 
@@ -180,27 +180,30 @@ def _follow(mesh: FaceMesh, pictures: Iterator[Picture]) -> Iterator[tuple[Landm
     last: Box | None = None
     points = np.zeros((468, 3), np.float32)
     for picture in pictures:
-        seen = None if last is None else _look_near(mesh, picture, last)
-        if seen is None and (faces := mesh.faces(picture) or mesh.small_faces(picture)):
-            seen = mesh.landmarks(picture, faces[0])
+        seen = _look(mesh, picture, last)
         points, certain = seen or (points, 0.0)
         last = face_box(points) if certain >= SURE else last
         yield points, certain
 
 
-def _look_near(mesh: FaceMesh, picture: Picture, last: Box) -> tuple[Landmarks, float] | None:
-    """The face that overlaps the last one most, looked for around it; None where there is none."""
-    x0, y0, x1, y1 = last
-    reach = _NEAR * max(x1 - x0, y1 - y0)
-    left, top = (max(0, round(edge - reach)) for edge in (x0, y0))
-    part = np.ascontiguousarray(picture[top : round(y1 + reach), left : round(x1 + reach)])
-    there = x0 - left, y0 - top, x1 - left, y1 - top
-    faces = [face for face in mesh.faces(part) if overlap(face.box, there) > 0]
+def _look(mesh: FaceMesh, picture: Picture, last: Box | None) -> tuple[Landmarks, float] | None:
+    """The face at the last place, else the largest one; None where there is none."""
+    faces = mesh.faces(picture)
+    if last is None:
+        faces = faces or mesh.small_faces(picture)
+    elif not (faces := [face for face in faces if overlap(face.box, last) > 0]):
+        # Small in the picture, so it is enlarged; in coarse steps, lest a still face trembles.
+        step = _NEAR * max(last[2] - last[0], last[3] - last[1])
+        left, top = (max(0, round((edge // step - 1) * step)) for edge in last[:2])
+        right, bottom = (round((edge // step + 2) * step) for edge in last[2:])
+        part = np.ascontiguousarray(picture[top:bottom, left:right])
+        if near := mesh.faces(part):
+            points, certain = mesh.landmarks(part, near[0])
+            return points + np.array([left, top, 0], np.float32), certain
+        faces = mesh.small_faces(picture)
     if not faces:
         return None
-    face = max(faces, key=lambda face: overlap(face.box, there))
-    points, certain = mesh.landmarks(part, face)
-    return points + np.array([left, top, 0], np.float32), certain
+    return mesh.landmarks(picture, max(faces, key=lambda f: overlap(f.box, last or f.box)))
 
 
 def _box(edges: Float[np.ndarray, " 4"]) -> Box:
