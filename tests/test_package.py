@@ -10,6 +10,7 @@ import pytest
 
 import mien
 from mien import _compat
+from tests.tiny_nets import BOX, save_tiny_pair, voice, write_portrait, write_wav
 
 OPTIONAL = (
     "torchvision",
@@ -44,6 +45,39 @@ def test_importing_mien_imports_nothing_heavy():
 @pytest.mark.parametrize("name", mien.__all__)
 def test_public_names_are_there(name):
     assert getattr(mien, name).__name__ == name
+
+
+TRAINING = ("filelock", "jsonargparse", "lightning", "tensorboard", "torchmetrics")
+WITHOUT_TRAINING = f"""
+import sys
+
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {TRAINING}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Hide())
+"""
+
+
+def test_a_video_is_made_without_what_training_needs(tmp_path):
+    weights = save_tiny_pair(tmp_path)
+    given = [
+        str(write_wav(tmp_path / "a.wav", voice(0.2))),
+        str(write_portrait(tmp_path / "a.png")),
+    ]
+    given += ["-o", str(tmp_path / "a.mp4"), "--box", ",".join(map(str, BOX)), "--steps", "1"]
+    given += ["--animator", str(weights[0]), "--speech", str(weights[1])]
+    code = WITHOUT_TRAINING + f"from mien.cli import main; sys.exit(main(['infer', *{given}]))"
+    assert "5 frames" in run(code)
+
+
+@pytest.mark.parametrize("command", [["fit", "--config", "stage1.yaml"], ["prepare", "--help"]])
+def test_what_needs_training_s_packages_says_what_to_install(command):
+    code = WITHOUT_TRAINING + f"from mien.cli import main; sys.exit(main({command}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and 'pip install "mien[train]"' in done.stderr
 
 
 def test_an_unknown_name_is_an_attribute_error():
@@ -109,4 +143,5 @@ def test_the_repair_is_installed_once():
 
 def test_both_commands_are_declared():
     scripts = {script.name: script.value for script in entry_points(group="console_scripts")}
-    assert scripts["mien"] == scripts["lightning"] == "mien.cli:main"
+    assert scripts["mien"] == "mien.cli:main"
+    assert scripts["lightning"].split() == ["mien.cli:main", "[train]"]

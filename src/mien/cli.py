@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mien.errors import UserError
+from mien.errors import UserError, missing_package
 
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien reenact VIDEO PORTRAIT [-o OUT.mp4]        a portrait moves as the face of a video
@@ -75,6 +75,11 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if (missing := missing_package(error)) is None:
+            raise
+        print(f"error: {missing}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

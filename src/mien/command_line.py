@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from mien.devices import add_device_options
-from mien.errors import UserError
+from mien.errors import UserError, missing_package
 
 if TYPE_CHECKING:
     from mien.face import Box
@@ -89,6 +89,11 @@ def guarded(work: Callable[[], None], afterwards: str = "nothing was written") -
             work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if (missing := missing_package(error)) is None:
+            raise
+        print(f"error: {missing}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"stopped: {afterwards}", file=sys.stderr)
