@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from mien.checkpoint import (
     ANIMATOR,
@@ -24,6 +25,7 @@ from mien.cli import main
 from mien.data.drawn import write_clips
 from mien.errors import UserError
 from mien.media import probe_video, read_video
+from mien.mesh.motion import MESH_DIM
 from mien.pipeline import animate
 from tests.tiny_nets import voice, write_wav
 
@@ -175,7 +177,17 @@ def test_checkpoints_are_judged_by_the_same_config(
     assert main(arguments) == 0
     wanted = {"validate": "val/", "test": "test/", "predict": ""}[command]
     score = "psnr_copy" if stage == "stage1" else "loss_other_speech"
-    assert command == "predict" or f"{wanted}{score}" in capsys.readouterr().out
+    if command != "predict":
+        assert f"{wanted}{score}" in capsys.readouterr().out
+        return
+    written = sorted((tmp_path / "predictions").iterdir())
+    assert written and not list(tmp_path.glob("predictions/.*"))
+    if stage == "stage1":
+        with Image.open(written[0]) as picture:
+            assert picture.width == 3 * 64 and picture.height % 64 == 0
+        return
+    motion = load_file(written[0])["motion"]
+    assert motion.ndim == 3 and motion.shape[-1] == 768 + MESH_DIM and bool(motion.isfinite().all())
 
 
 def test_larger_pictures_start_from_smaller(fit: Fit, stage1: SimpleNamespace, tmp_path: Path):

@@ -120,6 +120,8 @@ def train(arguments: list[str]) -> int:
     from lightning.pytorch.callbacks import TQDMProgressBar
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+    from mien.training.predictions import PredictionWriter
+
     class Parser(LightningArgumentParser):
         """Tells a wrong key or value as a UserError."""
 
@@ -135,10 +137,15 @@ def train(arguments: list[str]) -> int:
             except ValueError as error:
                 raise UserError(_first_cause(error)) from error
 
+        def before_predict(self) -> None:
+            """What is written as it is made need not be kept in memory."""
+            self.config_init["predict"]["return_predictions"] = False
+
         def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
             # Where rich is installed Lightning takes its bar, which prints nothing into a log.
             if config.get("enable_progress_bar") is not False:
                 callbacks = [*callbacks, TQDMProgressBar()]
+            callbacks = [*callbacks, PredictionWriter()]
             # The data share samples out among processes themselves. A discriminator that waits for
             # its first step has weights that no loss reaches.
             config["use_distributed_sampler"] = False

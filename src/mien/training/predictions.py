@@ -1,0 +1,53 @@
+"""What `predict` draws, as files: strips of frames from stage 1, motion from stage 2.
+
+Axes: b batch, t video frames, m motion, h w space.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mien.media import save_strip
+from mien.media.files import written_whole
+from mien.training.previews import strip
+from mien.types import FramePair, SpeechClip
+
+FOLDER = "predictions"  # below trainer.default_root_dir
+
+
+class PredictionWriter(BasePredictionWriter):
+    """A file for every batch, named by the process and the batch.
+
+    Stage 1: a png of source, driving and drawn frame for every pair. Stage 2: a safetensors file
+    with `motion` (b t m), absolute, as the animator takes it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("batch")
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Tensor,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write one batch; a file appears whole or not at all."""
+        folder = Path(trainer.default_root_dir) / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{trainer.global_rank:02d}-{batch_idx:05d}"
+        if isinstance(batch, FramePair):
+            picture = strip(batch, prediction, len(prediction))
+            with written_whole(folder / f"{name}.png") as unfinished:
+                save_strip(unfinished, picture)
+        elif isinstance(batch, SpeechClip):
+            with written_whole(folder / f"{name}.safetensors") as unfinished:
+                save_file({"motion": prediction.contiguous().cpu()}, unfinished)
