@@ -16,7 +16,7 @@ UPSTREAM := mamba-ssm==2.3.2.post1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train-small test format lint types check hooks clean
+.PHONY: help demo train-small test inputs format lint types check hooks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -29,6 +29,9 @@ train-small: $(VENV)/.dev ## all phases of the weights that ship: make train-sma
 
 test: $(VENV)/.dev ## install with the developer's extras, then run the whole test suite
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+inputs: $(VENV)/.dev ## try files and sounds as people have them, and print a table of what came of it
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m real_world --table $(ARGS)
 
 format: $(VENV)/.dev ## lay the code out and sort the imports
 	$(BIN)/ruff format src tools tests

@@ -17,6 +17,36 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--table", action="store_true", help="print a table of the real-world inputs")
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """With --table: what the tests marked `real_world` tried, kind by kind (`make inputs`)."""
+    if not config.getoption("--table"):
+        return
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            kinds = [value for name, value in report.user_properties if name == "real_world"]
+            test = report.nodeid.split("::")[-1].removeprefix("test_").replace("_", " ")
+            for kind in kinds:
+                rows.setdefault(kind, []).append((test, outcome))
+    terminalreporter.section("real-world inputs")
+    for kind, tried in rows.items():
+        good = sum(outcome == "passed" for _, outcome in tried)
+        terminalreporter.write_line(f"{kind}: {good} of {len(tried)}")
+        for test, outcome in tried:
+            terminalreporter.write_line(f"    {outcome:8}{test}")
+
+
+@pytest.fixture(autouse=True)
+def _real_world(request: pytest.FixtureRequest, record_property) -> None:
+    """Carry the kind of input to the report, also out of another process."""
+    for mark in request.node.iter_markers("real_world"):
+        record_property("real_world", mark.args[0])
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     """Every test starts from the same random numbers, whatever ran before it in this process."""

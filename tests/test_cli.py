@@ -124,11 +124,13 @@ def test_help_names_the_commands(capsys):
     assert all(word in said for word in ("infer", "fit", "validate", "--data.root"))
 
 
+@pytest.mark.real_world("commands")
 def test_the_version_is_told(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"mien {version('mien')}"
 
 
+@pytest.mark.real_world("commands")
 def test_without_wandb_the_message_says_what_to_install(monkeypatch, tmp_path, capsys):
     import lightning.pytorch.loggers.wandb as loggers
     from lightning_utilities.core.imports import RequirementCache
@@ -140,6 +142,7 @@ def test_without_wandb_the_message_says_what_to_install(monkeypatch, tmp_path, c
 
 
 @pytest.mark.parametrize("tool", sorted(p.name for p in (ROOT / "tools").glob("*.py")))
+@pytest.mark.real_world("commands")
 def test_tools_can_be_executed(tool: str):
     path = ROOT / "tools" / tool
     assert os.access(path, os.X_OK)

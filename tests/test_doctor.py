@@ -23,6 +23,7 @@ def _as_users_have_it(monkeypatch):
     monkeypatch.setattr(back_ends, "_outcomes", {})
 
 
+@pytest.mark.real_world("read-only installations")
 def test_every_back_end_is_judged_and_the_one_in_use_is_marked(capsys):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -162,6 +162,7 @@ def test_run_leaves_strips_and_a_config(stage1: SimpleNamespace):
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
+@pytest.mark.real_world("commands")
 def test_checkpoints_are_judged_by_the_same_config(
     command: str, stage: str, request, clips: Path, stage1: SimpleNamespace, tmp_path, capsys
 ):

@@ -71,6 +71,7 @@ def test_a_voice_and_a_portrait_become_a_video_named_after_the_voice(folder, wei
         assert part in told
 
 
+@pytest.mark.real_world("outputs")
 def test_names_with_spaces_quotes_and_letters_of_other_languages(folder, weights):
     odd = folder / "a 'voice' \"ünï\" 声.wav"
     (folder / "voice.wav").rename(odd)
@@ -210,6 +211,7 @@ class TestShippedWeights:
 
     @pytest.mark.parametrize("name", ["silence", "pink noise at -45 dBFS", "a chord at -20 dB",
                                       "50 Hz hum at -40 dBFS", "a DC offset"])  # fmt: skip
+    @pytest.mark.real_world("sound in which nobody speaks")
     def test_lips_rest_where_nobody_speaks(self, name, shipped, folder):
         from skimage import data
 

@@ -25,6 +25,7 @@ def test_what_shows_no_face_stays_as_it_is(mesh: FaceMesh):
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.real_world("lying portraits")
 def test_a_lying_portrait_is_framed_like_the_upright_one(turns: int):
     upright, notes = load_face(ASTRONAUT, None, 128)
     assert notes == ()

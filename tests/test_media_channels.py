@@ -47,6 +47,7 @@ def encode(path: Path, sound: np.ndarray, codec: str, form: str, rate: int = 44_
 @pytest.mark.parametrize(
     ("codec", "form"), [("aac", "adts"), ("aac", "mp4"), ("libmp3lame", "mp3")]
 )
+@pytest.mark.real_world("length told wrongly by the file")
 def test_nothing_of_the_end_is_lost(codec: str, form: str, seconds: float, tmp_path: Path):
     """Long pauses mislead what estimates a length by the rate of bits."""
     rate = 44_100
@@ -62,6 +63,7 @@ def test_nothing_of_the_end_is_lost(codec: str, form: str, seconds: float, tmp_p
     ("right", "noted"),
     [(1.0, False), (0.0, False), (0.01, False), (-1.0, True), (-0.9, True), (0.3, False)],
 )
+@pytest.mark.real_world("channels")
 def test_a_voice_is_as_loud_as_it_came(right: float, noted: bool, tmp_path: Path):
     mono = voice(2.0)
     path = tmp_path / "two.wav"
@@ -77,6 +79,7 @@ def test_a_voice_is_as_loud_as_it_came(right: float, noted: bool, tmp_path: Path
 @pytest.mark.parametrize(
     ("channel", "index"), [("left", 0), ("right", 1), ("1", 0), ("3", 2), ("mix", None)]
 )
+@pytest.mark.real_world("channels")
 def test_a_channel_can_be_chosen(channel: str, index: int | None):
     samples = np.random.default_rng(0).normal(0, 0.1, (3, 100))
     heard, note = speaking_channel(Sound(samples, RATE), channel)
@@ -85,12 +88,14 @@ def test_a_channel_can_be_chosen(channel: str, index: int | None):
 
 
 @pytest.mark.parametrize("channel", ["0", "3", "middle", "-1", "1.5"])
+@pytest.mark.real_world("channels")
 def test_a_channel_that_is_not_there_is_named(channel: str):
     with pytest.raises(UserError, match=f"has 2 channels, and none is {channel}"):
         speaking_channel(Sound(np.zeros((2, 10)), RATE), channel)
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(44_100, 2), (48_000, 1), (16_000, 1), (22_050, 2)])
+@pytest.mark.real_world("outputs")
 def test_a_film_sounds_as_the_sound_came(rate: int, channels: int, tmp_path: Path):
     samples = np.stack([voice(2.0, rate), 0.3 * voice(2.0, rate)[::-1]])[:channels]
     path = tmp_path / "film.mp4"
@@ -112,6 +117,7 @@ def test_what_aac_does_not_know_is_brought_near(rate: int, channels: int, tmp_pa
     assert back.samples.shape[1] == pytest.approx(48_000, abs=2)
 
 
+@pytest.mark.real_world("drivers")
 def test_a_song_with_a_cover_is_no_film(tmp_path: Path):
     song = tmp_path / "song.mp3"
     with av.open(str(song), "w") as container:

@@ -180,12 +180,14 @@ def test_a_strip_lays_frames_side_by_side(tmp_path):
     assert load_picture(tmp_path / "b.png").shape == (4, 6, 3)
 
 
+@pytest.mark.real_world("wide pictures")
 def test_float_that_overshoots_white_is_not_black(tmp_path):
     Image.fromarray(np.array([[0.0, 0.5, 1.02]], np.float32)).save(tmp_path / "a.tiff")
     assert load_picture(tmp_path / "a.tiff")[0, :, 0].tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.real_world("wide pictures")
 def test_fewer_bits_in_a_file_of_sixteen_keep_their_white(bits: int, tmp_path):
     white = 2**bits - 1
     values = np.array([[0, white // 2, white]], np.uint16)
@@ -209,6 +211,7 @@ def exchanged_profile() -> bytes:
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.real_world("colour profiles")
 def test_colours_follow_the_profile_that_the_file_carries(suffix: str, tmp_path):
     red = Image.new("RGB", (16, 16), (200, 30, 30))
     path = tmp_path / f"a.{suffix}"
@@ -219,6 +222,7 @@ def test_colours_follow_the_profile_that_the_file_carries(suffix: str, tmp_path)
     assert abs(load_picture(path)[8, 8].astype(int) - (200, 30, 30)).max() < 8
 
 
+@pytest.mark.real_world("colour profiles")
 def test_a_profile_leaves_what_is_transparent(tmp_path):
     picture = Image.new("RGBA", (16, 16), (200, 30, 30, 255))
     picture.paste((0, 0, 0, 0), (0, 0, 8, 16))
@@ -227,12 +231,14 @@ def test_a_profile_leaves_what_is_transparent(tmp_path):
     assert seen[8, 2].tolist() == [255, 255, 255] and seen[8, 12, 2] > 150
 
 
+@pytest.mark.real_world("HEIC")
 def test_heic_is_read(tmp_path):
     pytest.importorskip("pillow_heif").register_heif_opener()
     Image.new("RGB", (64, 64), (200, 30, 30)).save(tmp_path / "a.heic")
     assert abs(load_picture(tmp_path / "a.heic")[30, 30].astype(int) - (200, 30, 30)).max() < 12
 
 
+@pytest.mark.real_world("HEIC")
 def test_without_its_package_heic_is_named_and_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)

@@ -128,6 +128,7 @@ def test_a_folder_that_takes_no_file_is_said_before_any_frame(folder: str):
 
 
 @pytest.mark.parametrize("name", ["it's two words.mp4", '"quoted".mp4', "zoë 影.mp4", "%d.mp4"])
+@pytest.mark.real_world("outputs")
 def test_any_name_is_a_name(tmp_path, name: str):
     assert len(read_video(write(tmp_path / name, moving_bar(3), tone(1920)))) == 3
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -146,3 +147,15 @@ def test_what_is_no_video_is_said(tmp_path):
     (tmp_path / "e.mp4").write_bytes(whole[:300])
     with pytest.raises(UserError, match=r"e\.mp4 (cannot be read|has no moving picture)"):
         read_video(tmp_path / "e.mp4")
+
+
+@pytest.mark.real_world("outputs")
+@pytest.mark.parametrize("size", [(63, 64), (64, 65)])
+def test_an_odd_size_is_named_not_the_disk(tmp_path, size: tuple[int, int]):
+    width, height = size
+    with (
+        pytest.raises(UserError, match=f"{width} x {height} pixels.*even"),
+        VideoWriter(tmp_path / "a.mp4", None) as writer,
+    ):
+        writer.write(np.zeros((1, height, width, 3), np.uint8))
+    assert not list(tmp_path.iterdir())

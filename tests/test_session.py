@@ -112,6 +112,7 @@ def test_a_session_without_stage_2_only_drives():
         Session(tiny_animator()).encode((voice(1.0), SAMPLE_RATE))
 
 
+@pytest.mark.real_world("threads")
 def test_threads_that_share_a_session_draw_what_each_draws_alone(guided: Session):
     pictures = [ASTRONAUT, np.ascontiguousarray(ASTRONAUT[:, ::-1])]
     sounds = [(voice(0.6), SAMPLE_RATE), (voice(1.2)[9_600:], SAMPLE_RATE)]
@@ -188,6 +189,7 @@ class TestDriving:
             assert found.scale == pytest.approx(wanted.scale, rel=0.03)
 
     @pytest.mark.parametrize("rate", [Fraction(24_000, 1001), Fraction(50)])
+    @pytest.mark.real_world("drivers")
     def test_a_video_of_any_rate_takes_as_long_as_it_took(
         self, session: Session, tmp_path: Path, rate: Fraction
     ):
@@ -204,6 +206,7 @@ class TestDriving:
         assert driven.count == pytest.approx(1.2 * FPS, abs=1)
         assert driven.sound is None
 
+    @pytest.mark.real_world("drivers")
     def test_a_video_without_a_face_is_refused(self, session: Session):
         with pytest.raises(UserError, match="no face found in the driving video"):
             session.drive(session.prepare(ASTRONAUT), np.zeros((2, 64, 64, 3), np.uint8))

@@ -68,11 +68,13 @@ HEARD = {
 
 
 @pytest.mark.parametrize("name", NO_SPEECH)
+@pytest.mark.real_world("sound in which nobody speaks")
 def test_shut_where_nobody_speaks(name: str):
     assert not gate_of(NO_SPEECH[name]).any()
 
 
 @pytest.mark.parametrize("name", HEARD)
+@pytest.mark.real_world("faint or uneven speech")
 def test_open_where_somebody_speaks(name: str):
     loudness = frame_loudness(SPEECH, frame_count(len(SPEECH)))
     loud = loudness > 0.3 * loudness.max()
@@ -80,6 +82,7 @@ def test_open_where_somebody_speaks(name: str):
     assert gate_of(HEARD[name])[loud].mean() > 0.95
 
 
+@pytest.mark.real_world("faint or uneven speech")
 def test_a_loud_event_before_quiet_talk_leaves_the_talk():
     bang = torch.randn(1600, generator=torch.Generator().manual_seed(0)).clamp(-1, 1) * 0.9
     quiet = SPEECH / LOUDEST * decibels(-35)

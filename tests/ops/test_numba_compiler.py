@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import os
 from pathlib import Path
+
+import pytest
 from mien.ops.numba_compiler import give_numba_a_folder
 give_numba_a_folder()
 from numba.core import config
@@ -31,6 +35,7 @@ def run(home: Path, wanted: bool) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.real_world("read-only installations")
 def test_without_a_home_there_is_a_folder_that_goes_with_the_process(tmp_path: Path):
     folder = run(tmp_path / "nobody", wanted=True)
     assert "mien-numba-" in folder and not Path(folder).exists()
