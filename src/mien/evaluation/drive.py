@@ -12,12 +12,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mien.data.meshes import face_mesh, look, mesh_motion
-from mien.face import Scene, scene_of
+from mien.face import Scene
 from mien.face_model.mouth import MouthInterior
 from mien.media import to_bytes
 from mien.mesh.guide import guide_between, join_guides, no_guide, to_device
 from mien.mesh.motion import from_vectors
-from mien.mesh.retarget import PortraitMesh, retarget
+from mien.mesh.retarget import retarget
 from mien.mesh.topology import Points
 from mien.pipeline import guided_face
 from mien.portrait.animator import Animator
@@ -37,10 +37,11 @@ def drive(
     driver may be two people. Without, it takes the motion of the frames itself, which suits frames
     of the same person from the same clip. A guided animator is guided by the frames' mesh likewise.
 
-    Call it where gradients are off: they would be kept for every frame.
+    Pictures are on the animator's device, also the drawn ones. Call it where gradients are off:
+    they would be kept for every frame.
     """
     appearance = animator.encode_appearance(portrait)
-    own = animator.encode_motion(portrait)
+    own = animator.encode_motion(portrait).float()  # frame numbers stand behind it
     away = 0 if rest is None else own - animator.encode_motion(rest)
     numbers = torch.arange(len(frames), device=own.device, dtype=own.dtype)[:, None]
     motion = (
@@ -53,7 +54,7 @@ def drive(
     if animator.config.guide:
         points = _own_points(portrait, frames) if rest is None else _taken_points(portrait, frames)
     for drawn in render_stream(animator, appearance, own, motion, _guides_at(points, portrait)):
-        yield drawn[0]
+        yield drawn[0].float()
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,12 @@ def _own_points(
     portrait: Float[Tensor, "1 3 h w"], frames: Float[Tensor, "t 3 h w"]
 ) -> _Track | None:
     """Portrait and frames show one person: the frames' own points."""
-    first, later = (look(face_mesh(), to_bytes(f)) for f in (portrait, frames))
-    if not bool(first.found[0]):
+    face = guided_face(portrait)
+    if face is None:
         return None
-    size = portrait.shape[-1]
-    own, moved = (seen.points.double().numpy() * size for seen in (first, later))
-    picture = to_bytes(portrait)[0]
-    scene = scene_of(picture, own[0, :, :2])
-    mouth = MouthInterior.of(PortraitMesh.of(own[0]), picture)
-    return _Track(own[0], moved, later.found.numpy(), scene, mouth)
+    seen = look(face_mesh(), to_bytes(frames))
+    moved = seen.points.double().numpy() * portrait.shape[-1]
+    return _Track(face.mesh.points, moved, seen.found.numpy(), face.scene, face.mouth)
 
 
 def _taken_points(
