@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,10 @@ import torch
 
 from mien.data.manifest import ClipRecord, write_manifest
 from mien.errors import UserError
-from mien.evaluation import (
-    Reenactment,
-    mean_by_identity,
-    mean_of,
-    median_of,
-    reenact,
-    reenact_clips,
-    video_sync,
-)
-from mien.evaluation.reenact import FaceScores, redraw
+from mien.evaluation import FrameMetric, Suite, Task, video_sync
+from mien.evaluation.reenact import compare, reenact_clips
+from mien.evaluation.suite import Scores
+from mien.evaluation.summary import Scored, by_row, mean_by_person, mean_of, median_of
 from mien.media import VideoWriter
 from tests.portrait.tiny import pictures
 from tests.tiny_nets import save_tiny_pair, tiny_pair, voice
@@ -29,9 +24,13 @@ MOUTH = torch.zeros(1, 64, 64)
 MOUTH[:, 40:56, 20:44] = 1
 
 
-def score(**known: float) -> Reenactment:
-    names = ("psnr", "copy_psnr", "ssim", "copy_ssim", "l1", "copy_l1", "mouth", "copy_mouth")
-    return Reenactment(**({name: 0.0 for name in (*names, "rest_psnr")} | known))
+@pytest.fixture(scope="module")
+def suite() -> Suite:
+    return Suite(Task.REENACT, "real")
+
+
+def scores_of(suite: Suite, frames: torch.Tensor, mouth: torch.Tensor) -> dict[str, Scores]:
+    return suite.score(compare(tiny_pair()[0], frames, mouth))
 
 
 @pytest.fixture
@@ -49,53 +48,60 @@ def clips(tmp_path) -> list[ClipRecord]:
     return records
 
 
-def test_a_still_clip_is_copied_without_error_and_drawn_as_the_source_at_rest():
-    animator, _ = tiny_pair()
-    frames = pictures(1).repeat(12, 1, 1, 1)
-    scored = reenact(animator, frames, redraw(animator, frames), MOUTH)
-    assert scored.copy_psnr == pytest.approx(100)
-    assert scored.copy_mouth == 0
-    assert scored.psnr == pytest.approx(scored.rest_psnr, abs=0.01)
-    assert math.isnan(scored.mouth_share)
+def test_a_still_clip_is_copied_without_error_and_drawn_as_the_source_at_rest(suite):
+    scored = scores_of(suite, pictures(1).repeat(12, 1, 1, 1), MOUTH)
+    assert scored["copied"]["psnr"] == scored["real"]["psnr"] == pytest.approx(100)
+    assert scored["copied"]["mouth"] == scored["copied"]["l1"] == 0
+    assert scored["copied"]["ssim"] == pytest.approx(1)
+    assert scored["drawn"]["psnr"] == pytest.approx(scored["undriven"]["psnr"], abs=0.01)
 
 
-def test_scores_are_per_frame_and_chunks_change_nothing(monkeypatch):
-    animator, _ = tiny_pair()
+def test_scores_are_per_frame_and_chunks_change_nothing(suite):
     frames = pictures(12)
-    scored = reenact(animator, frames, redraw(animator, frames), MOUTH)
+    scored = scores_of(suite, frames, MOUTH)["drawn"]
     with torch.no_grad():
-        drawn = animator(frames[:1], frames[None, 1:])[0].clamp(-1, 1)
+        drawn = tiny_pair()[0](frames[:1], frames[None, 1:])[0].clamp(-1, 1)
     errors = (drawn - frames[1:]).square().mean((1, 2, 3)) / 4
-    assert scored.psnr == pytest.approx(float((-10 * errors.log10()).mean()), abs=1e-3)
-    mouth = (drawn - frames[1:]).abs()[:, :, 40:56, 20:44].mean() / 2
-    assert scored.mouth == pytest.approx(float(mouth), abs=1e-5)
+    assert scored["psnr"] == pytest.approx(float((-10 * errors.log10()).mean()), abs=1e-3)
+    error = (drawn - frames[1:]).abs()
+    assert scored["l1"] == pytest.approx(float(error.mean()) / 2, abs=1e-5)
+    mouth = error[:, :, 40:56, 20:44].mean() / 2
+    assert scored["mouth"] == pytest.approx(float(mouth), abs=1e-5)
 
 
-def test_an_unknown_mouth_is_no_score():
-    animator, _ = tiny_pair()
-    frames = pictures(3)
-    nowhere = torch.zeros(1, 64, 64)
-    assert math.isnan(reenact(animator, frames, redraw(animator, frames), nowhere).mouth)
+def test_many_frames_have_the_ssim_that_each_has_alone(suite):
+    rows = compare(tiny_pair()[0], pictures(36), MOUTH)  # more than are scored at once
+    metric = next(m for m in suite.metrics if m.name == "ssim")
+    assert isinstance(metric, FrameMetric)
+    each = metric.of_frames(rows["drawn"])
+    alone = metric.of_frames(replace(
+        rows["drawn"], clip=rows["drawn"].clip.part(33, 34),
+        reference=rows["drawn"].reference.part(33, 34),
+    ))  # fmt: skip
+    assert len(each) == 35 and float(each[33]) == pytest.approx(float(alone), abs=1e-6)
+
+
+def test_an_unknown_mouth_is_no_score(suite):
+    assert math.isnan(scores_of(suite, pictures(3), torch.zeros(1, 64, 64))["drawn"]["mouth"])
 
 
 def test_people_count_alike_however_many_clips_they_have():
-    def clip(name: str, who: str) -> ClipRecord:
-        return ClipRecord(name, who, "own", 1.0, 25)
-
     unknown = float("nan")
     scored = [
-        (clip("1", "ann"), score(psnr=30.0, mouth=unknown)),
-        (clip("2", "bob"), score(psnr=20.0, mouth=0.1)),
-        (clip("3", "bob"), score(psnr=24.0, mouth=0.3)),
+        Scored("1", "bob", {"drawn": {"psnr": 20.0, "mouth": 0.1}}),
+        Scored("2", "ann", {"drawn": {"psnr": 30.0, "mouth": unknown}}),
+        Scored("3", "bob", {"drawn": {"psnr": 24.0, "mouth": 0.3}}),
     ]
-    people = mean_by_identity(scored)
-    assert {who: mean.psnr for who, mean in people.items()} == {"ann": 30.0, "bob": 22.0}
-    assert mean_of(list(people.values())).psnr == 26.0
-    assert mean_of([s for _, s in scored]).mouth == pytest.approx(0.2)
-    assert median_of([s for _, s in scored]).psnr == 24.0
+    people = mean_by_person(scored)
+    assert list(people) == ["ann", "bob"]
+    assert [rows["drawn"]["psnr"] for rows in people.values()] == [30.0, 22.0]
+    assert by_row(list(people.values()), mean_of)["drawn"]["psnr"] == 26.0
+    every = [each.scores for each in scored]
+    assert by_row(every, mean_of)["drawn"]["mouth"] == pytest.approx(0.2)
+    assert by_row(every, median_of)["drawn"]["psnr"] == 24.0
 
 
-def test_the_tool_prints_a_table_and_keeps_the_figures(clips, tmp_path, capsys):
+def test_the_tool_prints_a_table_and_keeps_the_figures(clips, suite, tmp_path, capsys):
     write_manifest(tmp_path / "valid.jsonl", clips)
     weights, _ = save_tiny_pair(tmp_path)
     kept = tmp_path / "out"
@@ -105,15 +111,18 @@ def test_the_tool_prints_a_table_and_keeps_the_figures(clips, tmp_path, capsys):
 
     figures = json.loads((kept / "scores.json").read_text())
     animator, _ = tiny_pair()
-    redrawn = reenact_clips(animator, clips, tmp_path, stride=2, faces=FaceScores())
-    direct = {each.record.path: each.score.psnr for each in redrawn}
+    direct = {
+        each.record.path: suite.score(each.rows)["drawn"]["psnr"]
+        for each in reenact_clips(animator, clips, tmp_path, stride=2)
+    }
+    drawn = {path: rows["drawn"] for path, rows in figures["clips"].items()}
     for path, psnr in direct.items():
-        assert figures["clips"][path]["psnr"] == pytest.approx(psnr, abs=1e-3)
+        assert drawn[path]["psnr"] == pytest.approx(psnr, abs=1e-3)
     assert set(figures["people"]) == {"ann", "bob"}
-    assert figures["clips"]["0.mp4"]["mouth"] is None and figures["clips"]["1.mp4"]["mouth"] > 0
-    assert figures["clips"]["0.mp4"]["face"] is None  # nobody to be seen in these pictures
+    assert drawn["0.mp4"]["mouth"] is None and drawn["1.mp4"]["mouth"] > 0
+    assert drawn["0.mp4"]["face"] is None  # nobody to be seen in these pictures
     table = capsys.readouterr().out
-    assert "mean over people" in table and f"{direct['0.mp4']:.4f}"[:5] in table
+    assert "mean over people drawn" in table and f"{direct['0.mp4']:.4f}"[:5] in table
 
 
 def test_a_stride_beyond_the_clip_is_told(clips, tmp_path, capsys):

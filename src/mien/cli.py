@@ -9,6 +9,7 @@ import traceback
 import warnings
 import zipfile
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +27,16 @@ USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien doctor                                     what works on this machine, and why not
        mien COMMAND --help, mien --version"""
 
+# Each in a file of its own, whose main takes the arguments and returns the exit status.
+COMMANDS = {
+    "infer": "mien.infer",
+    "reenact": "mien.reenactment",
+    "demo": "mien.demo",
+    "prepare": "mien.prepare.command",
+    "make-pairs": "mien.make_pairs.command",
+    "evaluate": "mien.evaluation.command",
+    "doctor": "mien.doctor",
+}
 TRAINING = ("fit", "validate", "test", "predict")
 
 
@@ -33,34 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        if command == "infer":
-            from mien.infer import main as infer
-
-            return infer(rest)
-        if command == "reenact":
-            from mien.reenactment import main as reenact
-
-            return reenact(rest)
-        if command == "demo":
-            from mien.demo import main as demo
-
-            return demo(rest)
-        if command == "prepare":
-            from mien.prepare.command import main as prepare
-
-            return prepare(rest)
-        if command == "make-pairs":
-            from mien.make_pairs.command import main as make_pairs
-
-            return make_pairs(rest)
-        if command == "evaluate":
-            from mien.evaluation.command import main as evaluate
-
-            return evaluate(rest)
-        if command == "doctor":
-            from mien.doctor import main as doctor
-
-            return doctor(rest)
+        if command in COMMANDS:
+            return import_module(COMMANDS[command]).main(rest)
         if command in TRAINING:
             return train([command, *with_joined_configs(rest)])
         if command in ("-h", "--help"):
@@ -70,8 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"mien {_version()}")
             return 0
         raise UserError(
-            f"no command {command}: the commands are infer, reenact, demo, prepare, make-pairs, "
-            f"evaluate, doctor, {', '.join(TRAINING)}"
+            f"no command {command}: the commands are {', '.join((*COMMANDS, *TRAINING))}"
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

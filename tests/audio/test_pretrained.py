@@ -32,6 +32,16 @@ def test_no_bundle_means_log_mel():
         FrontEndConfig(dims=768)
 
 
+@pytest.mark.parametrize("config", [FrontEndConfig(), FrontEndConfig("whisper2", dims=384)])
+def test_features_are_the_same_under_autocast(config):
+    front_end, waveform = load_front_end(config), 0.1 * torch.randn(1, 8000)
+    with torch.no_grad():
+        exact = front_end(waveform)
+        with torch.autocast("cpu", torch.bfloat16):
+            features = front_end(waveform)
+    assert torch.equal(features, exact)
+
+
 def test_a_missing_torchaudio_is_one_clear_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchaudio", None)
     with pytest.raises(UserError, match=r"WAV2VEC2_BASE needs torchaudio.*mien\[pretrained\]"):

@@ -152,3 +152,13 @@ def test_loudness_of_a_constant():
     loudness = frame_loudness(waveform, 3)
     torch.testing.assert_close(loudness[:2], torch.tensor([0.5, 0.5]))
     assert float(loudness[2]) < 0.05
+
+
+def test_the_gate_is_the_same_under_autocast():
+    waveform = torch.cat((torch.zeros(SAMPLE_RATE), SPEECH, torch.zeros(SAMPLE_RATE)))
+    frames = frame_count(len(waveform))
+    exact = speech_gate(speech_probability(waveform, frames))
+    with torch.autocast("cpu", torch.bfloat16):
+        gate = speech_gate(speech_probability(waveform, frames))
+    assert gate.dtype == torch.float32 and 0 < float(exact.mean()) < 1
+    assert torch.equal(gate, exact)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.ops.precision import full_precision
 from mien.types import FPS, SAMPLE_RATE
 
 
@@ -49,6 +50,7 @@ def frame_count(samples: int) -> int:
     return -(-samples // SAMPLES_PER_FRAME)
 
 
+@full_precision
 def log_mel(waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
     """Log-mel steps, exactly `4 * frame_count(s)` of them; the last frame is filled with silence.
 

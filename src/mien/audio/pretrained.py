@@ -25,6 +25,7 @@ from mien.audio.features import (
 )
 from mien.audio.whisper import WIDTH, WhisperEncoder, load_whisper
 from mien.errors import UserError
+from mien.ops.precision import full_precision
 
 WHISPER = "whisper2"  # the bundle's name in configs
 _ENCODER_HOP, _ENCODER_FIELD = 320, 400  # samples: wav2vec 2.0, HuBERT and WavLM alike
@@ -96,6 +97,7 @@ class WhisperSpeech(nn.Module):
         super().__init__()
         self.encoder = encoder
 
+    @full_precision
     def forward(self, waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
         """Features with l = 4 * frame_count(s), like `log_mel`."""
         return resample_steps(
@@ -112,6 +114,7 @@ class PretrainedSpeech(nn.Module):
         self.layer = layer
 
     @torch.no_grad()
+    @full_precision
     def forward(self, waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
         """Features with l = 4 * frame_count(s), like `log_mel`."""
         frames = frame_count(waveform.shape[1])

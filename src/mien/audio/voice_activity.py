@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mien.audio.features import SAMPLE_RATE, SAMPLES_PER_FRAME
+from mien.ops.precision import full_precision
 
 BELOW_SPEECH_DB = 35.0  # a frame this far under a recording's loud frames is a pause
 LEAD_FRAMES = 2  # mouths open before they sound
@@ -36,6 +37,7 @@ def frame_loudness(waveform: Float[Tensor, " s"], frames: int) -> Float[Tensor, 
 
 
 @torch.no_grad()
+@full_precision
 def speech_probability(waveform: Float[Tensor, " s"], frames: int) -> Float[Tensor, " t"]:
     """How probable it is that somebody speaks in each video frame; 0 beyond the sound's end."""
     peak = float(waveform.abs().max()) if len(waveform) else 0.0
@@ -64,6 +66,7 @@ def _detector() -> Any:
         torch.set_num_threads(threads)  # importing it sets one thread for the whole process
 
 
+@full_precision
 def speech_gate(probability: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
     """1 while somebody speaks, else 0, with a smooth attack before and release after.
 

@@ -109,10 +109,20 @@ def mesh_motion(meshes: ClipMeshes, still: HeadPose | None = None) -> Float[Tens
     if not found.any():
         return torch.zeros(len(found), MESH_DIM)
     seen = as_vectors(read_motion(meshes.points[meshes.found].double().numpy(), still))
-    at, where = np.arange(len(found)), np.flatnonzero(found)
-    if len(where) < len(found):
-        seen = np.stack([np.interp(at, where, column) for column in seen.T], axis=1)
-    return torch.from_numpy(seen).float()
+    return torch.from_numpy(fill_gaps(seen, found)).float()
+
+
+def fill_gaps(
+    seen: Float[np.ndarray, "n ..."], known: Bool[np.ndarray, " t"]
+) -> Float[np.ndarray, "t ..."]:
+    """Values of all frames from those of the n known ones: linear between neighbours, constant
+    before the first and after the last.
+    """
+    place = np.interp(np.arange(len(known)), np.flatnonzero(known), np.arange(len(seen)))
+    before = np.floor(place).astype(int)
+    after = np.minimum(before + 1, len(seen) - 1)
+    share = (place - before).reshape(-1, *[1] * (seen.ndim - 1))
+    return ((1 - share) * seen[before] + share * seen[after]).astype(seen.dtype)
 
 
 def _packed(meshes: ClipMeshes) -> dict[str, Tensor]:

@@ -3,34 +3,31 @@
 `reenact`: a clip redrawn from its own first frame, beside copying that frame. `speech`: a clip's
 person says its sound, beside the real mouth and another sound. `cross`: a stranger's portrait
 driven by a clip, beside the driver. `sync`: lips against loudness, beside the sound reversed.
+
+A command makes a `Comparison` of what was drawn and of each rival; the `Suite` scores them with all
+that `metrics/` holds.
 """
 
-from mien.evaluation.cross import CrossScore, cross_clips
+from mien.evaluation.comparison import Comparison, Task, TrackedClip
 from mien.evaluation.drive import drive
-from mien.evaluation.lips import LipScore, Mouth, lip_score, mouth_of
-from mien.evaluation.points import mouth_opening, track
-from mien.evaluation.reenact import Reenactment, reenact, reenact_clips
-from mien.evaluation.speech import SpeechScore, speech_clips
-from mien.evaluation.summary import mean_by_identity, mean_of, median_of
+from mien.evaluation.metric import ClipMetric, FrameMetric, SetMetric
+from mien.evaluation.points import Mouth, mouth_of, mouth_opening, track
+from mien.evaluation.suite import Suite, all_metrics
 from mien.evaluation.sync import video_sync
 
 __all__ = [
-    "CrossScore",
-    "LipScore",
+    "ClipMetric",
+    "Comparison",
+    "FrameMetric",
     "Mouth",
-    "Reenactment",
-    "SpeechScore",
-    "cross_clips",
+    "SetMetric",
+    "Suite",
+    "Task",
+    "TrackedClip",
+    "all_metrics",
     "drive",
-    "lip_score",
-    "mean_by_identity",
-    "mean_of",
-    "median_of",
     "mouth_of",
     "mouth_opening",
-    "reenact",
-    "reenact_clips",
-    "speech_clips",
     "track",
     "video_sync",
 ]

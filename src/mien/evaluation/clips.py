@@ -1,73 +1,43 @@
-"""What the evaluations of speech and of strangers have in common: a real clip, seen and heard.
+"""What the evaluations of speech and of strangers read: a real clip, its face and its sound.
 
-Axes: t video frames, h w space, s audio samples.
+Axes: s audio samples.
 """
 
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mien.audio.features import FPS, SAMPLES_PER_FRAME, frame_count
-from mien.data.datasets import ClipCache, to_picture
+from mien.data.datasets import ClipCache
 from mien.data.manifest import ClipRecord
 from mien.data.store import Store
 from mien.errors import UserError
-from mien.evaluation.lips import Mouth, mouth_of
-from mien.evaluation.looks import face_masks, sharpness
-from mien.evaluation.points import Points, track, track_known
+from mien.evaluation.comparison import TrackedClip
+from mien.evaluation.points import track, track_known
 from mien.face import FaceMesh
 from mien.media import Frames, load_audio
 
 
-@dataclass(frozen=True)
-class Watched:
-    """Frames with what FaceMesh sees in them."""
-
-    frames: Frames
-    points: Points
-    mouth: Mouth
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def picture(self, number: int) -> Float[Tensor, "1 3 h w"]:
-        """One frame as the nets take it."""
-        return to_picture(torch.from_numpy(self.frames[number : number + 1]))
-
-    def sharpness(self) -> float:
-        """Mean gradient inside the face, grey levels a pixel; NaN without a face."""
-        return sharpness(self.frames, face_masks(self.points, self.frames.shape[1]))
-
-    def rest(self, within: int | None = None) -> int:
-        """The frame of the first `within` (default: all) in which the lips are nearest."""
-        return int(np.argmin(self.mouth.gap[:within]))
+def track_frames(mesh: FaceMesh, frames: Frames, exact: Tensor | None = None) -> TrackedClip:
+    """Find the face in frames that were drawn, and may show none (their measures are NaN then)."""
+    return TrackedClip(frames, track(mesh, frames), exact)
 
 
-def watch(mesh: FaceMesh, frames: Frames) -> Watched:
-    """Look at frames that were drawn, and may show no face (their measures are NaN then)."""
-    points = track(mesh, frames)
-    return Watched(frames, points, mouth_of(points))
-
-
-def watch_clip(
+def track_clip(
     mesh: FaceMesh, clips: ClipCache, record: ClipRecord, seconds: float | None
-) -> Watched:
-    """Look at a clip, or its first `seconds`.
+) -> TrackedClip:
+    """Find the face in a clip, or in its first `seconds`.
 
     Raises:
         UserError: it cannot be read, or shows no face in most of its frames.
     """
     frames = clips.frames(record)[: None if seconds is None else max(2, round(seconds * FPS))]
     pixels = frames.numpy()
-    points = track_known(mesh, pixels, record.path)
-    return Watched(pixels, points, mouth_of(points))
+    return TrackedClip(pixels, track_known(mesh, pixels, record.path))
 
 
 def load_clip_sound(root: Path, record: ClipRecord, frames: int) -> Float[Tensor, " s"]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mien.command_line import Parser, guarded, positive
+from mien.devices import add_device_options
 from mien.evaluation.findings import Findings, Output
 from mien.evaluation.gather import crossed, reenactment, spoken, synced
 from mien.evaluation.page import page_of
@@ -25,6 +26,7 @@ def parser() -> Parser:
         command.add_argument("--manifest", type=Path, required=True, help="JSONL, one clip a line")
         command.add_argument("--animator", type=Path,
                              help="stage-1 weights (default: those that ship)")  # fmt: skip
+        add_device_options(command)
         command.set_defaults(work=work)
 
     seconds = positive(float)

@@ -10,68 +10,49 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from mien.data.datasets import ClipCache, to_picture
+from mien.data.datasets import ClipCache
 from mien.data.manifest import ClipRecord
-from mien.evaluation.clips import Watched, watch, watch_clip
+from mien.data.meshes import face_mesh
+from mien.devices import FULL, autocast
+from mien.evaluation.clips import track_clip, track_frames
+from mien.evaluation.comparison import Comparison, Task, TrackedClip
 from mien.evaluation.drive import drive
-from mien.evaluation.lips import NOWHERE, Mouth, mouth_of, r_of, ratio, slope_of
-from mien.evaluation.looks import Likeness
-from mien.evaluation.steadiness import trembling
-from mien.face import FaceLandmarker, FaceMesh
+from mien.evaluation.points import Points
+from mien.evaluation.summary import Scored
+from mien.face import FaceLandmarker
 from mien.media import to_bytes
 from mien.portrait.animator import Animator
 from mien.session.portrait import load_face
 
-
-@dataclass(frozen=True)
-class CrossScore:
-    """A drawn mouth against the driver's: Pearson's r and slope of lip gap and mouth width.
-
-    `smallest` is the smallest lip gap reached, `rest` that of the portrait (of the driver: at its
-    rest), over the distance of the eyes. `tremble` is over the driver's, `sharpness` over the
-    portrait's, `identity` the distance from the portrait. What begins with `second` is seen by
-    another net than FaceMesh, which steered the lips.
-    """
-
-    gap: float
-    gap_slope: float
-    width: float
-    width_slope: float
-    smallest: float
-    rest: float
-    tremble: float = NOWHERE
-    sharpness: float = NOWHERE
-    identity: float = NOWHERE
-    second_gap: float = NOWHERE
-    second_gap_slope: float = NOWHERE
-    second_width: float = NOWHERE
-    second_width_slope: float = NOWHERE
+MEANING = """Every portrait is driven by every clip: `drawn`. Its rivals: `copied` is the portrait
+held still, `driver` the driving clip itself. What begins with `second` is seen by another landmark
+net than FaceMesh, which steered the lips."""
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A face at the size of the nets, and what FaceMesh sees in it."""
+    """A face at the size of the nets, one frame, and the file that it comes from."""
 
     name: str
-    picture: Float[Tensor, "1 3 h w"]
-    seen: Watched
+    clip: TrackedClip
 
 
 @dataclass(frozen=True)
 class Crossed:
-    """A portrait driven by a clip, the scores of it and of its rivals."""
+    """A portrait driven by a clip, and what that is compared with."""
 
     portrait: Portrait
     record: ClipRecord
-    scores: dict[str, CrossScore]
-    driver: Watched
-    drawn: Watched
+    rows: dict[str, Comparison]
+
+    @property
+    def name(self) -> str:
+        """Of the pair."""
+        return f"{self.portrait.name} by {Path(self.record.path).name}"
 
 
-def load_portraits(paths: Sequence[Path], mesh: FaceMesh, size: int) -> list[Portrait]:
+def load_portraits(paths: Sequence[Path], size: int) -> list[Portrait]:
     """The largest face of each picture.
 
     Raises:
@@ -79,71 +60,49 @@ def load_portraits(paths: Sequence[Path], mesh: FaceMesh, size: int) -> list[Por
     """
     pictures = [load_face(path, None, size)[0] for path in paths]
     return [
-        Portrait(path.name, picture, watch(mesh, to_bytes(picture)))
+        Portrait(path.name, track_frames(face_mesh(), to_bytes(picture), picture))
         for path, picture in zip(paths, pictures, strict=True)
     ]
 
 
-def mouth_against(drawn: Mouth, driver: Mouth, rest: float) -> CrossScore:
-    """How a mouth follows the driver's; `rest` is its gap at rest."""
-    return CrossScore(
-        gap=r_of(drawn.gap, driver.gap),
-        gap_slope=slope_of(drawn.gap, driver.gap),
-        width=r_of(drawn.width, driver.width),
-        width_slope=slope_of(drawn.width, driver.width),
-        smallest=float(drawn.gap.min()),
-        rest=rest,
-    )
+@dataclass(frozen=True)
+class Driving:
+    """The net that draws, in which precision, and a second landmark net that looks at it."""
 
-
-class CrossJudge:
-    """The net and all that looks at what it draws, loaded once."""
-
-    def __init__(self, animator: Animator, second: FaceLandmarker | None = None) -> None:
-        self.animator, self.second = animator, second
-        self.mesh, self.likeness = FaceMesh(), Likeness()
+    animator: Animator
+    second: FaceLandmarker | None = None
+    precision: str = FULL
 
     @torch.inference_mode()
-    def judge(self, portrait: Portrait, record: ClipRecord, driver: Watched) -> Crossed:
+    def compare(self, portrait: Portrait, record: ClipRecord, driver: TrackedClip) -> Crossed:
         """Drive one portrait by one clip, from the clip's own face at rest."""
         rest = driver.rest()
-        frames = to_picture(torch.from_numpy(driver.frames))
-        parts = drive(self.animator, portrait.picture, frames, driver.picture(rest))
-        drawn = watch(self.mesh, np.concatenate([to_bytes(part) for part in parts]))
-        seen = portrait.seen
-        own_rest = float(seen.mouth.gap[0])
-        followed = mouth_against(drawn.mouth, driver.mouth, own_rest)
-        still = seen.mouth.held(0, len(driver))
-        scores = {
-            "drawn": replace(
-                followed,
-                **self._seen_by_second(drawn, driver),
-                tremble=ratio(trembling(drawn.points), trembling(driver.points)),
-                sharpness=ratio(drawn.sharpness(), seen.sharpness()),
-                identity=self.likeness.distance(
-                    drawn.frames, drawn.points, seen.frames[0], seen.points[0]
-                ),
-            ),
-            "copied": mouth_against(still, driver.mouth, own_rest),
-            "driver": mouth_against(driver.mouth, driver.mouth, float(driver.mouth.gap[rest])),
+        device = next(self.animator.parameters()).device
+        frames = driver.pictures.to(device)
+        source = portrait.clip.pictures.to(device)
+        with autocast(device, self.precision):
+            parts = [to_bytes(part) for part in drive(self.animator, source, frames, rest)]
+        drawn = track_frames(face_mesh(), np.concatenate(parts))
+        pair = Comparison(Task.CROSS, drawn, driver, portrait.clip)
+        if self.second is not None and np.isfinite(drawn.points).all():
+            by_other = pair.with_points(self._second(drawn), self._second(driver))
+            pair = replace(pair, second=by_other)
+        rows = {
+            "drawn": pair,
+            "copied": replace(pair, clip=portrait.clip.held(0, len(driver)), second=None),
+            "driver": replace(pair, clip=driver, portrait=driver.part(rest, rest + 1), second=None),
         }
-        return Crossed(portrait, record, scores, driver, drawn)
+        return Crossed(portrait, record, rows)
 
-    def _seen_by_second(self, drawn: Watched, driver: Watched) -> dict[str, float]:
-        """The same comparison of mouths, as another net sees them."""
-        if self.second is None or not np.isfinite(drawn.points).all():
-            return {}
-        made, real = (
-            mouth_of(np.stack([self.second(f, p) for f, p in zip(w.frames, w.points, strict=True)]))
-            for w in (drawn, driver)
-        )
-        score = mouth_against(made, real, NOWHERE)
-        names = ("gap", "gap_slope", "width", "width_slope")
-        return {f"second_{name}": getattr(score, name) for name in names}
+    def _second(self, clip: TrackedClip) -> Points:
+        """The landmarks as the second net sees them."""
+        assert self.second is not None
+        frames = zip(clip.frames, clip.points, strict=True)
+        return np.stack([self.second(frame, points) for frame, points in frames])
 
 
 def cross_clips(
-    judge: CrossJudge,
+    driving: Driving,
     portraits: Sequence[Portrait],
     records: Sequence[ClipRecord],
     root: Path,
@@ -154,17 +113,19 @@ def cross_clips(
     Raises:
         UserError: a clip cannot be read or shows no face.
     """
-    clips = ClipCache(root, judge.animator.config.image_size, capacity=1)
+    clips = ClipCache(root, driving.animator.config.image_size, capacity=1)
     for record in records:
-        driver = watch_clip(judge.mesh, clips, record, seconds)
+        driver = track_clip(face_mesh(), clips, record, seconds)
         for portrait in portraits:
-            yield judge.judge(portrait, record, driver)
+            yield driving.compare(portrait, record, driver)
 
 
-def smallest_gaps(crossed: Sequence[tuple[str, CrossScore]]) -> dict[str, dict[str, float]]:
+def smallest_gaps(crossed: Sequence[Scored]) -> dict[str, dict[str, float]]:
     """For each portrait the smallest gap that any driver brought it to, beside its gap at rest."""
     smallest: dict[str, dict[str, float]] = {}
-    for name, score in crossed:
-        so_far = smallest.setdefault(name, {"smallest": score.smallest, "rest": score.rest})
-        so_far["smallest"] = float(np.fmin(so_far["smallest"], score.smallest))
+    for each in crossed:
+        score = each.scores["drawn"]
+        first = {"smallest": score["smallest"], "rest": score["rest"]}
+        so_far = smallest.setdefault(each.person, first)
+        so_far["smallest"] = float(np.fmin(so_far["smallest"], score["smallest"]))
     return smallest

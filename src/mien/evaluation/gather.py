@@ -12,122 +12,103 @@ from tqdm import tqdm
 from mien.checkpoint import default_weights, load_animator
 from mien.data.datasets import to_picture
 from mien.data.records import read_records
+from mien.devices import choose_device
 from mien.errors import UserError
-from mien.evaluation.clips import Watched, read_lags
-from mien.evaluation.cross import (
-    Crossed,
-    CrossJudge,
-    CrossScore,
-    cross_clips,
-    load_portraits,
-    smallest_gaps,
-)
+from mien.evaluation import cross, reenact, speech
+from mien.evaluation.clips import read_lags
+from mien.evaluation.comparison import Comparison, Task, TrackedClip
 from mien.evaluation.findings import Curves, Figures, Findings, Output
-from mien.evaluation.lips import LipScore
-from mien.evaluation.looks import Likeness
+from mien.evaluation.metrics.sync import SyncScore, lip_sync
 from mien.evaluation.phonemes import Phonemes
-from mien.evaluation.reenact import FaceScores, Reenactment, reenact_clips
-from mien.evaluation.speech import (
-    SpeechJudge,
-    SpeechScore,
-    Spoken,
-    closures_of,
-    overlapping,
-    speech_clips,
-)
-from mien.evaluation.summary import mean_by_identity, mean_of, median_of
+from mien.evaluation.suite import Scores, Suite
+from mien.evaluation.summary import Scored, by_row, mean_by_person, mean_of, median_of
 from mien.evaluation.sync import openings_and_loudness
 from mien.face import FaceLandmarker
 from mien.media import PICTURE_SUFFIXES
-from mien.metrics import SyncScore, lip_sync
+from mien.portrait.animator import Animator
 from mien.session.session import load_models
 
 
 def reenactment(given: Namespace, output: Output) -> Findings:
     """Every clip from its own first frame; means over clips and over people."""
     records = read_records(given.root, given.manifest)
-    animator = load_animator(given.animator or default_weights()[0])
-    faces, scored, strips = FaceScores(), [], []
-    clips = reenact_clips(animator, records, given.root, given.stride, faces)
+    animator = _animator(given)
+    suite, scored, strips = Suite(Task.REENACT, "real"), [], []
+    clips = reenact.reenact_clips(animator, records, given.root, given.stride, given.precision)
     for redrawn in tqdm(clips, total=len(records), unit="clip", disable=None, leave=False):
-        path = redrawn.record.path
-        scored.append((redrawn.record, redrawn.score))
-        strip = output.strip(path, redrawn.frames[1:], redrawn.drawn)
-        strips.append((f"{path}: real, drawn", strip))
-    people = mean_by_identity(scored)
-    means = {
-        "mean over clips": mean_of([score for _, score in scored]),
-        "mean over people": mean_of(list(people.values())),
+        record, drawn = redrawn.record, redrawn.rows["drawn"]
+        scored.append(Scored(record.path, record.identity, suite.score(redrawn.rows)))
+        strips.append(_strip(output, record.path, drawn, "real, drawn"))
+    people = mean_by_person(scored)
+    figures = {
+        **_clips_and_people(scored),
+        **_of_set(suite),
+        "means": {
+            "mean over clips": by_row([each.scores for each in scored], mean_of),
+            "mean over people": by_row(list(people.values()), mean_of),
+        },
     }
-    notes = _notes(faces.likeness)
+    notes = [*suite.notes]
     if given.stride != 1:
         notes.append("tremble is left out: it needs --stride 1, every frame")
-    figures = {
-        "clips": {record.path: _with_shares(score) for record, score in scored},
-        "people": {identity: _with_shares(score) for identity, score in people.items()},
-        "means": {name: _with_shares(score) for name, score in means.items()},
-    }
-    return Findings("Self-reenactment", _doc(Reenactment), figures, notes, strips=strips)
+    return Findings(
+        "Self-reenactment", _meaning(reenact.MEANING, suite), figures, notes, strips=strips
+    )
 
 
 def spoken(given: Namespace, output: Output) -> Findings:
     """Every clip's own person says its sound; medians over clips, means by person."""
     records = read_records(given.root, given.manifest)
     lags = read_lags(given.offsets, records)
-    animator, speech = load_models(given.animator, given.speech)
+    device = choose_device(given.device)
+    animator, talking = load_models(given.animator, given.speech)
+    animator, talking = animator.to(device), talking.to(device)
     try:
         phonemes, notes = Phonemes(), []
     except UserError as error:
         phonemes, notes = None, [f"closed is left out: {error}"]
-    judge = SpeechJudge(animator, speech, phonemes, given.seed)
+    speaking = speech.Speaking(animator, talking, phonemes, given.seed, given.precision)
     if len(records) == 1:
         notes.append("other sound is left out: it needs a second clip")
-    clips, strips, curves = [], [], []
-    found = speech_clips(judge, records, given.root, lags, given.seconds)
-    for said in tqdm(found, total=len(records), unit="clip", disable=None, leave=False):
-        clips.append((said.record, said.scores))
-        strips.append(_strip(output, said.record.path, said.real, said.drawn, "real, drawn"))
-        curves.append(_lip_curves(said))
-    drawn = [(record, scores["drawn"]) for record, scores in clips]
-    figures: Figures = {
-        "clips": {record.path: _each(scores) for record, scores in clips},
-        "people": {who: asdict(score) for who, score in mean_by_identity(drawn).items()},
+    suite, scored, strips, curves = Suite(Task.SPEECH, "real"), [], [], []
+    clips = speech.speech_clips(speaking, records, given.root, lags, given.seconds)
+    for said in tqdm(clips, total=len(records), unit="clip", disable=None, leave=False):
+        record, drawn = said.record, said.rows["drawn"]
+        scored.append(Scored(record.path, record.identity, suite.score(said.rows)))
+        strips.append(_strip(output, record.path, drawn, "real, drawn"))
+        curves.append(_lip_curves(record.path, drawn, "real"))
+    figures = {
+        **_clips_and_people(scored),
+        **_of_set(suite),
+        "medians": by_row([each.scores for each in scored], median_of),
     }
-    if phonemes is not None:
-        figures["closures over all clips"] = {
-            kind: closures_of([scores[kind] for _, scores in clips]) for kind in clips[0][1]
-        }
-    figures["medians"] = _medians([scores for _, scores in clips])
-    notes += _notes(judge.likeness)
-    meaning = f"{_doc(LipScore)}\n\n{_doc(SpeechScore)}"
+    notes += suite.notes
+    meaning = _meaning(speech.MEANING, suite)
     return Findings("Lips and speech", meaning, figures, notes, curves, strips)
 
 
 def crossed(given: Namespace, output: Output) -> Findings:
     """Every portrait driven by every clip; medians over pairs, smallest gaps by portrait."""
     records = read_records(given.root, given.manifest)
-    animator = load_animator(given.animator or default_weights()[0])
+    animator = _animator(given)
     second = FaceLandmarker(given.second_landmarks) if given.second_landmarks else None
-    judge = CrossJudge(animator, second)
-    paths = list_pictures(given.portraits)
-    portraits = load_portraits(paths, judge.mesh, animator.config.image_size)
-    scored: list[tuple[str, str, dict[str, CrossScore]]] = []
-    strips, curves = [], []
-    found = cross_clips(judge, portraits, records, given.root, given.seconds)
+    driving = cross.Driving(animator, second, given.precision)
+    portraits = cross.load_portraits(list_pictures(given.portraits), animator.config.image_size)
+    suite, scored, strips, curves = Suite(Task.CROSS, "driver"), [], [], []
+    pairs = cross.cross_clips(driving, portraits, records, given.root, given.seconds)
     total = len(records) * len(portraits)
-    for pair in tqdm(found, total=total, unit="pair", disable=None, leave=False):
-        name = _pair_name(pair)
-        strips.append(_strip(output, name, pair.driver, pair.drawn, "driver, drawn"))
-        gaps = pair.drawn.mouth.gap.tolist(), pair.driver.mouth.gap.tolist()
-        curves.append(Curves(f"lip gap, {name}", ("drawn", "driver"), gaps))
-        scored.append((name, pair.portrait.name, pair.scores))
+    for pair in tqdm(pairs, total=total, unit="pair", disable=None, leave=False):
+        scored.append(Scored(pair.name, pair.portrait.name, suite.score(pair.rows)))
+        strips.append(_strip(output, pair.name, pair.rows["drawn"], "driver, drawn"))
+        curves.append(_lip_curves(pair.name, pair.rows["drawn"], "driver"))
     figures = {
-        "pairs": {name: _each(scores) for name, _, scores in scored},
-        "portraits": smallest_gaps([(who, scores["drawn"]) for _, who, scores in scored]),
-        "medians": _medians([scores for _, _, scores in scored]),
+        "pairs": {each.name: each.scores for each in scored},
+        "portraits": cross.smallest_gaps(scored),
+        **_of_set(suite),
+        "medians": by_row([each.scores for each in scored], median_of),
     }
-    notes = _notes(judge.likeness)
-    return Findings("Strangers", _doc(CrossScore), figures, notes, curves, strips)
+    meaning = _meaning(cross.MEANING, suite)
+    return Findings("Strangers", meaning, figures, [*suite.notes], curves, strips)
 
 
 def synced(given: Namespace, output: Output) -> Findings:
@@ -138,7 +119,7 @@ def synced(given: Namespace, output: Output) -> Findings:
     level = ((loudness - loudness.mean()) * scale + openings.mean()).tolist()
     curves = [Curves(given.video.name, ("mouth opening", "loudness"), (openings.tolist(), level))]
     figures = {"sync": {given.video.name: asdict(score)}}
-    return Findings("Lips and loudness", _doc(SyncScore), figures, curves=curves)
+    return Findings("Lips and loudness", getdoc(SyncScore) or "", figures, curves=curves)
 
 
 def list_pictures(given: Sequence[Path]) -> list[Path]:
@@ -161,42 +142,34 @@ def list_pictures(given: Sequence[Path]) -> list[Path]:
     return paths
 
 
-def _medians(scores: Sequence[dict]) -> dict:
-    """Of what was drawn and of each of its rivals."""
-    return {
-        kind: asdict(median_of([each[kind] for each in scores if kind in each]))
-        for kind in scores[0]
-    }
+def _animator(given: Namespace) -> Animator:
+    """The net of the command line, on its device."""
+    device = choose_device(given.device)
+    return load_animator(given.animator or default_weights()[0]).to(device)
 
 
-def _each(scores: dict) -> dict:
-    return {kind: asdict(score) for kind, score in scores.items()}
+def _clips_and_people(scored: Sequence[Scored]) -> Figures:
+    return {"clips": {each.name: each.scores for each in scored}, "people": mean_by_person(scored)}
 
 
-def _with_shares(score: Reenactment) -> dict[str, float]:
-    return {**asdict(score), "gain": score.gain, "mouth_share": score.mouth_share}
+def _of_set(suite: Suite) -> dict[str, dict[str, Scores]]:
+    """The section of figures that see all clips, where there is one."""
+    figures = suite.of_set()
+    return {"all clips": figures} if figures else {}
 
 
-def _notes(likeness: Likeness) -> list[str]:
-    return [likeness.missing] if likeness.missing else []
+def _meaning(rows: str, suite: Suite) -> str:
+    """What the rows are, and what each figure means."""
+    return f"{' '.join(rows.split())}\n\n{suite.meaning()}"
 
 
-def _strip(output: Output, name: str, above: Watched, below: Watched, rows: str) -> tuple[str, str]:
-    """Caption and file of a strip of two clips from their first frames on."""
-    count = min(len(above), len(below))
-    pictures = [to_picture(torch.from_numpy(clip.frames[:count])) for clip in (above, below)]
+def _strip(output: Output, name: str, pair: Comparison, rows: str) -> tuple[str, str]:
+    """Caption and file of a strip of the reference over what was drawn."""
+    clips: tuple[TrackedClip, ...] = pair.reference, pair.clip
+    pictures = [to_picture(torch.from_numpy(clip.frames)) for clip in clips]
     return f"{name}: {rows}", output.strip(name, *pictures)
 
 
-def _lip_curves(said: Spoken) -> Curves:
-    drawn, real, _ = overlapping(said.drawn.mouth, said.real.mouth, None, said.lag)
-    title = f"lip gap, {said.record.path}"
-    return Curves(title, ("drawn", "real"), (drawn.gap.tolist(), real.gap.tolist()))
-
-
-def _pair_name(pair: Crossed) -> str:
-    return f"{pair.portrait.name} by {Path(pair.record.path).name}"
-
-
-def _doc(kind: type) -> str:
-    return getdoc(kind) or ""
+def _lip_curves(name: str, pair: Comparison, reference: str) -> Curves:
+    gaps = pair.clip.mouth.gap.tolist(), pair.reference.mouth.gap.tolist()
+    return Curves(f"lip gap, {name}", ("drawn", reference), gaps)

@@ -1,18 +1,38 @@
-"""The points of the face in every frame of a clip, as FaceMesh sees them.
+"""The landmarks of the face in every frame of a clip, as FaceMesh finds them.
 
 Axes: t video frames, h w space. Positions are pixels.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from mien.data.meshes import fill_gaps
 from mien.errors import UserError
-from mien.face import FaceMesh, lip_gap
+from mien.evaluation.series import Series
+from mien.face import FaceMesh, lip_gap, mouth_width
 
 Points = Float[np.ndarray, "t 468 3"]
 LEAST_SEEN = 0.5  # share of frames that must show a face
+
+
+@dataclass(frozen=True)
+class Mouth:
+    """Gap between the inner lips and distance of the corners, each over that of the eyes."""
+
+    gap: Series
+    width: Series
+
+    def __len__(self) -> int:
+        return len(self.gap)
+
+
+def mouth_of(points: Points) -> Mouth:
+    """The mouth in every frame; NaN where the points are."""
+    gap = np.array([lip_gap(frame) for frame in points], dtype=np.float64)
+    return Mouth(gap, np.array([mouth_width(frame) for frame in points], dtype=np.float64))
 
 
 def track(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Points:
@@ -23,14 +43,7 @@ def track(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Point
     seen = np.array([points is not None for points in found])
     if not len(found) or seen.mean() < LEAST_SEEN:
         return np.full((len(found), 468, 3), np.nan, np.float32)
-    known = np.stack([points for points in found if points is not None])
-    if seen.all():
-        return known
-    place = np.interp(np.arange(len(found)), np.flatnonzero(seen), np.arange(len(known)))
-    before = np.floor(place).astype(int)
-    share = (place - before)[:, None, None]
-    after = np.minimum(before + 1, len(known) - 1)
-    return ((1 - share) * known[before] + share * known[after]).astype(np.float32)
+    return fill_gaps(np.stack([points for points in found if points is not None]), seen)
 
 
 def track_known(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]], name: str) -> Points:

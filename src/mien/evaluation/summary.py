@@ -1,40 +1,53 @@
 """Many scores as one: means and medians of every figure, and people who count alike."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any, TypeVar
 
-from mien.data.datasets import by_identity
-from mien.data.manifest import ClipRecord
-
-Score = TypeVar("Score")  # a dataclass of numbers
+from mien.evaluation.suite import Scores
 
 
-def mean_of(scores: Sequence[Score]) -> Score:
+@dataclass(frozen=True)
+class Scored:
+    """A clip, or a pair of portrait and clip: its name, whose face it shows, and the scores of what
+    was drawn and of each of its rivals.
+    """
+
+    name: str
+    person: str
+    scores: dict[str, Scores]
+
+
+def mean_of(scores: Sequence[Scores]) -> Scores:
     """The mean of every figure; what is not known (NaN) is left out."""
     return _joined(scores, fmean)
 
 
-def median_of(scores: Sequence[Score]) -> Score:
+def median_of(scores: Sequence[Scores]) -> Scores:
     """The median of every figure; what is not known (NaN) is left out."""
     return _joined(scores, median)
 
 
-def mean_by_identity(scored: Sequence[tuple[ClipRecord, Score]]) -> dict[str, Score]:
-    """The mean of each person's clips."""
-    score_of = {record.path: score for record, score in scored}
-    people = by_identity([record for record, _ in scored])
+def by_row(
+    scored: Sequence[dict[str, Scores]], join: Callable[[Sequence[Scores]], Scores]
+) -> dict[str, Scores]:
+    """What was drawn and each of its rivals, joined over clips or people."""
+    rows = dict.fromkeys(row for scores in scored for row in scores)
+    return {row: join([scores[row] for scores in scored if row in scores]) for row in rows}
+
+
+def mean_by_person(scored: Sequence[Scored]) -> dict[str, dict[str, Scores]]:
+    """The mean of each person's clips, people in alphabetical order."""
+    people = sorted({each.person for each in scored})
     return {
-        clips[0].identity: mean_of([score_of[record.path] for record in clips]) for clips in people
+        who: by_row([each.scores for each in scored if each.person == who], mean_of)
+        for who in people
     }
 
 
-def _joined(scores: Sequence[Score], join: Callable[[list[float]], float]) -> Score:
-    kind: Any = type(scores[0])
-
+def _joined(scores: Sequence[Scores], join: Callable[[list[float]], float]) -> Scores:
     def figure(name: str) -> float:
-        values = [value for score in scores if (value := getattr(score, name)) == value]
+        values = [s[name] for s in scores if name in s and s[name] == s[name]]
         return join(values) if values else float("nan")
 
-    return kind(**{field.name: figure(field.name) for field in fields(kind)})
+    return {name: figure(name) for name in dict.fromkeys(n for each in scores for n in each)}

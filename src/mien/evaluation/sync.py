@@ -8,11 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.audio.voice_activity import frame_loudness
+from mien.data.meshes import fill_gaps
 from mien.errors import UserError
+from mien.evaluation.metrics.sync import SyncScore, lip_sync
 from mien.evaluation.points import LEAST_SEEN, mouth_opening
 from mien.face import FaceMesh
 from mien.media import load_audio, read_frames
-from mien.metrics import SyncScore, lip_sync
 
 
 def video_sync(video: Path, audio: Path | None = None) -> SyncScore:
@@ -44,11 +45,10 @@ def openings_of(video: Path) -> Float[np.ndarray, " t"]:
         UserError: the file cannot be read, or no face shows in half of the frames.
     """
     mesh = FaceMesh()
-    openings = np.array([mouth_opening(mesh, frame) for frame in read_frames(video)])
+    openings = np.array([mouth_opening(mesh, frame) for frame in read_frames(video)], np.float32)
     if not len(openings):
         raise UserError(f"the video {video} holds no frame: take another file")
     seen = ~np.isnan(openings)
     if seen.mean() < LEAST_SEEN:
         raise UserError(f"{video} shows a face in only {seen.mean():.0%} of its frames")
-    at = np.arange(len(openings))
-    return np.interp(at, at[seen], openings[seen]).astype(np.float32)
+    return fill_gaps(openings[seen], seen)

@@ -24,13 +24,15 @@ from mien.mesh.alignment import HeadPose, head_pose
 from mien.mesh.guide import guide_between, join_guides, no_guide, to_device
 from mien.mesh.motion import MESH_DIM, POSE_DIM
 from mien.mesh.neutral import lip_gaps
+from mien.motion.controls import Controls
 from mien.portrait.animator import Animator
 from mien.portrait.motion_encoder import MOTION_DIM
 from mien.portrait.streaming import FRAMES_AT_ONCE, GuideOf
-from mien.session.guiding import with_mesh_at_rest
+from mien.session.guiding import guides_for, with_mesh_at_rest
 from mien.session.portrait import Portrait
 from mien.types import Guide
 
+Windows = Iterator[Float[Tensor, "1 _ n"]]
 # What of the driver the portrait takes: how it differs from the driver at rest; that and the place
 # of its head in the picture; or all of it, where both are one person, filmed alike.
 Transfer = Literal["relative", "absolute", "same_person"]
@@ -110,41 +112,61 @@ def rest_of_driver(meshes: ClipMeshes) -> int:
     return int(where[int(np.argmin(lip_gaps(heads)[:, 3:6].mean(axis=1)))])
 
 
-def driven_motion(
-    animator: Animator, portrait: Portrait, driver: Driver, transfer: Transfer
-) -> Iterator[Float[Tensor, "1 _ n"]]:
-    """The portrait's motion, a few frames at a time: implicit, and of the mesh where the animator
-    is guided. Behind it, where one person drives himself, stands the number of the frame instead.
+def driven(
+    animator: Animator,
+    portrait: Portrait,
+    driver: Driver,
+    transfer: Transfer,
+    controls: Controls | None = None,
+) -> tuple[Windows, GuideOf]:
+    """The portrait's motion, a few frames at a time, and what makes guides of it: implicit motion,
+    that of the mesh where the animator is guided, and one number more, which only guides read.
+
+    Raises:
+        UserError: `controls` scale what is taken as it is.
     """
-    away = torch.zeros_like(portrait.motion)
-    device = portrait.motion.device
-    if transfer == "relative":
-        away = portrait.motion - animator.encode_motion(driver.rest_frame().to(device))
-    behind = torch.arange(len(driver), dtype=torch.float32)[:, None]
-    if transfer != "same_person":
+    scales = controls or Controls()
+    unscaled = scales.expression_scale == scales.pose_scale == 1
+    if transfer == "same_person":
+        if not unscaled:
+            raise UserError("same_person takes motion as it is: scale it with relative or absolute")
+        numbers = torch.arange(len(driver), dtype=torch.float32)[:, None]
+        motion = _with_numbers(_implicit_motion(animator, portrait, driver), numbers)
+        return motion, _own_guides(portrait, driver.meshes)
+    at_rest = portrait.motion
+    motion = _implicit_motion(animator, portrait, driver, relative=transfer == "relative")
+    blocks: tuple[int, ...] = (MOTION_DIM,)
+    if animator.config.guide:
         still = _share_pose(portrait) if transfer == "absolute" else None
-        behind = mesh_motion(driver.meshes, still)
-    start = 0
+        motion = _with_numbers(motion, mesh_motion(driver.meshes, still))
+        at_rest, blocks = with_mesh_at_rest(at_rest), (MOTION_DIM, MESH_DIM - POSE_DIM, POSE_DIM)
+    if not unscaled:
+        motion = scales.apply(motion, at_rest, blocks)
+    no_blink = torch.zeros(len(driver), 1)
+    return _with_numbers(motion, no_blink), guides_for(portrait)
+
+
+def _implicit_motion(
+    animator: Animator, portrait: Portrait, driver: Driver, relative: bool = False
+) -> Windows:
+    """M_D of the driver's frames; `relative`: the portrait's own, and what differs from rest."""
+    device, away = portrait.motion.device, 0.0
+    if relative:
+        away = portrait.motion - animator.encode_motion(driver.rest_frame().to(device)).float()
     for chunk in driver.chunks():
-        motion = animator.encode_motion(chunk.to(device)) + away
-        if animator.config.guide:
-            motion = torch.cat((motion, behind[start : start + len(chunk)].to(motion)), dim=1)
-        yield motion[None]
-        start += len(chunk)
+        yield (animator.encode_motion(chunk.to(device)).float() + away)[None]
 
 
-def driven_at_rest(animator: Animator, portrait: Portrait) -> Float[Tensor, "1 n"]:
-    """What `driven_motion` gives where nothing moves."""
-    return with_mesh_at_rest(portrait.motion) if animator.config.guide else portrait.motion
+def _with_numbers(motion: Windows, numbers: Float[Tensor, "t k"]) -> Windows:
+    """Each frame's motion followed by its numbers."""
+    start = 0
+    for window in motion:
+        end = start + window.shape[1]
+        yield torch.cat((window, numbers[None, start:end].to(window)), dim=2)
+        start = end
 
 
-def driven_blocks(animator: Animator) -> tuple[int, ...]:
-    """What `driven_motion` is made of, as `SpeechToMotionConfig.motion_blocks` says it."""
-    mesh = (MESH_DIM - POSE_DIM, POSE_DIM) if animator.config.guide else ()
-    return (MOTION_DIM, *mesh)
-
-
-def own_guides(portrait: Portrait, meshes: ClipMeshes) -> GuideOf:
+def _own_guides(portrait: Portrait, meshes: ClipMeshes) -> GuideOf:
     """Guides by the frames' own points, where portrait and driver are one person; the number of the
     frame stands behind the motion.
     """

@@ -63,7 +63,7 @@ def read_portrait(
     """Encode a cropped picture, once."""
     device = next(animator.parameters()).device
     appearance = animator.encode_appearance(source.to(device))
-    motion = animator.encode_motion(source.to(device))
+    motion = animator.encode_motion(source.to(device)).float()
     face = guided_face(source) if animator.config.guide else None
     return Portrait(source, appearance, motion, face, tuple(notes))
 

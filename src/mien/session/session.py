@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from mien.audio.features import FPS
 from mien.checkpoint import (
@@ -39,14 +38,7 @@ from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import GuideOf, no_guides, render_stream
 from mien.report import Stopwatch
-from mien.session.driving import (
-    Transfer,
-    driven_at_rest,
-    driven_blocks,
-    driven_motion,
-    load_driver,
-    own_guides,
-)
+from mien.session.driving import Transfer, driven, load_driver
 from mien.session.guiding import LIP_CONTRAST, guides_for, with_mesh_at_rest
 from mien.session.portrait import Portrait, PortraitSource, load_face, read_portrait
 from mien.session.sound import EncodedSound, SoundSource, encode_sound
@@ -129,6 +121,11 @@ class Session:
         with (watch or Stopwatch()).measure("portrait"), self._inference():
             source, notes = load_face(portrait, box, self.animator.config.image_size)
             return read_portrait(self.animator, source, notes)
+
+    def read(self, source: Float[Tensor, "1 3 h w"]) -> Portrait:
+        """Encode a picture that is cropped already, in [-1, 1]."""
+        with self._inference():
+            return read_portrait(self.animator, source)
 
     def encode(
         self, sound: SoundSource, channel: str = AUTO, watch: Stopwatch | None = None
@@ -215,22 +212,10 @@ class Session:
                 `same_person`, whose motion is taken as it is.
         """
         watch = watch or Stopwatch()
-        scales = controls or Controls()
-        unscaled = scales.expression_scale == scales.pose_scale == 1
-        if transfer == "same_person" and not unscaled:
-            raise UserError("same_person takes motion as it is: scale it with relative or absolute")
         with watch.measure("driver"):
             driver = load_driver(video, self.animator.config.image_size)
             sound = sound_of_video(Path(video)) if isinstance(video, Path | str) else None
-        motion = driven_motion(self.animator, portrait, driver, transfer)
-        if transfer == "same_person":
-            guide_of = own_guides(portrait, driver.meshes)
-        else:
-            guide_of = guides_for(portrait)
-            at_rest = driven_at_rest(self.animator, portrait)
-            if not unscaled:
-                motion = scales.apply(motion, at_rest, driven_blocks(self.animator))
-            motion = (F.pad(window, (0, 1)) for window in motion)  # no blink of our own
+        motion, guide_of = driven(self.animator, portrait, driver, transfer, controls)
         motion = watch.measure_items("motion", within(self._inference, motion))
         frames = self.draw(portrait, motion, guide_of, watch)
         return FrameStream(frames, len(driver), sound, portrait.notes + driver.notes, watch)
@@ -246,7 +231,7 @@ class Session:
         drawn = render_stream(self.animator, portrait.appearance, portrait.motion, motion, guide_of)
         done, watch = 0, watch or Stopwatch()
         for chunk in watch.measure_items("render", within(self._inference, drawn)):
-            pictures = to_bytes(chunk[0])
+            pictures = to_bytes(chunk[0].float())
             yield TimedFrames(pictures, np.arange(done, done + len(pictures)) / FPS)
             done += len(pictures)
 

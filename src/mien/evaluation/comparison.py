@@ -1,0 +1,125 @@
+"""What a metric sees: a clip beside the reference that belongs to it, frame by frame.
+
+Axes: t video frames, k frames of motion, n sounds, m motion, h w space.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mien.data.datasets import to_picture
+from mien.evaluation.masks import Masks, face_masks
+from mien.evaluation.points import Mouth, Points, mouth_of
+from mien.evaluation.series import Series
+from mien.media import Frames
+
+
+class Task(StrEnum):
+    """Which evaluation asks: a clip's person says its sound, a portrait is driven by a stranger's
+    clip, or a clip is redrawn from its own first frame.
+    """
+
+    SPEECH = "speech"
+    CROSS = "cross"
+    REENACT = "reenact"
+
+
+@dataclass(frozen=True)
+class TrackedClip:
+    """Frames, and the landmarks of the face in each (NaN where no face was found).
+
+    `exact` are the same frames on the device of the nets, as drawn, before they became bytes.
+    """
+
+    frames: Frames
+    points: Points
+    exact: Float[Tensor, "t 3 h w"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def pictures(self) -> Float[Tensor, "t 3 h w"]:
+        """The frames as nets take them."""
+        return to_picture(torch.from_numpy(self.frames)) if self.exact is None else self.exact
+
+    @cached_property
+    def mouth(self) -> Mouth:
+        """Gap and width of the lips in every frame."""
+        return mouth_of(self.points)
+
+    @cached_property
+    def faces(self) -> Masks:
+        """Where the face is in every frame."""
+        return face_masks(self.points, self.frames.shape[1])
+
+    def rest(self, within: int | None = None) -> int:
+        """The frame of the first `within` (default: all) in which the lips are nearest."""
+        return int(np.argmin(self.mouth.gap[:within]))
+
+    def part(self, start: int, end: int | None = None) -> "TrackedClip":
+        """Its frames from `start` to before `end`."""
+        kept = slice(start, end)
+        exact = None if self.exact is None else self.exact[kept]
+        return TrackedClip(self.frames[kept], self.points[kept], exact)
+
+    def held(self, number: int, count: int) -> "TrackedClip":
+        """One of its frames, standing still for so many."""
+        frame = self.part(number, number + 1)
+        return TrackedClip(
+            np.broadcast_to(frame.frames, (count, *frame.frames.shape[1:])),
+            np.broadcast_to(frame.points, (count, *frame.points.shape[1:])),
+            None if frame.exact is None else frame.exact.expand(count, -1, -1, -1),
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A clip to be scored, with all that is known of it; what is not known is None.
+
+    Args:
+        task: the evaluation that asks.
+        clip: what is scored: drawn frames, or a rival of them.
+        reference: the real clip, or the driver; frame i belongs to frame i of `clip`.
+        portrait: the one frame that was animated.
+        every_frame: neighbours are 1/25 s apart; False where frames were left out.
+        mouth_map: 1 in the mouth box of the manifest, 0 elsewhere.
+        loudness: root mean square of the sound under every frame.
+        speaking: 1 where somebody speaks, 0 where not.
+        closures: frames in which a p, b or m is heard, also before and after the clip.
+        motion: that of the whole sound, from which the frames were drawn.
+        joins: frames of `motion` in which its windows join.
+        second: the same, with the landmarks of another net.
+    """
+
+    task: Task
+    clip: TrackedClip
+    reference: TrackedClip
+    portrait: TrackedClip
+    every_frame: bool = True
+    mouth_map: Float[Tensor, "1 h w"] | None = None
+    loudness: Float[Tensor, " t"] | None = None
+    speaking: Series | None = None
+    closures: Int[np.ndarray, " n"] | None = None
+    motion: Float[Tensor, "1 k m"] | None = None
+    joins: tuple[int, ...] = ()
+    second: "Comparison | None" = None
+
+    def __post_init__(self) -> None:
+        if len(self.clip) != len(self.reference):
+            raise ValueError(
+                f"{len(self.clip)} frames cannot be compared with {len(self.reference)}"
+            )
+
+    def with_points(self, clip: Points, reference: Points) -> "Comparison":
+        """The same frames with the landmarks of another net."""
+        return replace(
+            self,
+            clip=TrackedClip(self.clip.frames, clip),
+            reference=TrackedClip(self.reference.frames, reference),
+        )
