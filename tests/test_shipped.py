@@ -1,5 +1,5 @@
-"""The weights that ship draw what they drew: numbers stored when they were trained come back through
-every renaming and restructuring. `python -m tests.test_shipped` writes them anew for new weights.
+"""The weights that ship draw what they drew: stored numbers come back through every renaming and
+restructuring. `python -m tests.test_shipped` writes them anew for new weights.
 """
 
 import json
