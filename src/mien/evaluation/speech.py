@@ -94,7 +94,7 @@ def say(
         motion = torch.cat(list(finished), dim=1).float()
         guide_of = guides_for(portrait, animator, speech)
         drawn = render_stream(animator, appearance, own, iter([motion]), guide_of)
-        frames = np.concatenate([to_bytes(part[0].float()) for part in drawn])
+        frames = np.concatenate([to_bytes(part[0]) for part in drawn])
     seams = tuple(joins(motion.shape[1], speech.config, sampling))
     return Said(frames, gate.cpu().numpy(), motion[..., :-1], seams)
 
