@@ -16,7 +16,7 @@ UPSTREAM := mamba-ssm==2.3.2.post1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train-small test format lint types check hooks clean
+.PHONY: help demo train-small test test-gpu format lint types check hooks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -29,6 +29,9 @@ train-small: $(VENV)/.dev ## all phases of the weights that ship: make train-sma
 
 test: $(VENV)/.dev ## install with the developer's extras, then run the whole test suite
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+test-gpu: $(VENV)/.dev ## with an NVIDIA GPU: kernels, presets, animate, benchmarks; writes gpu_report.md
+	$(BIN)/python tools/test_gpu.py $(ARGS)
 
 format: $(VENV)/.dev ## lay the code out and sort the imports
 	$(BIN)/ruff format src tools tests
