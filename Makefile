@@ -16,7 +16,7 @@ UPSTREAM := mamba-ssm==2.3.2.post1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train-small test inputs format lint types check hooks clean
+.PHONY: help demo train-small test inputs test-gpu format lint types check hooks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -32,6 +32,9 @@ test: $(VENV)/.dev ## install with the developer's extras, then run the whole te
 
 inputs: $(VENV)/.dev ## try files and sounds as people have them, and print a table of what came of it
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m real_world --table $(ARGS)
+
+test-gpu: $(VENV)/.dev ## with an NVIDIA GPU: kernels, presets, animate, benchmarks; writes gpu_report.md
+	$(BIN)/python tools/test_gpu.py $(ARGS)
 
 format: $(VENV)/.dev ## lay the code out and sort the imports
 	$(BIN)/ruff format src tools tests

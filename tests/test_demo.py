@@ -4,6 +4,7 @@ import json
 
 import av
 import pytest
+import torch
 
 from mien import demo, pipeline
 from tests.test_evaluation import load_tool
@@ -46,10 +47,25 @@ def test_the_demo_takes_no_arguments(tiny_weights, capsys):
     assert capsys.readouterr().err.startswith("error: the demo takes no arguments")
 
 
-def test_the_speed_tool_measures_both_nets_and_the_whole(tiny_weights, tmp_path, capsys):
-    kept = tmp_path / "speed.json"
-    assert load_tool("benchmark").main(["--threads", "1", "--json", str(kept)]) == 0
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_speed_tool_measures_both_nets_and_the_whole(
+    tiny_weights, tmp_path, capsys, monkeypatch, precision
+):
+    from mien.portrait.animator import Animator
+
+    kept, narrow = tmp_path / "speed.json", set()
+    render = Animator.render
+
+    def watched(*args, **kwargs):
+        narrow.add(torch.is_autocast_enabled("cpu"))
+        return render(*args, **kwargs)
+
+    monkeypatch.setattr(Animator, "render", watched)
+    asked = ["--threads", "1", "--device", "cpu", "--precision", precision, "--json", str(kept)]
+    assert load_tool("benchmark").main(asked) == 0
+    assert narrow == {precision == "bf16-mixed"}
     figures = json.loads(kept.read_text())
+    assert (figures["device"], figures["precision"]) == ("cpu", precision)
     assert figures["render, GFLOP a frame"] > 0
     assert figures["motion, GFLOP a frame"] > 0
     assert figures["end to end, frames a second"] < figures["render only, frames a second"]

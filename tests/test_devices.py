@@ -18,6 +18,7 @@ from mien.devices import (
     synchronize,
 )
 from mien.errors import UserError
+from mien.report import Stopwatch, best_time, machine
 from tests.portrait.tiny import TINY, awake, tiny_animator
 
 CPU = torch.device("cpu")
@@ -103,6 +104,48 @@ def test_waiting_for_a_cpu_does_not_start_a_gpu():
     synchronize()
     synchronize(CPU)
     assert not torch.cuda.is_initialized() or torch.cuda.is_available()
+
+
+class Later:
+    """A device that takes work at once and does it afterwards, as a GPU does."""
+
+    def __init__(self, monkeypatch):
+        self.pending = 0.0
+        monkeypatch.setattr("mien.report.synchronize", self.finish)
+
+    def launch(self, seconds: float) -> None:
+        self.pending += seconds
+
+    def finish(self, device) -> None:
+        assert device == CPU
+        time.sleep(self.pending)
+        self.pending = 0.0
+
+
+def test_a_stopwatch_counts_work_that_was_only_launched_to_the_part_that_launched_it(monkeypatch):
+    device, watch = Later(monkeypatch), Stopwatch(device=CPU)
+    with watch.measure("render"):
+        device.launch(0.05)
+        with watch.measure("encode"):
+            time.sleep(0.01)
+    assert watch.seconds["render"] >= 0.05 > watch.seconds["encode"] >= 0.01
+    parts = watch.measure_items("motion", map(device.launch, (0.02, 0.02)))
+    for _ in parts:
+        time.sleep(0.05)
+    assert 0.04 <= watch.seconds["motion"] < 0.09
+
+
+def test_the_best_time_ends_when_the_device_has_done_the_work(monkeypatch):
+    device = Later(monkeypatch)
+    device.launch(0.3)  # of somebody before
+    assert 0.03 <= best_time(lambda: device.launch(0.03), CPU) < 0.3
+
+
+def test_a_report_names_the_gpu_only_where_it_was_used(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
+    assert "GPU" not in machine(CPU)
+    assert machine(torch.device("cuda:1")).endswith("GPU of cuda:1")
 
 
 def test_the_module_needs_no_torch_to_read_a_command_line():

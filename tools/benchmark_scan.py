@@ -2,7 +2,8 @@
 """How fast is the selective scan here: time, memory and error of each back end.
 
     python tools/benchmark_scan.py [--lengths 250 1000 5000 20000] [--widths 256 512 2048]
-                                   [--back-ends reference numba] [--threads N] [--json FILE]
+                                   [--back-ends reference numba] [--device cpu] [--threads N]
+                                   [--json FILE]
 
 Each case is one sequence with 16 numbers of state, all options on, float32. Times are the best of
 three; the error is the largest against float64, relative to the largest value, of the output and
@@ -21,10 +22,15 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from mien.command_line import Parser, guarded
+from mien.devices import add_device_option, choose_device, synchronize
 
-STATE, RUNS = 16, 3
+if TYPE_CHECKING:
+    import torch
+
+STATE = 16
 COPIED = 2**28  # bytes; far more than a cache holds
 UPSTREAM = "upstream_loop"
 # Largest length times width that is worth waiting for, and why.
@@ -41,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--lengths", type=int, nargs="+", default=[250, 1000, 5000, 20000])
     parser.add_argument("--widths", type=int, nargs="+", default=[256, 512, 2048])
     parser.add_argument("--back-ends", nargs="+", help="by name (default: all that work)")
+    add_device_option(parser)
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     return guarded(lambda: measure(parser.parse_args(argv)))
@@ -55,11 +62,15 @@ def measure(given: argparse.Namespace) -> None:
 
     if given.threads:
         torch.set_num_threads(given.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    scans = {name: _scan_on(name) for name in given.back_ends or _working(SELECTIVE_SCAN, device)}
+    device = choose_device(given.device)
+    scans = {
+        name: _scan_on(name) for name in given.back_ends or _working(SELECTIVE_SCAN, device.type)
+    }
     if not given.back_ends and (upstream := upstream_loop()) is not None:
         scans[UPSTREAM] = upstream
-    print(f"machine  {machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(
+        f"machine  {machine(device)}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    )
     print(f"state    {STATE}, batch 1, float32")
     copying = copying_speed(device)
     print(f"copying  {copying:.1f} GB/s read and written\n")
@@ -70,34 +81,40 @@ def measure(given: argparse.Namespace) -> None:
     oracle = "reference" if SELECTIVE_SCAN.problems()["numba"] else "numba"
     for width in given.widths:
         for length in given.lengths:
-            exact = _results(_scan_on(oracle), _case(width, length, "cpu", torch.float64))
+            exact = _results(
+                _scan_on(oracle), _case(width, length, choose_device("cpu"), torch.float64)
+            )
             for name, scan in scans.items():
                 if length * width > LARGEST.get(name, math.inf):
                     print(f"{length:7}{width:7}  {name:16} skipped: {TOO_LARGE[name]}")
                     continue
                 rows.append(_row(name, scan, width, length, device, exact))
     if given.json is not None:
-        named = {"machine": machine(), "torch": torch.__version__,
+        named = {"machine": machine(device), "torch": torch.__version__,
                  "copying_gb_s": copying, "rows": rows}  # fmt: skip
         given.json.write_text(json.dumps(named, indent=1) + "\n", encoding="utf-8")
 
 
-def _row(name: str, scan: Callable, width: int, length: int, device: str, exact: list) -> dict:
+def _row(
+    name: str, scan: Callable, width: int, length: int, device: "torch.device", exact: list
+) -> dict:
     import torch
+
+    from mien.report import best_time
 
     case = _case(width, length, device, torch.float32)
     begin = time.perf_counter()
     results = _results(scan, case)
-    _wait(device)
+    synchronize(device)
     first = time.perf_counter() - begin
     error = max(
         ((got.double().cpu() - true).abs().max() / true.abs().max()).item()
         for got, true in zip(results, exact, strict=True)
     )
     with torch.no_grad():
-        forward = _best(lambda: scan(case), device)
+        forward = best_time(lambda: scan(case), device)
     before = _reset_peak(device)
-    both = _best(lambda: _results(scan, case), device)
+    both = best_time(lambda: _results(scan, case), device)
     memory = (_peak(device) - before) / 1e6 if before else math.nan
     # What must be read and written at the least: u, delta, z and y, and B and C once.
     moved = 4 * (4 * width * length + 2 * STATE * length)
@@ -111,13 +128,15 @@ def _row(name: str, scan: Callable, width: int, length: int, device: str, exact:
     return row
 
 
-def copying_speed(device: str) -> float:
+def copying_speed(device: "torch.device") -> float:
     """GB a second that one copy reads and writes: what memory can do at best."""
     import torch
 
+    from mien.report import best_time
+
     here = torch.ones(COPIED, dtype=torch.uint8, device=device)
     there = torch.empty_like(here)
-    return 2 * COPIED / _best(lambda: there.copy_(here), device) / 1e9
+    return 2 * COPIED / best_time(lambda: there.copy_(here), device) / 1e9
 
 
 def _working(operation, device: str) -> list[str]:
@@ -154,7 +173,7 @@ def upstream_loop() -> Callable | None:
     return lambda case: selective_scan_ref(**case, delta_softplus=True)
 
 
-def _case(width: int, length: int, device: str, dtype) -> dict:
+def _case(width: int, length: int, device: "torch.device", dtype) -> dict:
     """All arguments, drawn in float32 whatever the type is."""
     import torch
 
@@ -181,43 +200,25 @@ def _results(scan: Callable, case: dict) -> list:
     return [y.detach(), *torch.autograd.grad((y * weight).sum(), list(case.values()))]
 
 
-def _best(work: Callable[[], object], device: str) -> float:
-    seconds = []
-    for _ in range(RUNS):
-        _wait(device)
-        begin = time.perf_counter()
-        work()
-        _wait(device)
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)
-
-
-def _wait(device: str) -> None:
-    import torch
-
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _reset_peak(device: str) -> int:
+def _reset_peak(device: "torch.device") -> int:
     """Forget the largest memory seen so far; returns the bytes in use."""
     import torch
 
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
     refs = Path("/proc/self/clear_refs")
     if refs.exists():
         refs.write_text("5", encoding="ascii")
     return _peak(device)
 
 
-def _peak(device: str) -> int:
+def _peak(device: "torch.device") -> int:
     """The largest memory in bytes since `_reset_peak` (on the CPU: resident, Linux alone)."""
     import torch
 
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if not status.exists():
         return 0

@@ -18,13 +18,18 @@ FULL, MIXED = "32-true", "bf16-mixed"  # Lightning's names
 PRECISIONS = FULL, MIXED
 
 
-def add_device_options(parser: ArgumentParser) -> None:
-    """Add --device and --precision; `choose_device` and `autocast` take their values."""
+def add_device_option(parser: ArgumentParser) -> None:
+    """Add --device; `choose_device` takes its value."""
     parser.add_argument(
         "--device",
         default=AUTO,
         help="cpu, cuda or cuda:N (default: cuda where torch sees a GPU, else cpu)",
     )
+
+
+def add_device_options(parser: ArgumentParser) -> None:
+    """Add --device and --precision; `choose_device` and `autocast` take their values."""
+    add_device_option(parser)
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,

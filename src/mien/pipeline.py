@@ -69,7 +69,7 @@ def animate(
         raise ValueError("animator and speech belong together: give both or neither")
     if session is None:
         session = Session(animator, speech, precision) if animator else Session.load()
-    watch = Stopwatch(dict.fromkeys(SPOKEN_PARTS, 0.0))
+    watch = Stopwatch(dict.fromkeys(SPOKEN_PARTS, 0.0), session.device)
 
     sound = session.encode(audio, channel, watch)
     prepared = session.prepare(portrait, box, watch)
@@ -101,7 +101,7 @@ def reenact(
     output = Path(output)
     refuse_output(output, _files(video, portrait), overwrite)
     session = session or Session.load()
-    watch = Stopwatch(dict.fromkeys(DRIVEN_PARTS, 0.0))
+    watch = Stopwatch(dict.fromkeys(DRIVEN_PARTS, 0.0), session.device)
 
     prepared = session.prepare(portrait, box, watch)
     stream = session.drive(prepared, video, transfer=transfer, controls=controls, watch=watch)
@@ -123,8 +123,9 @@ def write(
                 writer.write(frames.pictures)
             done += len(frames.pictures)
             progress(done, stream.count)
-    work = stream.watch.seconds
-    return Report(output, done / FPS, done, work, seed, machine(), back_ends(), stream.notes)
+    work, device = stream.watch.seconds, session.device
+    named = machine(device), back_ends(device)
+    return Report(output, done / FPS, done, work, seed, *named, stream.notes)
 
 
 def refuse_output(output: Path, inputs: tuple[Path, ...], overwrite: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 
+from mien.devices import synchronize
 from mien.ops.selective_scan import SELECTIVE_SCAN
 
 Item = TypeVar("Item")
@@ -20,10 +21,13 @@ Item = TypeVar("Item")
 class Stopwatch:
     """Seconds spent in each part of a run, also where parts are generators that feed each other.
 
-    A part that runs inside another is taken out of the outer one's time, so the parts add up.
+    A part that runs inside another is taken out of the outer one's time, so the parts add up. The
+    clock is read when `device` has done what it was given: a GPU is told what to do long before it
+    does it (default: the current GPU, where this process uses one).
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    device: torch.device | None = None
     _running: list[str] = field(default_factory=list)
     _since: float = 0.0
 
@@ -40,6 +44,7 @@ class Stopwatch:
             self._running.pop()
 
     def _settle(self) -> None:
+        synchronize(self.device)
         now = time.perf_counter()
         if self._running:
             self.seconds[self._running[-1]] += now - self._since
@@ -56,16 +61,22 @@ class Stopwatch:
             yield item
 
 
-def machine() -> str:
-    """The machine in words: processor, cores, and the accelerator if torch sees one."""
+def machine(device: torch.device | None = None) -> str:
+    """The machine in words: processor, cores, and the GPU if one is used (default: the current one
+    if torch sees any).
+    """
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
         models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         name = models[0] if models else name
-    accelerator = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    accelerator = f", {torch.cuda.get_device_name(device)}" if _on_gpu(device) else ""
     return f"{name}, {usable_cores()} cores{accelerator}"
+
+
+def _on_gpu(device: torch.device | None) -> bool:
+    return torch.cuda.is_available() if device is None else device.type == "cuda"
 
 
 def usable_cores() -> int:
@@ -73,6 +84,18 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def best_time(work: Callable[[], object], device: torch.device, runs: int = 3) -> float:
+    """Seconds of the fastest of some runs, each from an idle device until it is idle again."""
+    seconds = []
+    for _ in range(runs):
+        synchronize(device)
+        begin = time.perf_counter()
+        work()
+        synchronize(device)
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
 
 
 def gflop(work: Callable[[], object]) -> float:
@@ -84,10 +107,9 @@ def gflop(work: Callable[[], object]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def back_ends() -> str:
-    """Which software did the work."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    scan, _ = SELECTIVE_SCAN.choose(device, lambda name: None)
+def back_ends(device: torch.device | None = None) -> str:
+    """Which software does the work on a device (default: the current GPU if torch sees any)."""
+    scan, _ = SELECTIVE_SCAN.choose("cuda" if _on_gpu(device) else "cpu", lambda name: None)
     return f"torch {torch.__version__}, {torch.get_num_threads()} threads, selective scan: {scan}"
 
 

@@ -69,8 +69,8 @@ def picture_of(image: Image.Image) -> UInt8[Array, "h w 3"]:
 
 
 def to_bytes(frames: Float[Tensor, "t 3 h w"]) -> UInt8[Array, "t h w 3"]:
-    """Frames in [-1, 1] as pictures and videos take them."""
-    pixels = ((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    """Frames in [-1, 1] as pictures and videos take them; rounded once, also from 16 bits."""
+    pixels = ((frames.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return rearrange(pixels, "t c h w -> t h w c").cpu().numpy()
 
 
