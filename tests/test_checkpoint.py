@@ -177,3 +177,17 @@ def test_what_draws_may_be_trained_on_beside_a_stage_2():
     seen = {k: v + k.startswith("motion_encoder.") for k, v in state.items()}
     assert motion_fingerprint(drawn) == motion_fingerprint(state) != motion_fingerprint(seen)
     assert fingerprint(drawn) != fingerprint(state)
+
+
+def test_files_older_than_a_number_load_to_the_net_that_was_saved(pair, tmp_path):
+    """Before there were meshes no file said that it has none."""
+    for path, load, younger in (
+        (pair[0], load_animator, ("guide", "field_sees_volume", "motion_pooling")),
+        (pair[1], load_speech_to_motion, ("mesh", "direct_head")),
+    ):
+        weights = read_weights(path)
+        older = {key: value for key, value in weights.config.items() if key not in younger}
+        save_weights(tmp_path / path.name, replace(weights, config=older))
+        loaded, saved = load(tmp_path / path.name), load(path)
+        assert loaded.config == saved.config
+        assert fingerprint(loaded.state_dict()) == weights.fingerprint

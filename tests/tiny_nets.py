@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from mien.audio.encoders import GlobalEncoderConfig, LocalEncoderConfig
+from mien.audio.pretrained import FrontEndConfig
 from mien.checkpoint import motion_fingerprint, save_animator, save_speech_to_motion
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.portrait.animator import Animator
@@ -18,11 +19,14 @@ from tests.portrait.tiny import TINY, awake, tiny_animator
 
 TINY_SPEECH = SpeechToMotionConfig(
     appearance_dim=TINY.appearance_dim,
+    mesh=False,
     space_dims=8,
     window=20,
+    front_end=FrontEndConfig(),
     audio_width=16,
     global_encoder=GlobalEncoderConfig(layers=1, state=4),
     local_encoder=LocalEncoderConfig(layers=1, state=4),
+    direct_head=False,
     width=32,
     layers=1,
     heads=2,

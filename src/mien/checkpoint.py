@@ -30,6 +30,9 @@ WEIGHTS = Path(__file__).parent / "weights"
 # Where the net of each kind stands in its stage of training.
 _PART_OF_STAGE = {ANIMATOR: "animator", SPEECH_TO_MOTION: "speech"}
 
+# What a number meant in files that were written before it existed, where that is not its default.
+_BEFORE = {ANIMATOR: {"guide": False}, SPEECH_TO_MOTION: {"mesh": False, "direct_head": False}}
+
 _UNREADABLE = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, PickleError)
 
 
@@ -118,7 +121,7 @@ def load_animator(path: Path) -> Animator:
         UserError: the file is missing, damaged, of another kind, or does not fit this version.
     """
     weights = read_weights(path, ANIMATOR)
-    animator = Animator(restore(AnimatorConfig, weights.config))
+    animator = Animator(restore(AnimatorConfig, _BEFORE[ANIMATOR] | weights.config))
     fill(animator, weights, path)
     return animator.eval()
 
@@ -136,7 +139,8 @@ def load_speech_to_motion(path: Path, animator_fingerprint: str | None = None) -
             f"{path} was trained on the motion of animator {weights.animator_fingerprint}, but the "
             f"animator given is {animator_fingerprint}: use the two files of one training"
         )
-    speech = SpeechToMotion(restore(SpeechToMotionConfig, weights.config))
+    config = _BEFORE[SPEECH_TO_MOTION] | weights.config
+    speech = SpeechToMotion(restore(SpeechToMotionConfig, config))
     fill(speech, weights, path)
     return speech.eval()
 

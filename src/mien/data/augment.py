@@ -21,6 +21,7 @@ from mien.data.colors import Recoloring, tone_curve
 from mien.data.flow import measure_flow
 from mien.data.guides import Grids, Meshes, guide_of_pair
 from mien.ops.warp import identity_grid
+from mien.presets import read_preset
 from mien.types import FramePair
 
 
@@ -49,6 +50,11 @@ class AugmentConfig:
     mouth_open: float = 0.4  # deviation of the lips' opening, in half heights of the mouth box
     mouth_widen: float = 0.12  # deviation of the log of the mouth's width
     flow: float = 1.0  # trust in the optical flow of the other pairs; 0: it is not measured
+
+    @classmethod
+    def preset(cls, name: str) -> "AugmentConfig":
+        """The augmentation of a preset (`mien.presets`)."""
+        return read_preset(cls, name, "stage1", "data.init_args.augmentation")
 
 
 def augment_pair(

@@ -54,10 +54,10 @@ class ReconstructionStage(SteppedModule):
 
     def __init__(
         self,
-        animator: AnimatorConfig,
-        loss: LossConfig,
-        optimizer: OptimizerConfig,
-        discriminator: DiscriminatorConfig = DiscriminatorConfig(),  # noqa: B008 (frozen)
+        animator: AnimatorConfig = AnimatorConfig(),  # noqa: B008 (frozen)
+        loss: LossConfig = LossConfig(),  # noqa: B008
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
+        discriminator: DiscriminatorConfig = DiscriminatorConfig(),  # noqa: B008
         initial_weights: Path | None = None,
         frozen: tuple[str, ...] = (),
     ) -> None:

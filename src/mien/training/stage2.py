@@ -12,7 +12,7 @@ from mien.errors import UserError
 from mien.motion.objective import SpeechObjectiveConfig, speech_objective
 from mien.motion.rollout import SamplingConfig, rollout
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
-from mien.training.optimization import OptimizerConfig, decay_groups
+from mien.training.optimization import STAGE2, OptimizerConfig, decay_groups
 from mien.training.steps import SteppedModule
 from mien.types import SpeechClip
 
@@ -29,10 +29,10 @@ class DiffusionStage(SteppedModule):
 
     def __init__(
         self,
-        speech: SpeechToMotionConfig,
-        objective: SpeechObjectiveConfig,
-        optimizer: OptimizerConfig,
-        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
+        speech: SpeechToMotionConfig = SpeechToMotionConfig(),  # noqa: B008 (frozen)
+        objective: SpeechObjectiveConfig = SpeechObjectiveConfig(),  # noqa: B008
+        optimizer: OptimizerConfig = STAGE2,
+        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008
     ) -> None:
         super().__init__(optimizer)
         if objective.needs_mesh and not speech.mesh:
