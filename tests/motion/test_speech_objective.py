@@ -24,7 +24,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("form", ["x0", "noise", "flow"])
+@pytest.mark.parametrize("form", ["x0", "noise", "flow", "v"])
 @pytest.mark.parametrize("schedule", ["cosine", "flow"])
 def test_every_form_trains_every_parameter(make_speech, clip, form, schedule):
     speech = make_speech(parameterisation=form, schedule=schedule)

@@ -4,8 +4,7 @@ A dozen faces cannot teach a general identity space, so every pair is bent and r
 and driving alike. Heads hardly move in much footage, so the head of one of the two is often moved
 on top, its surroundings kept still; where the two are one frame, its lips are moved as well, since
 real lips move too little to be noticed early. The motion encoder's own views are recoloured once
-more, each on its own, so that the motion cannot carry who it is. Whoever stands
-before a blue wall gets another one behind them.
+more, each on its own, so that the motion cannot carry who it is. Blue walls are replaced by others.
 Axes: b batch, c channels, h w space.
 """
 
