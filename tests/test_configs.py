@@ -15,11 +15,12 @@ from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.audio.features import FPS
-from mien.checkpoint import default_weights, read_weights
+from mien.checkpoint import default_weights
 from mien.config import restore
 from mien.data.augment import AugmentConfig
 from mien.data.speech import VoiceConfig
 from mien.errors import UserError
+from mien.kinds import read_weights
 from mien.motion.objective import SpeechObjectiveConfig
 from mien.motion.rollout import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotionConfig

@@ -15,7 +15,7 @@ FLOORS = {
     0: ("config", "overlays"),
     1: ("ops", "presets"),
     2: ("nn", "diffusion", "media", "face", "report"),
-    3: ("audio", "mesh"),
+    3: ("audio", "mesh", "kinds"),
     4: ("portrait", "motion", "face_model"),
     5: ("checkpoint", "metrics"),
     6: ("data",),

@@ -14,7 +14,6 @@ from mien.checkpoint import (
     default_weights,
     load_animator,
     motion_fingerprint,
-    read_weights,
 )
 from mien.data.augment import AugmentConfig
 from mien.data.datasets import ClipCache, FixedPairs, FramePairs, MixedPairs, collate_pairs
@@ -27,6 +26,7 @@ from mien.data.records import data_root, read_records
 from mien.data.speech import FixedWindows, SpeechClips, VoiceConfig, WindowSpec, collate_speech
 from mien.data.store import Store
 from mien.errors import UserError
+from mien.kinds import read_weights
 from mien.motion.speech_to_motion import SpeechToMotionConfig
 
 

@@ -3,7 +3,6 @@
 The paper's base model, its section 3; the paper gives no numbers of the optimisation.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from mien.checkpoint import ANIMATOR, fingerprint, part_of, read_weights, refuse_other_run
+from mien.checkpoint import ANIMATOR
 from mien.errors import UserError
+from mien.kinds import describe, read_weights, refuse_other_run
 from mien.metrics import psnr, weighted_l1
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
 from mien.portrait.frame_decoder import with_larger_head
@@ -258,12 +258,10 @@ class ReconstructionStage(SteppedModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the checkpoint say what it is; by now its weights are the averaged ones."""
-        checkpoint["kind"] = ANIMATOR
-        checkpoint["config"] = asdict(self.animator.config)
-        checkpoint["fingerprint"] = fingerprint(part_of(checkpoint["state_dict"], ANIMATOR))
+        describe(checkpoint, ANIMATOR, self.animator.config)
         checkpoint["skipped_steps"] = self.skipped_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on with other numbers than the run was started with."""
-        refuse_other_run(checkpoint, ANIMATOR, asdict(self.animator.config))
+        refuse_other_run(checkpoint, ANIMATOR, self.animator.config)
         self.skipped_steps = checkpoint["skipped_steps"]

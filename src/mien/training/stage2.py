@@ -1,14 +1,14 @@
 """Stage 2: motion is diffused from speech (the paper's latent motion appearance diffusion)."""
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from mien.checkpoint import SPEECH_TO_MOTION, fingerprint, part_of, refuse_other_run
+from mien.checkpoint import SPEECH_TO_MOTION
 from mien.errors import UserError
+from mien.kinds import describe, refuse_other_run
 from mien.motion.objective import SpeechObjectiveConfig, speech_objective
 from mien.motion.rollout import SamplingConfig, rollout
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
@@ -108,15 +108,13 @@ class DiffusionStage(SteppedModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the checkpoint say what it is; by now its weights are the averaged ones."""
-        checkpoint["kind"] = SPEECH_TO_MOTION
-        checkpoint["config"] = asdict(self.speech.config)
-        checkpoint["fingerprint"] = fingerprint(part_of(checkpoint["state_dict"], "speech"))
+        describe(checkpoint, SPEECH_TO_MOTION, self.speech.config)
         checkpoint["animator_fingerprint"] = self.animator_fingerprint
         checkpoint["skipped_steps"] = self.skipped_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on with other numbers or another animator than the run was started with."""
-        refuse_other_run(checkpoint, SPEECH_TO_MOTION, asdict(self.speech.config))
+        refuse_other_run(checkpoint, SPEECH_TO_MOTION, self.speech.config)
         saved = checkpoint["animator_fingerprint"]
         if saved != self.animator_fingerprint:
             raise UserError(
