@@ -117,7 +117,17 @@ def train(arguments: list[str]) -> int:
             raise UserError(_sentence(message)) from ex
 
     class Command(LightningCLI):
-        """Tells numbers that do not fit together as a UserError."""
+        """Links what the data need to the model; tells numbers that do not fit together as a
+        UserError.
+        """
+
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.link_arguments(
+                "model",
+                "data.init_args.spec",
+                compute_fn=lambda model: getattr(model, "data_spec", None),
+                apply_on="instantiate",
+            )
 
         def instantiate_classes(self) -> None:
             try:

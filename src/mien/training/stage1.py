@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from mien.checkpoint import ANIMATOR
+from mien.data.specs import PortraitSpec
 from mien.errors import UserError
 from mien.kinds import describe, read_weights, refuse_other_run
 from mien.metrics import psnr, weighted_l1
@@ -83,9 +84,10 @@ class ReconstructionStage(SteppedModule):
             self._start_from(initial_weights)
 
     @property
-    def image_size(self) -> int:
-        """Side of the frames that the data has to bring."""
-        return self.animator.config.image_size
+    def data_spec(self) -> PortraitSpec:
+        """What the data have to bring."""
+        c, accumulate = self.animator.config, self.optimizer_config.accumulate
+        return PortraitSpec(c.image_size, c.temporal_context, c.guide, accumulate)
 
     def _part(self, name: str) -> nn.Module:
         parts = dict(self.animator.named_children())

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from mien.checkpoint import SPEECH_TO_MOTION
+from mien.data.specs import SpeechSpec
 from mien.errors import UserError
 from mien.kinds import describe, refuse_other_run
 from mien.motion.objective import SpeechObjectiveConfig, speech_objective
@@ -44,6 +45,19 @@ class DiffusionStage(SteppedModule):
         self.sampling = sampling
         self.speech = SpeechToMotion(speech)
         self.animator_fingerprint: str | None = None
+
+    @property
+    def data_spec(self) -> SpeechSpec:
+        """What the data have to bring."""
+        c = self.speech.config
+        return SpeechSpec(
+            c.appearance_dim,
+            c.window,
+            c.history,
+            c.front_end,
+            c.mesh,
+            self.optimizer_config.accumulate,
+        )
 
     def setup(self, stage: str) -> None:
         """Learn whose motion this is and, in a new run, the space it is diffused in."""
