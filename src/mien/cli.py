@@ -122,12 +122,7 @@ def train(arguments: list[str]) -> int:
         """
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-            parser.link_arguments(
-                "model",
-                "data.init_args.spec",
-                compute_fn=lambda model: getattr(model, "data_spec", None),
-                apply_on="instantiate",
-            )
+            parser.link_arguments("model", "data.init_args.spec", _data_spec, "instantiate")
 
         def instantiate_classes(self) -> None:
             try:
@@ -157,6 +152,11 @@ def train(arguments: list[str]) -> int:
         args=arguments,
     )
     return 0
+
+
+def _data_spec(module: Any) -> Any:
+    """What a training module asks of its data; modules of others may ask nothing."""
+    return getattr(module, "data_spec", None)
 
 
 def _several_processes(trainer: Mapping[str, Any]) -> bool:
