@@ -21,7 +21,7 @@ from mien.data.latents import extract_all, motion_examples
 from mien.data.loading import endless, once
 from mien.data.manifest import ClipRecord
 from mien.data.meshes import MeshCache
-from mien.data.records import data_root, read_records
+from mien.data.records import data_root, read_records, refuse_other_framing
 from mien.data.specs import PortraitSpec, SpeechSpec
 from mien.data.speech import FixedWindows, SpeechClips, VoiceConfig, WindowSpec, collate_speech
 from mien.data.store import Store
@@ -89,11 +89,13 @@ class PortraitData(LightningDataModule):
         records = [
             r for manifest in manifests for r in read_records(data_root(self.root), manifest)
         ]
+        refuse_other_framing(records, self._spec.framing)
         if self._mesh_cache is not None:
             self._mesh_cache.extract(records)
         for place in self.mix:
             more = self._mixed_in(place)
             records = read_records(more, self.train_manifest)
+            refuse_other_framing(records, self._spec.framing)
             if self._guided:
                 MeshCache(more, self.meshes).extract(records)
 
@@ -215,6 +217,7 @@ class SpeechData(LightningDataModule):
                 f"{appearance_dim} of the animator {self.animator_path}: set it to {appearance_dim}"
             )
         records = [*self._records(self.train_manifest), *self._records(self.valid_manifest)]
+        refuse_other_framing(records, animator.config.framing)
         folder = self.cache.below(motion_fingerprint(animator.state_dict()))
         assert self.trainer is not None
         device = self.trainer.strategy.root_device

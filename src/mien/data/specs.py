@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mien.audio.pretrained import FrontEndConfig
+from mien.types import Framing
 
 
 @dataclass(frozen=True)
@@ -13,12 +14,14 @@ class PortraitSpec:
         image_size: side of the frames.
         temporal_context: frames on each side of the driving one that are seen with it.
         guide: whether the meshes of the faces are needed.
+        framing: what the clips must show.
         accumulate: batches that make one step.
     """
 
     image_size: int
     temporal_context: int = 0
     guide: bool = False
+    framing: Framing = "face"
     accumulate: int = 1
 
 

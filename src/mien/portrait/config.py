@@ -9,6 +9,7 @@ from mien.portrait.depth import DepthPooling
 from mien.portrait.frame_decoder import Occlusion
 from mien.portrait.motion_encoder import Pooling
 from mien.presets import read_preset
+from mien.types import Framing
 
 VOLUME_STRIDE = 4  # the volume is a quarter of the encoded picture
 
@@ -22,6 +23,7 @@ class AnimatorConfig:
     `deviation_layers: 0`, `use_attention`.
     """
 
+    framing: Framing = "face"  # what portraits and clips show; half_body for gestures
     image_size: int = 256  # side of the frames that are drawn
     upscale: int = 1  # 2: encode at half the size, draw at the whole (preset base512)
 

@@ -87,7 +87,7 @@ class ReconstructionStage(SteppedModule):
     def data_spec(self) -> PortraitSpec:
         """What the data have to bring."""
         c, accumulate = self.animator.config, self.optimizer_config.accumulate
-        return PortraitSpec(c.image_size, c.temporal_context, c.guide, accumulate)
+        return PortraitSpec(c.image_size, c.temporal_context, c.guide, c.framing, accumulate)
 
     def _part(self, name: str) -> nn.Module:
         parts = dict(self.animator.named_children())
