@@ -1,26 +1,37 @@
 """Files of weights describe themselves, survive being halved, and refuse what does not fit."""
 
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import nn
 
 from mien.checkpoint import (
     ANIMATOR,
     SPEECH_TO_MOTION,
-    as_half,
-    fingerprint,
     load_animator,
     load_speech_to_motion,
     motion_fingerprint,
-    read_weights,
-    save_animator,
-    save_weights,
 )
 from mien.errors import UserError
+from mien.kinds import (
+    Kind,
+    as_half,
+    describe,
+    fingerprint,
+    kind_named,
+    load,
+    read_weights,
+    refuse_other_run,
+    register,
+    save_weights,
+)
 from tests.portrait.tiny import TINY, pictures, tiny_animator
-from tests.tiny_nets import TINY_SPEECH, save_tiny_pair, tiny_pair
+from tests.tiny_nets import TINY_SPEECH, save_net, save_tiny_pair, tiny_pair
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +121,7 @@ def test_other_stage_1_is_refused_with_both_fingerprints(pair):
 
 
 def test_kinds_are_not_mistaken(pair):
-    with pytest.raises(UserError, match=f"kind {ANIMATOR}, here {SPEECH_TO_MOTION} is wanted"):
+    with pytest.raises(UserError, match="kind animator, here speech_to_motion is wanted"):
         load_speech_to_motion(pair[0], "")
 
 
@@ -156,16 +167,16 @@ def test_damaged_and_foreign_files_are_named(pair, tmp_path, kind: str):
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(pair, tmp_path, monkeypatch):
     path = tmp_path / "animator.safetensors"
-    save_animator(path, tiny_pair()[0])
+    save_net(path, ANIMATOR, tiny_pair()[0])
     before = path.read_bytes()
 
     def full_disk(state, file, metadata):
         Path(file).write_bytes(b"half of it")
         raise OSError("no space left")
 
-    monkeypatch.setattr("mien.checkpoint.save_file", full_disk)
+    monkeypatch.setattr("mien.kinds.save_file", full_disk)
     with pytest.raises(OSError, match="no space"):
-        save_animator(path, tiny_pair()[0])
+        save_net(path, ANIMATOR, tiny_pair()[0])
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
@@ -177,3 +188,131 @@ def test_what_draws_may_be_trained_on_beside_a_stage_2():
     seen = {k: v + k.startswith("motion_encoder.") for k, v in state.items()}
     assert motion_fingerprint(drawn) == motion_fingerprint(state) != motion_fingerprint(seen)
     assert fingerprint(drawn) != fingerprint(state)
+
+
+def test_files_older_than_a_number_load_to_the_net_that_was_saved(pair, tmp_path):
+    """Before there were meshes no file said that it has none."""
+    for path, load_it, younger in (
+        (pair[0], load_animator, ("guide", "field_sees_volume", "motion_pooling")),
+        (pair[1], load_speech_to_motion, ("mesh", "direct_head")),
+    ):
+        weights = read_weights(path)
+        older = {key: value for key, value in weights.config.items() if key not in younger}
+        save_weights(tmp_path / path.name, replace(weights, config=older))
+        loaded, saved = load_it(tmp_path / path.name), load_it(path)
+        assert loaded.config == saved.config
+        assert fingerprint(loaded.state_dict()) == weights.fingerprint
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_ships_is_loaded_to_the_bit(shipped, number: int):
+    path = shipped[number]
+    net = (load_animator, load_speech_to_motion)[number](path)
+    kept = load_file(path)
+    state = net.state_dict()
+    assert state.keys() == kept.keys()
+    for name, value in kept.items():
+        wide = value.float() if value.is_floating_point() else value
+        assert torch.equal(state[name], wide), name
+
+
+@dataclass(frozen=True)
+class BlinkConfig:
+    width: int = 3
+    depth: int = 1
+    gated: bool = True
+
+
+class BlinkNet(nn.Module):
+    def __init__(self, config: BlinkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(nn.Linear(config.width, 2) for _ in range(config.depth))
+        self.gate = nn.Linear(config.width, 1) if config.gated else None
+
+
+BLINKS = register(Kind("blinks", BlinkConfig, BlinkNet, "blinking", {"gated": False}))
+
+
+class TestAThirdKind:
+    """Another system's weights, through the same functions and the same refusals."""
+
+    def training_checkpoint(self, folder: Path, config: BlinkConfig) -> tuple[Path, BlinkNet]:
+        net = BlinkNet(config)
+        state = {f"blinking.{name}": value for name, value in net.state_dict().items()}
+        checkpoint = {"state_dict": state | {"critic.weight": torch.ones(2)}}
+        describe(checkpoint, BLINKS, config)
+        torch.save(checkpoint, folder / "last.ckpt")
+        return folder / "last.ckpt", net
+
+    def test_it_comes_back_from_training_and_as_it_ships(self, tmp_path: Path):
+        path, net = self.training_checkpoint(tmp_path, BlinkConfig(width=5, depth=2))
+        save_weights(tmp_path / "half.safetensors", as_half(read_weights(path)))
+        for file in (path, tmp_path / "half.safetensors"):
+            loaded = load(file, BLINKS)
+            assert loaded.config == net.config and not loaded.training
+            assert fingerprint(loaded.state_dict()) == fingerprint(net.state_dict())
+        whole = load(path, BLINKS).state_dict()
+        assert all(torch.equal(whole[name], value) for name, value in net.state_dict().items())
+
+    def test_other_kinds_are_refused_both_ways(self, pair, tmp_path: Path):
+        path, _ = self.training_checkpoint(tmp_path, BlinkConfig())
+        with pytest.raises(UserError, match="of the kind blinks, here animator is wanted"):
+            load_animator(path)
+        with pytest.raises(UserError, match="of the kind animator, here blinks is wanted"):
+            load(pair[0], BLINKS)
+
+    def test_keys_numbers_and_bytes_that_do_not_fit_are_named(self, tmp_path: Path):
+        path, net = self.training_checkpoint(tmp_path, BlinkConfig())
+        weights = read_weights(path)
+        other = tmp_path / "other.safetensors"
+        save_weights(other, replace(weights, config={"width": 3, "heigth": 4}))
+        with pytest.raises(UserError, match="heigth"):
+            load(other, BLINKS)
+        save_weights(other, replace(weights, config={"width": 4, "gated": True}))
+        with pytest.raises(UserError, match=r"gate.weight as \(1, 3\)"):
+            load(other, BLINKS)
+        save_weights(other, replace(weights, config={"width": 3}))  # before there were gates
+        with pytest.raises(UserError, match="has the unknown key gate.bias and 1 more"):
+            load(other, BLINKS)
+        save_weights(other, replace(weights, fingerprint="0" * 16))
+        with pytest.raises(UserError, match="is damaged"):
+            load(other, BLINKS)
+
+    def test_a_run_goes_on_only_with_its_own_numbers(self, tmp_path: Path):
+        path, _ = self.training_checkpoint(tmp_path, BlinkConfig(gated=False))
+        checkpoint = torch.load(path, weights_only=True)
+        refuse_other_run(checkpoint, BLINKS, BlinkConfig(gated=False))
+        with pytest.raises(UserError, match="has width 3, the config says 4"):
+            refuse_other_run(checkpoint, BLINKS, BlinkConfig(width=4, gated=False))
+        with pytest.raises(UserError, match="kind blinks, this stage trains animator"):
+            refuse_other_run(checkpoint, ANIMATOR, TINY)
+        del checkpoint["config"]["gated"]  # as older runs wrote it
+        refuse_other_run(checkpoint, BLINKS, BlinkConfig(gated=False))
+
+    def test_two_kinds_of_one_name_are_refused(self):
+        assert register(BLINKS) is BLINKS
+        with pytest.raises(ValueError, match="two kinds of weights are named blinks"):
+            register(replace(BLINKS, part="net"))
+
+
+def test_a_kind_is_known_by_its_name_before_its_system_is_imported(tmp_path: Path):
+    animator = tiny_animator()
+    state = {f"animator.{name}": value for name, value in animator.state_dict().items()}
+    checkpoint = {"state_dict": state}
+    describe(checkpoint, ANIMATOR, animator.config)
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    code = (
+        "import sys; from pathlib import Path; from mien.kinds import read_weights; "
+        "assert 'mien.checkpoint' not in sys.modules; "
+        "print(read_weights(Path(sys.argv[1])).kind)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "last.ckpt")]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "animator\n"
+    assert kind_named("speech_to_motion") is SPEECH_TO_MOTION
+
+
+def test_an_unknown_kind_is_no_checkpoint_of_mien(tmp_path: Path):
+    torch.save({"kind": "dances", "config": {}, "state_dict": {}}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt is not a checkpoint of mien"):
+        read_weights(tmp_path / "last.ckpt")

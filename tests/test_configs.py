@@ -1,21 +1,32 @@
 """The files of configs/ say what the code says, and overlays mean what they say."""
 
-from dataclasses import fields, is_dataclass
+import inspect
+import json
+import subprocess
+import sys
+from dataclasses import asdict, is_dataclass
+from importlib import import_module
+from typing import Any
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.audio.features import FPS
+from mien.checkpoint import default_weights
 from mien.config import restore
 from mien.data.augment import AugmentConfig
 from mien.data.speech import VoiceConfig
 from mien.errors import UserError
+from mien.kinds import read_weights
 from mien.motion.objective import SpeechObjectiveConfig
+from mien.motion.rollout import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotionConfig
 from mien.overlays import FOLDER, find_config, join_configs
 from mien.portrait.animator import Animator, AnimatorConfig
+from mien.presets import PRESETS
 from mien.training.discriminator import DiscriminatorConfig
 from mien.training.losses import LossConfig
 from mien.training.optimization import OptimizerConfig
@@ -32,6 +43,7 @@ SECTIONS = {
         "model.init_args.speech": SpeechToMotionConfig,
         "model.init_args.objective": SpeechObjectiveConfig,
         "model.init_args.optimizer": OptimizerConfig,
+        "model.init_args.sampling": SamplingConfig,
         "data.init_args.voice": VoiceConfig,
     },
 }
@@ -42,13 +54,82 @@ def joined(*names: str):
     return OmegaConf.create(join_configs(list(names)))
 
 
+# The file names what stage 1 writes; in Python the animator that ships is the default.
+PLACES = {("stage2", "animator")}
+
+
+def plain(value: Any) -> Any:
+    """As YAML holds it."""
+    value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return json.loads(json.dumps(value, default=str))
+
+
 @pytest.mark.parametrize("stage", SECTIONS)
-def test_base_config_spells_out_every_number(stage: str):
-    config = joined(f"{stage}.yaml")
+def test_base_config_says_every_number_as_python_does(stage: str):
+    config = OmegaConf.to_container(joined(f"{stage}.yaml"))
+    assert isinstance(config, dict)
+    parts = [config["model"], config["data"], *config["trainer"]["callbacks"]]
+    for part in parts:
+        module, name = part["class_path"].rsplit(".", 1)
+        parameters = inspect.signature(getattr(import_module(module), name)).parameters
+        defaults = {key: plain(parameter.default) for key, parameter in parameters.items()}
+        written = part["init_args"]
+        defaults.pop("spec", None)  # the command line links it to the model
+        for key in (key for place, key in PLACES if place == stage and key in written):
+            assert defaults.pop(key) != written.pop(key)
+        if "mix" in defaults:  # a signature cannot hold a dictionary
+            assert defaults.pop("mix") is None and written.pop("mix") == {}
+        assert written == defaults, part["class_path"]
+
+
+@pytest.mark.parametrize("stage", SECTIONS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_in_python_is_what_the_command_line_makes_of_its_files(preset: str, stage: str):
+    config = joined(f"{stage}.yaml", f"{preset}.yaml")
     for place, cls in SECTIONS[stage].items():
-        written = set(OmegaConf.select(config, place))
-        spare = {"weight_decay"} if cls is OptimizerConfig else set()
-        assert {f.name for f in fields(cls)} - spare <= written | spare, place
+        if cls is VoiceConfig:  # no preset says anything about voices
+            assert OmegaConf.select(config, place) == OmegaConf.create(plain(VoiceConfig()))
+            continue
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_argument("--numbers", type=cls)
+        section = OmegaConf.to_container(OmegaConf.select(config, place))
+        parsed = parser.instantiate(parser.parse_object({"numbers": section})).numbers
+        more = (stage,) if cls is OptimizerConfig else ()
+        assert parsed == cls.preset(preset, *more), place
+
+
+def test_presets_differ_and_small_is_what_ships():
+    nets = [AnimatorConfig.preset(name) for name in PRESETS]
+    speaking = [SpeechToMotionConfig.preset(name) for name in PRESETS]
+    assert len(set(nets)) == len(PRESETS), "no preset repeats another"
+    # base512 draws larger, with the same stage 2.
+    assert len(set(speaking)) == len(PRESETS) - 1
+    for cls, path in zip((AnimatorConfig, SpeechToMotionConfig), default_weights(), strict=True):
+        assert cls.preset("small") == restore(cls, read_weights(path).config)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_overlay_changes_something(overlay: str):
+    assert any(joined(f"{s}.yaml", overlay) != joined(f"{s}.yaml") for s in SECTIONS)
+
+
+def test_presets_come_from_the_package_and_need_no_trainer(tmp_path):
+    (tmp_path / "base.yaml").write_text("stage1: {model: {init_args: {animator: {regions: 3}}}}")
+    code = (
+        "import sys; from mien.portrait.animator import AnimatorConfig; "
+        "from mien.training.losses import LossConfig; LossConfig.preset('paper'); "
+        "print(AnimatorConfig.preset('base').regions, "
+        "{'lightning', 'jsonargparse'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout == "12 set()\n"
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(UserError, match="no preset huge: the presets are tiny, small, base"):
+        AnimatorConfig.preset("huge")
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -59,11 +140,6 @@ def test_every_overlay_gives_valid_numbers(stage: str, overlay: str):
     for place, cls in SECTIONS[stage].items():
         section = OmegaConf.to_container(OmegaConf.select(config, place))
         assert is_dataclass(restore(cls, section))
-
-
-def test_base_config_holds_the_preset_small():
-    section = OmegaConf.select(joined("stage1.yaml"), "model.init_args.animator")
-    assert restore(AnimatorConfig, OmegaConf.to_container(section)) == AnimatorConfig()
 
 
 def test_stages_of_an_overlay_fit_each_other():
@@ -153,8 +229,7 @@ BUDGETS = {"tiny": 0.2, "small": 4.0, "base": 60.0, "base512": 120.0, "paper": 1
 
 @pytest.mark.parametrize("preset", BUDGETS)
 def test_presets_keep_their_budget(preset: str):
-    section = OmegaConf.select(joined("stage1.yaml", f"{preset}.yaml"), "model.init_args.animator")
-    config = restore(AnimatorConfig, OmegaConf.to_container(section))
+    config = AnimatorConfig.preset(preset)
     with torch.device("meta"):
         animator = Animator(config).eval()
         source = torch.zeros(1, 3, config.image_size, config.image_size)

@@ -11,6 +11,7 @@ from mien.face import (
     FaceMesh,
     face_box,
     find_portrait,
+    framed,
     lip_gap,
     mouth_box,
     person_mask,
@@ -177,6 +178,14 @@ def test_lip_gap_grows_with_the_gap_and_not_with_the_picture(mesh, astronaut):
     assert lip_gap(wider) == pytest.approx(2 * lip_gap(points), rel=1e-4)
     assert lip_gap(3 * points) == pytest.approx(lip_gap(points), rel=1e-4)
     assert 0.05 < lip_gap(points) < 0.4  # she smiles and shows her teeth
+
+
+def test_a_half_body_is_found_as_clips_of_half_bodies_show_it(astronaut, mesh):
+    place = find_portrait(astronaut, mesh, "astronaut.png", "half_body")
+    height, width = astronaut.shape[:2]
+    face = face_box(landmarks_of(mesh, astronaut))
+    assert place.box == framed(face, "half_body", width, height)
+    assert place.box[2] - place.box[0] == min(width, height)
 
 
 def test_the_portrait_is_a_square_that_frames_the_face_like_training_clips(mesh, astronaut):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mien.face import crop
+from mien.face import crop, framed, portrait_box
 
 
 class TestCrop:
@@ -36,3 +36,16 @@ class TestCrop:
         beyond = crop(picture, (0.0, 24.0, 64.0, 88.0), 64)[0, 0, 40:]
         contrast = beyond[:, 8:-8].std(dim=1)
         assert (contrast.diff() < 0).all() and contrast[-1] < 0.05 * contrast[0]
+
+
+class TestFramed:
+    def test_a_face_is_framed_alike_in_every_picture(self):
+        face = (40.0, 50.0, 110.0, 150.0)
+        for width, height in ((200, 300), (2000, 100)):
+            assert framed(face, "face", width, height) == portrait_box(face)
+
+    def test_a_half_body_is_as_large_as_the_picture_and_keeps_the_head(self):
+        face = (400.0, 300.0, 480.0, 400.0)
+        assert framed(face, "half_body", 1080, 1920) == (0, 250, 1080, 1330)
+        left, top, right, bottom = framed(face, "half_body", 1920, 1080)
+        assert (top, bottom) == (0, 1080) and left <= 400 and right - left == 1080

@@ -13,17 +13,14 @@ from safetensors.torch import load_file
 
 from mien.checkpoint import (
     ANIMATOR,
-    as_half,
-    fingerprint,
     load_animator,
     load_speech_to_motion,
     motion_fingerprint,
-    read_weights,
-    save_weights,
 )
 from mien.cli import main
 from mien.data.drawn import write_clips
 from mien.errors import UserError
+from mien.kinds import as_half, fingerprint, read_weights, save_weights
 from mien.media import probe_video, read_video
 from mien.mesh.motion import MESH_DIM
 from mien.pipeline import animate

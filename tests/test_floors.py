@@ -12,12 +12,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports point strictly down; portrait and motion are siblings and never meet.
 FLOORS = {
     -1: ("types", "errors", "_compat"),
-    0: ("config", "devices"),
-    1: ("ops",),
+    0: ("config", "devices", "overlays"),
+    1: ("ops", "presets"),
     2: ("nn", "diffusion", "media", "face", "report"),
-    3: ("audio", "mesh", "command_line"),
+    3: ("audio", "mesh", "command_line", "kinds"),
     4: ("portrait", "motion", "face_model"),
-    5: ("checkpoint", "metrics", "overlays"),
+    5: ("checkpoint", "metrics"),
     6: ("data",),
     7: ("training", "session"),
     8: ("pipeline",),
@@ -53,7 +53,7 @@ DOORS = {
     "numba": ("ops/",),
     "wandb": (),
     "torchmetrics": ("metrics", "evaluation/metrics", "training/"),
-    "omegaconf": ("config", "overlays", "prepare/"),
+    "omegaconf": ("config", "overlays", "presets", "prepare/"),
     "jsonargparse": ("cli", "training/"),
     "tqdm": (
         "command_line",

@@ -18,7 +18,7 @@ from mien.infer import main
 from mien.media import read_video
 from tests.audio.test_voice_activity import NO_SPEECH
 from tests.conftest import ROOT
-from tests.tiny_nets import BOX, save_tiny_pair, voice, write_portrait, write_wav
+from tests.tiny_nets import BOX, save_net, save_tiny_pair, voice, write_portrait, write_wav
 
 FACE = ",".join(f"{number:g}" for number in BOX)
 
@@ -168,11 +168,11 @@ def test_damaged_weights_and_a_foreign_pair_are_told(folder, weights, capsys):
     assert main([*asked, "--animator", str(damaged), *speech]) == 1
     assert "damaged" in capsys.readouterr().err
 
-    from mien.checkpoint import save_animator
+    from mien.checkpoint import ANIMATOR
     from tests.portrait.tiny import tiny_animator
 
     other = folder / "other.safetensors"
-    save_animator(other, tiny_animator(seed=5))
+    save_net(other, ANIMATOR, tiny_animator(seed=5))
     assert main([*asked, "--animator", str(other), *speech]) == 1
     assert "another" in (error := capsys.readouterr().err) or "one training" in error
 

@@ -10,8 +10,7 @@ from omegaconf import OmegaConf
 from mien.cli import main
 from mien.data.drawn import write_clips
 from mien.overlays import join_configs
-
-PRESETS = ("tiny", "small", "base", "paper", "base512")
+from mien.presets import PRESETS
 
 # Widths, counts and sizes alone; every switch stays as the preset has it.
 ANIMATOR = {

@@ -1,8 +1,10 @@
 """Both nets, tiny and random but awake, and the inputs that tests feed them."""
 
 import wave
+from dataclasses import asdict
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -11,18 +13,23 @@ import torch
 from PIL import Image
 
 from mien.audio.encoders import GlobalEncoderConfig, LocalEncoderConfig
-from mien.checkpoint import motion_fingerprint, save_animator, save_speech_to_motion
+from mien.audio.pretrained import FrontEndConfig
+from mien.checkpoint import ANIMATOR, SPEECH_TO_MOTION, motion_fingerprint
+from mien.kinds import Kind, Weights, fingerprint, save_weights
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.portrait.animator import Animator
 from tests.portrait.tiny import TINY, awake, tiny_animator
 
 TINY_SPEECH = SpeechToMotionConfig(
     appearance_dim=TINY.appearance_dim,
+    mesh=False,
     space_dims=8,
     window=20,
+    front_end=FrontEndConfig(),
     audio_width=16,
     global_encoder=GlobalEncoderConfig(layers=1, state=4),
     local_encoder=LocalEncoderConfig(layers=1, state=4),
+    direct_head=False,
     width=32,
     layers=1,
     heads=2,
@@ -46,9 +53,16 @@ def save_tiny_pair(folder: Path) -> tuple[Path, Path]:
     """The tiny pair as two files of weights."""
     animator, speech = tiny_pair()
     paths = folder / "animator.safetensors", folder / "speech_to_motion.safetensors"
-    save_animator(paths[0], animator)
-    save_speech_to_motion(paths[1], speech, motion_fingerprint(animator.state_dict()))
+    save_net(paths[0], ANIMATOR, animator)
+    save_net(paths[1], SPEECH_TO_MOTION, speech, motion_fingerprint(animator.state_dict()))
     return paths
+
+
+def save_net(path: Path, kind: Kind, net: Any, animator_fingerprint: str | None = None) -> None:
+    """Weights as training exports them."""
+    state = net.state_dict()
+    config, own = asdict(net.config), fingerprint(state)
+    save_weights(path, Weights(kind.name, config, state, own, animator_fingerprint))
 
 
 def voice(seconds: float, rate: int = 16_000) -> np.ndarray:

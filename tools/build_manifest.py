@@ -12,6 +12,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mien.data.manifest import Box, ClipRecord, write_manifest
 from mien.errors import UserError
 from mien.face import FaceMesh, mouth_box
 from mien.media import Frames, probe_video, read_video
+from mien.types import FRAMINGS, Framing
 
 FPS = 25
 SAMPLED = 5  # every fifth frame is looked at
@@ -34,9 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="the data root: clip paths start from here")
     parser.add_argument("-o", "--output", type=Path, required=True, help="manifest to write")
     parser.add_argument("--licence", help="only these classes of manifest.tsv, such as ccby,pd")
+    parser.add_argument("--framing", choices=FRAMINGS, default="face", help="what clips show")
     given = parser.parse_args(argv)
+    licences = given.licence.split(",") if given.licence else None
     try:
-        build(given.folder, given.output, given.licence.split(",") if given.licence else None)
+        build(given.folder, given.output, licences, given.framing)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -46,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build(folder: Path, output: Path, licences: list[str] | None) -> None:
+def build(
+    folder: Path, output: Path, licences: list[str] | None, framing: Framing = "face"
+) -> None:
     """Look at every clip of the folder and write the manifest.
 
     Raises:
@@ -59,7 +65,7 @@ def build(folder: Path, output: Path, licences: list[str] | None) -> None:
         raise UserError(f"the folder {output.parent} does not exist: make it first")
     mesh = FaceMesh()
     with tqdm(clips, desc="clips", unit="clip") as bar:
-        records = [look_at(folder, *clip, mesh) for clip in bar]
+        records = [replace(look_at(folder, *clip, mesh), framing=framing) for clip in bar]
     write_manifest(output, records)
     faceless = [record.path for record in records if record.mouth is None]
     people = len({record.identity for record in records})

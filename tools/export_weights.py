@@ -8,8 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mien.checkpoint import as_half, read_weights, save_weights
 from mien.errors import UserError
+from mien.kinds import as_half, read_weights, save_weights
 
 
 def main() -> int:

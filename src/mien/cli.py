@@ -3,16 +3,12 @@
 Training goes through LightningCLI; a person's mistake is told in one sentence, without traceback.
 """
 
-import re
 import sys
-import traceback
 import warnings
 import zipfile
-from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn
 
 from mien.errors import UserError, missing_package
 
@@ -100,70 +96,10 @@ def train(arguments: list[str]) -> int:
     """One LightningCLI command, in words that a person understands when it cannot be done."""
     _check_checkpoint(arguments)
     _quieten()
-    from lightning import LightningDataModule, LightningModule, Trainer
-    from lightning.pytorch.callbacks import TQDMProgressBar
-    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from mien.training.command import run
 
-    from mien.training.predictions import PredictionWriter
-
-    class Parser(LightningArgumentParser):
-        """Tells a wrong key or value as a UserError."""
-
-        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            raise UserError(_sentence(message)) from ex
-
-    class Command(LightningCLI):
-        """Tells numbers that do not fit together as a UserError."""
-
-        def instantiate_classes(self) -> None:
-            try:
-                super().instantiate_classes()
-            except ValueError as error:
-                raise UserError(_first_cause(error)) from error
-
-        def before_predict(self) -> None:
-            """What is written as it is made need not be kept in memory."""
-            self.config_init["predict"]["return_predictions"] = False
-
-        def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-            # Where rich is installed Lightning takes its bar, which prints nothing into a log.
-            if config.get("enable_progress_bar") is not False:
-                callbacks = [*callbacks, TQDMProgressBar()]
-            callbacks = [*callbacks, PredictionWriter()]
-            # The data share samples out among processes themselves. A discriminator that waits for
-            # its first step has weights that no loss reaches.
-            config["use_distributed_sampler"] = False
-            if config["strategy"] == "auto" and _several_processes(config):
-                config["strategy"] = "ddp_find_unused_parameters_true"
-            return super()._instantiate_trainer(config, callbacks)
-
-    Command(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        parser_class=Parser,
-        save_config_kwargs={"overwrite": True},
-        auto_configure_optimizers=False,
-        args=arguments,
-    )
+    run(arguments)
     return 0
-
-
-def _several_processes(trainer: Mapping[str, Any]) -> bool:
-    """Whether a trainer of these options trains in several processes."""
-    devices = trainer["devices"]
-    if isinstance(devices, str) and "," in devices:
-        devices = [number for number in devices.split(",") if number.strip()]
-    if isinstance(devices, list | tuple):
-        count = len(devices)
-    elif str(devices) in ("auto", "-1"):  # all there are; of processors there is one
-        import torch
-
-        count = 1 if trainer["accelerator"] == "cpu" else torch.cuda.device_count()
-    else:
-        count = int(devices)
-    return count > 1 or trainer["num_nodes"] > 1
 
 
 def _check_checkpoint(arguments: list[str]) -> None:
@@ -179,34 +115,6 @@ def _check_checkpoint(arguments: list[str]) -> None:
             raise UserError(
                 f"{path} is not a training checkpoint, or it is damaged: check --ckpt_path"
             )
-
-
-def _sentence(message: str) -> str:
-    """The parser's message on one line, without its advice for programmers."""
-    first = re.split(r"\n\s*\n|\bParent parser\b", message.strip())[0]
-    return " ".join(first.split())
-
-
-def _first_cause(error: ValueError) -> str:
-    """What a config or a file was refused for, from under the parser's wrapping.
-
-    Raises:
-        ValueError: the error itself, if it is no refusal but a fault of the program.
-    """
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-        if isinstance(cause, UserError):
-            return str(cause)
-        if isinstance(cause, ModuleNotFoundError) and "wandb" in str(cause):
-            return (
-                "the logger of Weights & Biases needs the package wandb: install it with "
-                'pip install "mien[wandb]", or leave out --config wandb.yaml'
-            )
-    frames = traceback.extract_tb(cause.__traceback__)
-    if frames[-1].name in ("__post_init__", "require_multiple"):
-        return str(cause)
-    raise error
 
 
 def _quieten() -> None:

@@ -31,14 +31,15 @@ SECTIONS = {
 }
 
 
-def find_config(name: str) -> Path:
+def find_config(name: str, packaged: bool = False) -> Path:
     """The file of that name; a bare name that is not in the working directory may be in configs/.
+    `packaged` looks in configs/ alone.
 
     Raises:
         UserError: it is in neither place.
     """
     given = Path(name)
-    if given.is_file():
+    if given.is_file() and not packaged:
         return given
     if given.parent == Path() and (FOLDER / given).is_file():
         return FOLDER / given
@@ -60,20 +61,21 @@ def read_config(path: Path) -> DictConfig:
     return config
 
 
-def read_stack(name: str) -> list[tuple[str, DictConfig]]:
+def read_stack(name: str, packaged: bool = False) -> list[tuple[str, DictConfig]]:
     """A file, behind the files that it says it is laid over."""
-    config = read_config(find_config(name))
+    config = read_config(find_config(name, packaged))
     under = config.pop("over", None)
-    return [*(read_stack(under) if under else []), (name, config)]
+    return [*(read_stack(under, packaged) if under else []), (name, config)]
 
 
-def join_configs(names: list[str]) -> str:
-    """All files of a command line as one YAML text, later files over earlier ones.
+def join_configs(names: list[str], packaged: bool = False) -> str:
+    """All files of a command line as one YAML text, later files over earlier ones; `packaged`: of
+    configs/ alone, whatever lies in the working directory.
 
     Raises:
         UserError: a file is missing or broken, or an overlay stands alone.
     """
-    stack = [layer for name in names for layer in read_stack(name)]
+    stack = [layer for name in names for layer in read_stack(name, packaged)]
     joined = cast(DictConfig, OmegaConf.merge(*(config for _, config in stack)))
     stage = SECTIONS.get(str(OmegaConf.select(joined, "model.class_path")))
 

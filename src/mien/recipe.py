@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from mien.checkpoint import as_half, read_weights, save_weights
 from mien.errors import UserError
+from mien.kinds import as_half, read_weights, save_weights
 from mien.media.files import written_whole
 
 CHECKPOINT, HOURS = "last.ckpt", "hours.json"

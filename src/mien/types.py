@@ -6,12 +6,18 @@ frames. Pictures are RGB in [-1, 1]; waveforms are mono in [-1, 1] at 16 kHz.
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 SAMPLE_RATE = 16_000  # of every waveform, samples a second
 FPS = 25  # of every video, frames a second
+
+Framing = Literal["face", "half_body"]
+"""What clips and portraits show: head and shoulders, or as much as the picture holds below a head,
+for gestures."""
+FRAMINGS: tuple[Framing, ...] = get_args(Framing)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def test_what_is_written_is_read(tmp_path):
     records = [
         ClipRecord("ann/01.mp4", "ann", "ccby", 2.96, 74, (0.4, 0.6, 0.6, 0.8)),
         ClipRecord("zoë's/été 2.mp4", "zoë", "own", 1.0, 25, None),
+        ClipRecord("bob/3.mp4", "bob", "own", 1.0, 25, None, framing="half_body"),
     ]
     write_manifest(tmp_path / "clips.jsonl", records)
     assert read_manifest(tmp_path / "clips.jsonl") == records
@@ -38,7 +39,7 @@ def test_what_is_written_is_read(tmp_path):
 def test_empty_lines_are_skipped_and_mouth_may_be_left_out(tmp_path):
     short = {key: value for key, value in GOOD.items() if key != "mouth"}
     (record,) = read_manifest(manifest(tmp_path, "", short, "  "))
-    assert record.mouth is None
+    assert record.mouth is None and record.framing == "face"
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,7 @@ def test_empty_lines_are_skipped_and_mouth_may_be_left_out(tmp_path):
         ({"seconds": True}, "seconds True must be a number"),
         ({"frames": 7.5}, "frames 7.5 must be a whole number"),
         ({"frames": 0}, "frames 0 must be at least 1"),
+        ({"framing": "portrait"}, "framing 'portrait' must be one of face, half_body"),
         ({"identity": 3}, "identity 3 must be text"),
         ({"identity": ""}, "identity is empty"),
         ({"path": "/data/a.mp4"}, "'/data/a.mp4' must be relative"),

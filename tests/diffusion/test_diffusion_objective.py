@@ -4,7 +4,7 @@ import torch
 from mien.diffusion.objective import LossWeights, noised, objective, target_of, to_clean
 from mien.diffusion.schedule import at_levels
 
-FORMS = ["x0", "noise", "flow"]
+FORMS = ["x0", "noise", "flow", "v"]
 LEVELS = torch.linspace(0.05, 0.95, 4, dtype=torch.float64)
 
 
@@ -33,14 +33,14 @@ def score(answer, form, schedule="cosine", weights=None, importance=None, level=
 def test_the_right_answer_gives_back_the_clean_thing(form, schedule):
     clean, noise = pair()
     levels = at_levels(schedule, LEVELS)
-    answer = target_of(clean, noise, form)
+    answer = target_of(clean, noise, levels, form)
     torch.testing.assert_close(to_clean(answer, noised(clean, noise, levels), levels, form), clean)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_right_answer_costs_nothing(form):
     clean, noise = pair()
-    loss, parts = score(target_of(clean, noise, form), form)
+    loss, parts = score(target_of(clean, noise, at_levels("cosine", LEVELS), form), form)
     assert set(parts) == {"prediction", "velocity", "acceleration"}
     torch.testing.assert_close(loss, torch.zeros_like(loss))
 
@@ -84,3 +84,78 @@ def test_the_gradient_points_at_the_clean_thing():
     loss, _ = score(answer, "x0")
     loss.backward()
     assert answer.grad is not None and (answer.grad > 0).all()
+
+
+def picture_pair():
+    draw = torch.Generator().manual_seed(2)
+    return torch.randn(2, 4, 6, 3, 5, 7, generator=draw, dtype=torch.float64).unbind(0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("shape", [(4,), (4, 6)])
+def test_pictures_with_a_level_a_sample_or_a_frame(form, shape):
+    clean, noise = picture_pair()
+    draw = torch.Generator().manual_seed(3)
+    levels = at_levels("cosine", 0.05 + 0.9 * torch.rand(shape, generator=draw).double())
+    mixture = noised(clean, noise, levels)
+    one = at_levels("cosine", levels.level.reshape(4, -1)[1, -1:])
+    torch.testing.assert_close(mixture[1, -1], noised(clean[1, -1:], noise[1, -1:], one)[0])
+    answer = target_of(clean, noise, levels, form)
+    torch.testing.assert_close(to_clean(answer, mixture, levels, form), clean)
+    weights, importance = LossWeights(), torch.ones(3, 5, 7, dtype=torch.float64)
+    loss, _ = objective(answer, mixture, clean, noise, levels, form, weights, importance)
+    torch.testing.assert_close(loss, torch.zeros_like(loss))
+
+
+def test_importance_weighs_the_channels_of_pictures():
+    clean, noise = picture_pair()
+    levels = at_levels("cosine", LEVELS)
+    gap = torch.zeros_like(clean)
+    gap[:, :, 1] = 1
+    importance = torch.tensor([1.0, 5.0, 1.0], dtype=torch.float64)[:, None, None]
+    mixture, weights = noised(clean, noise, levels), LossWeights()
+    loss, _ = objective(clean + gap, mixture, clean, noise, levels, "x0", weights, importance)
+    assert float(loss) == pytest.approx(5 / 3)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_frames_that_share_a_level_score_like_the_sample(form):
+    clean, noise = pair()
+    answer = target_of(clean, noise, at_levels("cosine", LEVELS), form) + 0.3 * noise.roll(1, 1)
+    for_sample = score(answer, form)
+    for_frames = score(answer, form, level=LEVELS[:, None].expand(4, 6))
+    torch.testing.assert_close(for_frames, for_sample)
+
+
+def test_a_frame_at_pure_noise_does_not_explode_its_neighbours_differences():
+    clean, noise = pair()
+    level = torch.full((4, 6), 0.3, dtype=torch.float64)
+    level[:, 3] = 1.0
+    answer = noise + torch.randn_like(noise)
+    loss, parts = score(answer, "noise", level=level)
+    assert loss < 100
+    level[:, 3] = 0.3
+    assert parts["velocity"] < score(answer, "noise", level=level)[1]["velocity"]
+
+
+def test_stage_2_trains_on_the_very_numbers_it_always_did():
+    """One level a sample and one axis behind the frames, written out: equal to the last bit."""
+    draw = torch.Generator().manual_seed(4)
+    clean, noise, answer = torch.randn(3, 5, 9, 7, generator=draw)
+    levels = at_levels("cosine", torch.rand(5, generator=draw))
+    importance = torch.rand(7, generator=draw)
+    alpha, sigma = levels.alpha[:, None, None], levels.sigma[:, None, None]
+    mixture = alpha * clean + sigma * noise
+    assert torch.equal(noised(clean, noise, levels), mixture)
+    gap = (mixture - sigma * answer) / alpha.clamp(min=0.02) - clean
+    assert torch.equal(to_clean(answer, mixture, levels, "noise") - clean, gap)
+
+    def score_of(wrong):
+        return (wrong.square() * importance).sum(dim=(1, 2)) / (wrong.shape[1] * wrong.shape[2])
+
+    expected = score_of(answer - noise).mean()
+    trust = levels.alpha.square()
+    expected = expected + (trust * score_of(gap.diff(dim=1))).mean()
+    expected = expected + (trust * score_of(gap.diff(n=2, dim=1))).mean()
+    loss, _ = objective(answer, mixture, clean, noise, levels, "noise", LossWeights(), importance)
+    assert torch.equal(loss, expected)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mien.diffusion.samplers import ddim, euler, guided
-from mien.diffusion.schedule import at_levels, descent
+from mien.diffusion.schedule import at_levels, descent, spread
 
 MEAN, STD = 3.0, 0.5
 SCHEDULES = ["cosine", "flow"]
@@ -93,3 +93,44 @@ def test_cosine_keeps_the_variance():
 def test_no_steps_are_refused(noise):
     with pytest.raises(ValueError, match="at least one step, not 0"):
         descent("flow", 0, noise)
+
+
+@pytest.mark.parametrize("sampler", [ddim, euler])
+def test_stage_2_draws_the_very_numbers_it_always_did(sampler):
+    """Levels shared by all samples, one axis behind the frames: equal to the last bit."""
+    noise = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(0))
+    levels, denoise = descent("cosine", 10, noise), exact_denoiser("cosine")
+    x = noise * levels.sigma[0]
+    for i in range(10):
+        clean = denoise(x, levels.level[i].expand(2))
+        implied = (x - levels.alpha[i] * clean) / levels.sigma[i]
+        if sampler is ddim:
+            x = levels.alpha[i + 1] * clean + levels.sigma[i + 1] * implied
+        else:
+            slope = levels.alpha_slope[i] * clean + levels.sigma_slope[i] * implied
+            x = x + (levels.level[i + 1] - levels.level[i]) * slope
+    assert torch.equal(sampler(denoise, noise, levels), x)
+
+
+@pytest.mark.parametrize("sampler", [ddim, euler])
+def test_pictures_and_levels_of_single_frames(sampler):
+    """Every frame walks down on its own: alike where it has the levels of the others."""
+    noise = torch.randn(2, 3, 1, 4, 4, generator=torch.Generator().manual_seed(0)).double()
+
+    def denoise(x, level):
+        levels = at_levels("cosine", level)
+        alpha, sigma = spread(levels.alpha, x), spread(levels.sigma, x)
+        return MEAN + alpha * STD**2 * (x - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
+
+    def asked(x, level):
+        assert level.shape == (2, 3)
+        return denoise(x, level)
+
+    shared = sampler(denoise, noise, descent("cosine", 20, noise))
+    late = torch.linspace(1, 0, 21, dtype=torch.float64)[:, None, None].expand(21, 2, 3).clone()
+    late[:, :, 2] = late[:, :, 2] ** 2
+    each = sampler(asked, noise, at_levels("cosine", late))
+    torch.testing.assert_close(each[:, :2], shared[:, :2])
+    alone = sampler(denoise, noise[:, 2:], at_levels("cosine", late[:, 0, 2]))
+    torch.testing.assert_close(each[:, 2:], alone)
+    assert not torch.allclose(each[:, 2], shared[:, 2])

@@ -13,6 +13,7 @@ from mien.types import SpeechClip
 TINY = {
     "appearance_dim": 5,
     "motion_dim": 10,
+    "mesh": False,
     "space_dims": 4,
     "window": 8,
     "audio_width": 8,
@@ -23,6 +24,7 @@ TINY = {
     "front_end": FrontEndConfig(),
     "global_encoder": GlobalEncoderConfig(layers=1, state=4),
     "local_encoder": LocalEncoderConfig(layers=1, state=4),
+    "direct_head": False,
 }
 
 

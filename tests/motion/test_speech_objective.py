@@ -15,15 +15,20 @@ from mien.motion.objective import (
 TOLD = ConditionDropout(audio=0.0, everything=0.0, history=0.0)
 
 
+def without_lips(**changes):
+    """The tiny net's motion holds no mesh."""
+    return SpeechObjectiveConfig(closed_lips=1.0, lips=0.0, **changes)
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("form", ["x0", "noise", "flow"])
+@pytest.mark.parametrize("form", ["x0", "noise", "flow", "v"])
 @pytest.mark.parametrize("schedule", ["cosine", "flow"])
 def test_every_form_trains_every_parameter(make_speech, clip, form, schedule):
     speech = make_speech(parameterisation=form, schedule=schedule)
-    config = SpeechObjectiveConfig(dropout=ConditionDropout(0.5, 0.2, 0.5))
+    config = without_lips(dropout=ConditionDropout(0.5, 0.2, 0.5))
     for seed in range(4):  # enough draws that something is withheld and something told
         loss, parts = speech_objective(speech, clip, config, seeded(seed))
         assert loss.isfinite() and not any(part.requires_grad for part in parts.values())
@@ -33,7 +38,7 @@ def test_every_form_trains_every_parameter(make_speech, clip, form, schedule):
 
 
 def test_the_same_seed_gives_the_same_loss_and_another_seed_another(make_speech, clip):
-    speech, config = make_speech(), SpeechObjectiveConfig()
+    speech, config = make_speech(), without_lips()
     first, again, other = (
         speech_objective(speech, clip, config, seeded(s))[0].item() for s in (1, 1, 2)
     )
@@ -42,7 +47,7 @@ def test_the_same_seed_gives_the_same_loss_and_another_seed_another(make_speech,
 
 def test_a_few_steps_of_training_learn_the_clip(make_speech, clip):
     speech = make_speech().train()
-    config = SpeechObjectiveConfig(dropout=TOLD, level_shift=0.0)
+    config = without_lips(dropout=TOLD, level_shift=0.0)
     optimizer = torch.optim.Adam(speech.parameters(), lr=3e-3)
     losses = []
     draws = seeded()
@@ -58,7 +63,7 @@ def test_a_few_steps_of_training_learn_the_clip(make_speech, clip):
 def test_true_history_gets_noise_of_the_size_that_was_asked(make_speech, clip):
     speech = make_speech()
     many = replace(clip, **{k: v.repeat_interleave(50, 0) for k, v in vars(clip).items()})
-    config = SpeechObjectiveConfig(own_history=0.0, history_noise=(0.1, 0.1))
+    config = without_lips(own_history=0.0, history_noise=(0.1, 0.1))
     audio = speech.listen(many.features, many.feature_lengths)
     made = _history(speech, many, audio, config, seeded())
     gap = speech.space.encode(made, many.source_motion) - speech.space.encode(
@@ -69,7 +74,7 @@ def test_true_history_gets_noise_of_the_size_that_was_asked(make_speech, clip):
 
 def test_own_history_is_the_nets_prediction_where_there_was_a_past(make_speech, clip):
     speech = make_speech()
-    config = SpeechObjectiveConfig(own_history=1.0, history_noise=(0.0, 0.0))
+    config = without_lips(own_history=1.0, history_noise=(0.0, 0.0))
     audio = speech.listen(clip.features, clip.feature_lengths)
     made = _history(speech, clip, audio, config, seeded())
     true = speech.space.decode(
@@ -83,7 +88,7 @@ def test_own_history_is_the_nets_prediction_where_there_was_a_past(make_speech, 
 def test_a_perfect_net_predicts_the_true_history(make_speech, clip):
     # An x0 net whose answer is the motion of the right frames reveals any shift of the window.
     speech = make_speech()
-    config = SpeechObjectiveConfig(own_history=1.0, history_noise=(0.0, 0.0))
+    config = without_lips(own_history=1.0, history_noise=(0.0, 0.0))
     motion = torch.cat([clip.history, clip.motion], dim=1)[clip.history_known, :8]
     truth = speech.space.encode(motion, clip.source_motion[clip.history_known])
     speech.denoise = lambda mixture, level, told: truth
@@ -100,7 +105,7 @@ def test_motion_and_sound_are_taken_from_the_same_frames(make_speech, clip):
     speech.embed = lambda conditioning, who: (told.append(conditioning), embed(conditioning, who))[
         1
     ]
-    config = SpeechObjectiveConfig(dropout=TOLD, own_history=1.0, level_shift=0.0)
+    config = without_lips(dropout=TOLD, own_history=1.0, level_shift=0.0)
     speech_objective(speech, clip, config, seeded())
     before, window = told  # the net's own prediction of the history, then the window itself
 
@@ -115,7 +120,7 @@ def test_motion_and_sound_are_taken_from_the_same_frames(make_speech, clip):
 def test_the_level_of_a_recording_is_varied_unless_its_features_are_pretrained(make_speech, clip):
     speech = make_speech()
     losses = {
-        speech_objective(speech, clip, SpeechObjectiveConfig(level_shift=shift), seeded())[0].item()
+        speech_objective(speech, clip, without_lips(level_shift=shift), seeded())[0].item()
         for shift in (0.0, 10.0)
     }
     assert len(losses) == 2
@@ -125,9 +130,9 @@ def test_the_loss_looks_at_the_dimensions_by_their_variance(make_speech, clip):
     speech = make_speech()
     only = LossWeights(velocity=0.0, acceleration=0.0)
     flat, full = (
-        speech_objective(
-            speech, clip, SpeechObjectiveConfig(weights=only, variance_weight=w), seeded()
-        )[0].item()
+        speech_objective(speech, clip, without_lips(weights=only, variance_weight=w), seeded())[
+            0
+        ].item()
         for w in (0.0, 1.0)
     )
     assert flat != pytest.approx(full, rel=1e-3)
@@ -136,11 +141,11 @@ def test_the_loss_looks_at_the_dimensions_by_their_variance(make_speech, clip):
 def test_the_direct_head_teaches_itself_and_the_local_encoder(make_speech, clip):
     speech = make_speech(direct_head=True)
     untold = ConditionDropout(audio=1.0, everything=1.0, history=1.0)
-    _, parts = speech_objective(speech, clip, SpeechObjectiveConfig(dropout=untold), seeded())
+    _, parts = speech_objective(speech, clip, without_lips(dropout=untold), seeded())
     gradients = {}
     for weight in (0.0, 1.0, 2.0):
         speech.zero_grad()
-        config = SpeechObjectiveConfig(dropout=untold, own_history=0.0, direct=weight)
+        config = without_lips(dropout=untold, own_history=0.0, direct=weight)
         speech_objective(speech, clip, config, seeded())[0].backward()
         gradients[weight] = {
             name: parameter.grad.clone()
@@ -168,6 +173,6 @@ def test_the_direct_loss_in_closed_form():
 def test_without_a_direct_head_nothing_of_it_is_there(make_speech, clip):
     speech = make_speech()
     assert not [name for name in speech.state_dict() if name.startswith("direct")]
-    assert "direct" not in speech_objective(speech, clip, SpeechObjectiveConfig(), seeded())[1]
+    assert "direct" not in speech_objective(speech, clip, without_lips(), seeded())[1]
     with pytest.raises(ValueError, match="direct_head reads the local encoder"):
         make_speech(direct_head=True, local_encoder=None)

@@ -178,14 +178,14 @@ def test_a_batch_of_two_equals_two_batches_of_one(make_speech, clip):
         torch.testing.assert_close(alone, together[i : i + 1], atol=1e-4, rtol=1e-4)
 
 
-def test_a_fresh_net_answers_the_mean_motion(clip):
-    speech = SpeechToMotion(SpeechToMotionConfig(appearance_dim=5, motion_dim=10, space_dims=4))
+def test_a_fresh_net_answers_the_mean_motion(make_speech, clip):
+    speech = SpeechToMotion(make_speech().config)
     speech.space.fit(torch.randn(50, 10), torch.randn(3, 10))
     assert not answer(speech, conditioning_of(speech, clip)).any()
 
 
-def test_the_default_net_fits_its_budget():
-    speech = SpeechToMotion(SpeechToMotionConfig(appearance_dim=128))
+def test_the_net_that_ships_fits_its_budget():
+    speech = SpeechToMotion(SpeechToMotionConfig.preset("small"))
     tensors = [*speech.parameters(), *speech.buffers()]
     assert 2 * sum(t.numel() for t in tensors) < 12e6  # bytes in float16
 

@@ -162,12 +162,14 @@ def test_odd_but_good_footage_is_accepted(prepared: Path, source: str):
 
 def test_a_body_is_shown_as_high_as_the_picture(tmp_path: Path):
     film(tmp_path / "f" / "ann" / "1.mp4", faces=(still(200, 20, 240),), size=(640, 480))
-    asked = [*SHORT, "cut.framing=body"]
+    asked = [*SHORT, "cut.framing=half_body"]
     assert prepare(tmp_path / "f", tmp_path / "d", *asked) == 0
     [part] = records(tmp_path / "d")["ann/1.mp4"]["parts"]
     left, top, right, bottom = part["square"]
     assert not part["reasons"] and right - left == bottom - top == 480 and top == 0
     assert left <= 300 <= right, "the face is in it"
+    lists = [read_manifest(tmp_path / "d" / f"{split}.jsonl") for split in ("train", "valid")]
+    assert [record.framing for records in lists for record in records] == ["half_body"]
 
 
 def test_another_face_finder_can_be_plugged_in(tmp_path: Path):

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mien.checkpoint import save_animator
+from mien.checkpoint import ANIMATOR
 from mien.data.drawn import write_clips
 from mien.data.records import read_records
 from mien.data.store import Store
 from mien.prepare.motion import extract_motion
-from tests.tiny_nets import tiny_animator
+from tests.tiny_nets import save_net, tiny_animator
 from tests.tools import load_tool
 
 extract_motion_tool = load_tool("extract_motion")
@@ -25,7 +25,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def animator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "animator.safetensors"
-    save_animator(path, tiny_animator())
+    save_net(path, ANIMATOR, tiny_animator())
     return path
 
 

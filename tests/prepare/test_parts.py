@@ -10,14 +10,15 @@ import torch
 
 from mien.data.lips_heard import LipsHeard
 from mien.evaluation.points import track as points_of_clip
-from mien.face import FaceMesh, lip_gap, portrait_box
-from mien.media import load_audio, read_frames
+from mien.face import FaceMesh, crop, framed, lip_gap, portrait_box
+from mien.media import load_audio, read_frames, to_bytes
 from mien.prepare.checks import Measures, judge
 from mien.prepare.framing import cut_out, in_square, share_inside, square_of
 from mien.prepare.hearing import CLEAR, FARTHEST, Heard, listen, sound_late
 from mien.prepare.settings import Cut, Limits
 from mien.prepare.spans import Span, split
 from mien.prepare.watch import Sighting, Track
+from mien.types import FRAMINGS
 
 FINE = Measures(
     seconds=3.0, face=120.0, visible=1.0, inside=1.0, faces=1, turned=5.0, moved=0.1,
@@ -56,26 +57,37 @@ class TestFraming:
     def test_a_still_head_is_framed_as_a_portrait(self):
         still = span(*[sighting()] * 10)
         wanted = portrait_box(sighting().face)
-        np.testing.assert_allclose(square_of(still, "portrait", 640, 480), wanted, atol=1)
+        np.testing.assert_allclose(square_of(still, "face", 640, 480), wanted, atol=1)
 
     def test_a_moving_head_stays_in_the_square(self):
         moving = span(*[sighting(x) for x in np.linspace(60, 260, 40)])
-        x0, _, x1, _ = square_of(moving, "portrait", 640, 480)
+        x0, _, x1, _ = square_of(moving, "face", 640, 480)
         assert x0 < 60 - 8 and x1 > 340 + 8
 
     def test_a_body_is_as_high_as_the_picture(self):
-        assert square_of(span(sighting(500.0)), "body", 640, 480) == (160, 0, 640, 480)
+        assert square_of(span(sighting(500.0)), "half_body", 640, 480) == (160, 0, 640, 480)
 
     def test_a_body_of_an_upright_film_keeps_its_head(self):
-        _, top, _, bottom = square_of(span(sighting(300.0, 250.0)), "body", 1080, 1920)
+        _, top, _, bottom = square_of(span(sighting(300.0, 250.0)), "half_body", 1080, 1920)
         assert top == 200 and bottom == 1280
 
-    def test_beyond_the_border_the_picture_is_mirrored(self):
+    @pytest.mark.parametrize("size", [40, 64])
+    def test_a_clip_is_cropped_as_a_portrait_is(self, size: int):
         picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-        out = cut_out(picture, (-10.0, -10.0, 30.0, 30.0), 40)
-        np.testing.assert_array_equal(out[10:, 10:], picture[:30, :30])
-        np.testing.assert_array_equal(out[9, 10:], picture[1, :30])
-        np.testing.assert_array_equal(out[10:, 5], picture[:30, 5])
+        square = (-10.0, -10.0, 30.0, 30.0)
+        out = cut_out(picture, square, size)
+        if size == 40:
+            np.testing.assert_array_equal(out[10:, 10:], picture[:30, :30])
+        np.testing.assert_array_equal(out, to_bytes(crop(picture, square, size))[0])
+
+    def test_training_and_use_take_the_same_square_of_a_still_head(self):
+        for framing in FRAMINGS:
+            still = square_of(span(*[sighting()] * 10), framing, 640, 480)
+            wanted = framed(sighting().face, framing, 640, 480)
+            np.testing.assert_allclose(still, wanted, atol=1)
+            assert still[2] - still[0] == (480 if framing == "half_body" else 186)
+
+    def test_how_much_of_a_square_lies_in_the_picture(self):
         assert share_inside((-10.0, -10.0, 30.0, 30.0), 60, 40) == pytest.approx(900 / 1600)
 
     def test_boxes_follow_the_square(self):

@@ -4,8 +4,7 @@ A dozen faces cannot teach a general identity space, so every pair is bent and r
 and driving alike. Heads hardly move in much footage, so the head of one of the two is often moved
 on top, its surroundings kept still; where the two are one frame, its lips are moved as well, since
 real lips move too little to be noticed early. The motion encoder's own views are recoloured once
-more, each on its own, so that the motion cannot carry who it is. Whoever stands
-before a blue wall gets another one behind them.
+more, each on its own, so that the motion cannot carry who it is. Blue walls are replaced by others.
 Axes: b batch, c channels, h w space.
 """
 
@@ -21,6 +20,7 @@ from mien.data.colors import Recoloring, tone_curve
 from mien.data.flow import measure_flow
 from mien.data.guides import Grids, Meshes, guide_of_pair
 from mien.ops.warp import identity_grid
+from mien.presets import read_preset
 from mien.types import FramePair
 
 
@@ -49,6 +49,11 @@ class AugmentConfig:
     mouth_open: float = 0.4  # deviation of the lips' opening, in half heights of the mouth box
     mouth_widen: float = 0.12  # deviation of the log of the mouth's width
     flow: float = 1.0  # trust in the optical flow of the other pairs; 0: it is not measured
+
+    @classmethod
+    def preset(cls, name: str) -> "AugmentConfig":
+        """The augmentation of a preset (`mien.presets`)."""
+        return read_preset(cls, name, "stage1", "data.init_args.augmentation")
 
 
 def augment_pair(

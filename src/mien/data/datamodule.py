@@ -2,7 +2,6 @@
 
 import functools
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Float
 from lightning import LightningDataModule
@@ -14,7 +13,6 @@ from mien.checkpoint import (
     default_weights,
     load_animator,
     motion_fingerprint,
-    read_weights,
 )
 from mien.data.augment import AugmentConfig
 from mien.data.datasets import ClipCache, FixedPairs, FramePairs, MixedPairs, collate_pairs
@@ -23,11 +21,12 @@ from mien.data.latents import extract_all, motion_examples
 from mien.data.loading import endless, once
 from mien.data.manifest import ClipRecord
 from mien.data.meshes import MeshCache
-from mien.data.records import data_root, read_records
+from mien.data.records import data_root, read_records, refuse_other_framing
+from mien.data.specs import PortraitSpec, SpeechSpec
 from mien.data.speech import FixedWindows, SpeechClips, VoiceConfig, WindowSpec, collate_speech
 from mien.data.store import Store
 from mien.errors import UserError
-from mien.motion.speech_to_motion import SpeechToMotionConfig
+from mien.kinds import read_weights
 
 
 class PortraitData(LightningDataModule):
@@ -49,6 +48,8 @@ class PortraitData(LightningDataModule):
         cross_identity: of pairs that `mien make-pairs` made, the share whose motion is shown to the
             motion encoder by another person who makes it.
         augmentation: how strongly a pair is changed into a person who does not exist.
+        spec: what the animator in training needs (ReconstructionStage.data_spec); `mien fit` links
+            it to the model.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class PortraitData(LightningDataModule):
         mix: dict[str, float] | None = None,
         cross_identity: float = 0.0,
         augmentation: AugmentConfig = AugmentConfig(),  # noqa: B008 (frozen)
+        spec: PortraitSpec | None = None,
     ) -> None:
         super().__init__()
+        self._given_spec = spec
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
         self.batch_size, self.valid_pairs = batch_size, valid_pairs
         self.cached_clips, self.workers = cached_clips, workers
@@ -86,17 +89,25 @@ class PortraitData(LightningDataModule):
         records = [
             r for manifest in manifests for r in read_records(data_root(self.root), manifest)
         ]
+        refuse_other_framing(records, self._spec.framing)
         if self._mesh_cache is not None:
             self._mesh_cache.extract(records)
         for place in self.mix:
             more = self._mixed_in(place)
             records = read_records(more, self.train_manifest)
+            refuse_other_framing(records, self._spec.framing)
             if self._guided:
                 MeshCache(more, self.meshes).extract(records)
 
     @property
+    def _spec(self) -> PortraitSpec:
+        if self._given_spec is None:
+            raise ValueError("PortraitData(spec=...) is missing: give the stage's data_spec")
+        return self._given_spec
+
+    @property
     def _guided(self) -> bool:
-        return self._stage.animator.config.guide
+        return self._spec.guide
 
     @functools.cached_property
     def _mesh_cache(self) -> MeshCache | None:
@@ -106,18 +117,18 @@ class PortraitData(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Make the pairs."""
         root = data_root(self.root)
-        clips = ClipCache(root, self._stage.image_size, self.cached_clips)
+        clips = ClipCache(root, self._spec.image_size, self.cached_clips)
         if stage == "fit":
             sets = [self._pairs(root, clips, self._mesh_cache)]
             for place in self.mix:
                 more = self._mixed_in(place)
                 cache = MeshCache(more, self.meshes) if self._guided else None
-                size = self._stage.image_size
+                size = self._spec.image_size
                 sets.append(self._pairs(more, ClipCache(more, size, self.cached_clips), cache))
             weights = [1.0, *self.mix.values()]
             self.train_pairs = MixedPairs(sets, weights, self.seed) if self.mix else sets[0]
         records = read_records(root, self.valid_manifest)
-        context = self._stage.animator.config.temporal_context
+        context = self._spec.temporal_context
         self.fixed_pairs = FixedPairs(records, clips, self.valid_pairs, self._mesh_cache, context)
 
     def _mixed_in(self, place: str) -> Store:
@@ -135,19 +146,16 @@ class PortraitData(LightningDataModule):
             self.seed,
             meshes,
             self.cross_identity,
-            self._stage.animator.config.temporal_context,
+            self._spec.temporal_context,
         )
-
-    @property
-    def _stage(self) -> Any:
-        assert self.trainer is not None
-        return self.trainer.lightning_module
 
     def train_dataloader(self) -> DataLoader:
         """Without end."""
         assert self.trainer is not None
         pairs, size = self.train_pairs, self.batch_size
-        return endless(pairs, size, self.workers, self.trainer, collate_pairs)
+        return endless(
+            pairs, size, self.workers, self.trainer, collate_pairs, self._spec.accumulate
+        )
 
     def val_dataloader(self) -> DataLoader:
         """The fixed pairs, in order."""
@@ -172,6 +180,8 @@ class SpeechData(LightningDataModule):
         balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, windows and changes of voice.
         voice: how strongly voices are changed (log-mel only).
+        spec: what the net in training needs (DiffusionStage.data_spec); `mien fit` links it to the
+            model.
     """
 
     def __init__(
@@ -186,8 +196,10 @@ class SpeechData(LightningDataModule):
         balance: float = 0.5,
         seed: int = 0,
         voice: VoiceConfig = VoiceConfig(),  # noqa: B008 (frozen)
+        spec: SpeechSpec | None = None,
     ) -> None:
         super().__init__()
+        self._given_spec = spec
         self.animator_path = animator or default_weights()[0]
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
         self.cache, self.voice = Store(cache), voice
@@ -205,8 +217,10 @@ class SpeechData(LightningDataModule):
                 f"{appearance_dim} of the animator {self.animator_path}: set it to {appearance_dim}"
             )
         records = [*self._records(self.train_manifest), *self._records(self.valid_manifest)]
+        refuse_other_framing(records, animator.config.framing)
         folder = self.cache.below(motion_fingerprint(animator.state_dict()))
-        device = self._stage.trainer.strategy.root_device
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
         extract_all(animator.to(device), records, root, folder)
         hear_all(Hearing(self._config.front_end, folder), records, folder)
 
@@ -224,13 +238,10 @@ class SpeechData(LightningDataModule):
         self.fixed_windows = FixedWindows(self._records(self.valid_manifest), folder, window)
 
     @property
-    def _stage(self) -> Any:
-        assert self.trainer is not None
-        return self.trainer.lightning_module
-
-    @property
-    def _config(self) -> SpeechToMotionConfig:
-        return self._stage.speech.config
+    def _config(self) -> SpeechSpec:
+        if self._given_spec is None:
+            raise ValueError("SpeechData(spec=...) is missing: give the stage's data_spec")
+        return self._given_spec
 
     def _records(self, manifest: Path) -> list[ClipRecord]:
         """The clips that hold at least one window."""
@@ -254,7 +265,9 @@ class SpeechData(LightningDataModule):
         """Without end."""
         assert self.trainer is not None
         clips, size = self.speech_clips, self.batch_size
-        return endless(clips, size, self.workers, self.trainer, collate_speech)
+        return endless(
+            clips, size, self.workers, self.trainer, collate_speech, self._config.accumulate
+        )
 
     def val_dataloader(self) -> DataLoader:
         """The fixed windows, in order."""

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mien.audio.pretrained import FrontEndConfig, load_front_end
-from mien.checkpoint import fingerprint
 from mien.data.latents import read, sixteen_bits
 from mien.data.manifest import ClipRecord
 from mien.data.store import Store
+from mien.kinds import fingerprint
 
 
 class Hearing:

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from lightning import Trainer
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
@@ -23,11 +22,17 @@ class SampleNumbers(Sampler[int]):
 
 
 def endless(
-    samples: Dataset, batch_size: int, workers: int, trainer: Trainer, collate: Callable
+    samples: Dataset,
+    batch_size: int,
+    workers: int,
+    trainer: Trainer,
+    collate: Callable,
+    accumulate: int,
 ) -> DataLoader:
-    """Training samples from where the step counter stands: a resumed run sees none twice."""
-    module: Any = trainer.lightning_module
-    a_step = batch_size * module.optimizer_config.accumulate * trainer.world_size
+    """Training samples from where the step counter stands: a resumed run sees none twice. A step is
+    made of `accumulate` batches.
+    """
+    a_step = batch_size * accumulate * trainer.world_size
     start = trainer.global_step * a_step
     return DataLoader(
         samples,

@@ -14,10 +14,12 @@ from typing import Any
 
 from mien.errors import UserError
 from mien.media.files import writable, written_whole
+from mien.types import FRAMINGS, Framing
 
 Box = tuple[float, float, float, float]
 
-OPTIONAL = ("mouth", "group")
+OPTIONAL = ("mouth", "group", "framing")
+UNSAID = {"group": None, "framing": "face"}  # values that a manifest does not spell out
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class ClipRecord:
         mouth: box that holds the lips in all frames, x0 y0 x1 y1 in [0, 1], or None if unknown.
         group: of a clip made from a portrait (`mien make-pairs`): people of one group make the same
             motion, frame by frame. None: the clip was filmed.
+        framing: what the clip shows, "face" or "half_body".
     """
 
     path: str
@@ -42,6 +45,7 @@ class ClipRecord:
     frames: int
     mouth: Box | None = None
     group: int | None = None
+    framing: Framing = "face"
 
     def __post_init__(self) -> None:
         if not self.path or PurePosixPath(self.path).is_absolute():
@@ -107,7 +111,7 @@ def write_manifest(path: Path, records: Iterable[ClipRecord]) -> None:
         unfinished.open("w", encoding="utf-8") as lines,
     ):
         for record in records:
-            known = {k: v for k, v in asdict(record).items() if k != "group" or v is not None}
+            known = {k: v for k, v in asdict(record).items() if v != UNSAID.get(k, ...)}
             lines.write(json.dumps(known, ensure_ascii=False) + "\n")
 
 
@@ -136,6 +140,7 @@ def parse_record(line: str) -> ClipRecord:
         frames=_count(given["frames"], "frames"),
         mouth=_box(given.get("mouth")),
         group=None if given.get("group") is None else _count(given["group"], "group"),
+        framing=_framing(given.get("framing", "face")),
     )
 
 
@@ -154,6 +159,12 @@ def _number(value: Any, key: str) -> float:
 def _count(value: Any, key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{key} {value!r} must be a whole number")
+    return value
+
+
+def _framing(value: Any) -> Framing:
+    if value not in FRAMINGS:
+        raise ValueError(f"framing {value!r} must be one of {', '.join(FRAMINGS)}")
     return value
 
 

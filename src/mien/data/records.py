@@ -1,12 +1,14 @@
 """Where the clips are, and which: the data root and its manifests."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mien.data.manifest import ClipRecord, parse_manifest, read_manifest
 from mien.data.store import Store
 from mien.errors import UserError
+from mien.types import Framing
 
 
 def data_root(given: Path | str | None) -> Store:
@@ -25,6 +27,20 @@ def data_root(given: Path | str | None) -> Store:
     if not folder.is_dir():
         raise UserError(f"the data folder {folder} does not exist: check --data.root or MIEN_DATA")
     return Store(folder)
+
+
+def refuse_other_framing(records: Sequence[ClipRecord], framing: Framing) -> None:
+    """An animator draws what it was shown: clips must be framed as it says.
+
+    Raises:
+        UserError: one is not; the message names it.
+    """
+    for record in records:
+        if record.framing != framing:
+            raise UserError(
+                f"{record.path} shows a {record.framing}, but the animator's framing is {framing}: "
+                f"set model.animator.framing, or prepare clips with cut.framing={framing}"
+            )
 
 
 def read_records(root: Path | Store, manifest: Path) -> list[ClipRecord]:

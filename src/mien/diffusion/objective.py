@@ -1,9 +1,11 @@
 """What the denoiser is asked to predict, and how its answer is scored.
 
-One objective with three forms: the clean thing (x0), the noise (the paper's L_simple), or the
-velocity from clean to noise (flow matching). Every form is turned into a clean prediction, because
-the paper's velocity and acceleration losses are on predicted motion.
-Axes: b batch, t frames, k dimensions.
+One objective with four forms: the clean thing (x0), the noise (the paper's L_simple), the velocity
+from clean to noise (flow matching), or the velocity along the circle of alpha and sigma ("v", arXiv
+2202.00512). Every form is turned into a clean prediction, because the paper's velocity and
+acceleration losses are on predicted motion.
+Axes: b batch, t frames; what is diffused may have any axes, and one noise level a sample (b) or a
+frame (b t).
 """
 
 from dataclasses import dataclass
@@ -13,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.diffusion.schedule import Levels
+from mien.diffusion.schedule import Levels, spread
 from mien.ops.precision import full_precision
 
-Parameterisation = Literal["x0", "noise", "flow"]
+Parameterisation = Literal["x0", "noise", "flow", "v"]
 
 _SMALLEST_ALPHA = (
     0.02  # at pure noise the clean thing cannot be read off the noise; bound the error
@@ -34,65 +36,73 @@ class LossWeights:
 
 @full_precision
 def noised(
-    clean: Float[Tensor, "b t k"], noise: Float[Tensor, "b t k"], levels: Levels
-) -> Float[Tensor, "b t k"]:
-    """Mix `clean` with `noise`, one level for each sample."""
-    return _spread(levels.alpha) * clean + _spread(levels.sigma) * noise
+    clean: Float[Tensor, " b *dims"], noise: Float[Tensor, " b *dims"], levels: Levels
+) -> Float[Tensor, " b *dims"]:
+    """Mix `clean` with `noise`, one level for each sample or frame."""
+    return spread(levels.alpha, clean) * clean + spread(levels.sigma, clean) * noise
 
 
+@full_precision
 def target_of(
-    clean: Float[Tensor, "b t k"], noise: Float[Tensor, "b t k"], form: Parameterisation
-) -> Float[Tensor, "b t k"]:
+    clean: Float[Tensor, " b *dims"],
+    noise: Float[Tensor, " b *dims"],
+    levels: Levels,
+    form: Parameterisation,
+) -> Float[Tensor, " b *dims"]:
     """What the denoiser should answer."""
     if form == "x0":
         return clean
+    if form == "v":
+        return spread(levels.alpha, clean) * noise - spread(levels.sigma, clean) * clean
     return noise if form == "noise" else noise - clean
 
 
 @full_precision
 def to_clean(
-    answer: Float[Tensor, "b t k"],
-    mixture: Float[Tensor, "b t k"],
+    answer: Float[Tensor, " b *dims"],
+    mixture: Float[Tensor, " b *dims"],
     levels: Levels,
     form: Parameterisation,
-) -> Float[Tensor, "b t k"]:
+) -> Float[Tensor, " b *dims"]:
     """The clean thing that an answer implies."""
     if form == "x0":
         return answer
-    alpha, sigma = _spread(levels.alpha), _spread(levels.sigma)
+    alpha, sigma = spread(levels.alpha, answer), spread(levels.sigma, answer)
     if form == "noise":
         return (mixture - sigma * answer) / alpha.clamp(min=_SMALLEST_ALPHA)
+    if form == "v":
+        return (alpha * mixture - sigma * answer) / (alpha.square() + sigma.square())
     return (mixture - sigma * answer) / (alpha + sigma)
 
 
 @full_precision
 def objective(
-    answer: Float[Tensor, "b t k"],
-    mixture: Float[Tensor, "b t k"],
-    clean: Float[Tensor, "b t k"],
-    noise: Float[Tensor, "b t k"],
+    answer: Float[Tensor, "b t *dims"],
+    mixture: Float[Tensor, "b t *dims"],
+    clean: Float[Tensor, "b t *dims"],
+    noise: Float[Tensor, "b t *dims"],
     levels: Levels,
     form: Parameterisation,
     weights: LossWeights,
-    importance: Float[Tensor, " k"],
+    importance: Float[Tensor, "*#dims"],
     frames: Float[Tensor, "b t"] | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
     """Squared errors of the answer and of the clean motion's first and second frame differences.
 
     `importance` weighs the dimensions, `frames` the prediction's frames (None: all alike). With the
     noise form the differences are weighted by alpha²: there the clean prediction divides by alpha,
-    and would explode near pure noise.
+    and would explode near pure noise. Of frames with levels of their own the noisiest counts.
     """
     gap = to_clean(answer, mixture, levels, form) - clean
-    wrong = answer - target_of(clean, noise, form)
+    wrong = answer - target_of(clean, noise, levels, form)
     if frames is not None:
-        wrong = wrong * (frames / frames.mean()).sqrt()[..., None]
+        wrong = wrong * spread((frames / frames.mean()).sqrt(), wrong)
     trust = levels.alpha.square() if form == "noise" else torch.ones_like(levels.alpha)
-    terms = {
-        "prediction": _score(wrong, importance).mean(),
-        "velocity": (trust * _score(gap.diff(dim=1), importance)).mean(),
-        "acceleration": (trust * _score(gap.diff(n=2, dim=1), importance)).mean(),
-    }
+    terms = {"prediction": _score(wrong, importance).mean()}
+    for order, name in enumerate(("velocity", "acceleration"), start=1):
+        if trust.ndim == 2:
+            trust = torch.minimum(trust[:, 1:], trust[:, :-1])
+        terms[name] = _trusted(gap.diff(n=order, dim=1), importance, trust)
     loss = (
         weights.prediction * terms["prediction"]
         + weights.velocity * terms["velocity"]
@@ -101,10 +111,18 @@ def objective(
     return loss, {name: term.detach() for name, term in terms.items()}
 
 
-def _score(gap: Float[Tensor, "b t k"], importance: Float[Tensor, " k"]) -> Float[Tensor, " b"]:
+def _trusted(
+    gap: Float[Tensor, "b t *dims"], importance: Float[Tensor, "*#dims"], trust: Tensor
+) -> Float[Tensor, ""]:
+    """The mean score, each sample (b) or each frame (b t) weighted by `trust`."""
+    if trust.ndim == 1:
+        return (trust * _score(gap, importance)).mean()
+    return _score(gap * spread(trust.sqrt(), gap), importance).mean()
+
+
+def _score(
+    gap: Float[Tensor, "b t *dims"], importance: Float[Tensor, "*#dims"]
+) -> Float[Tensor, " b"]:
     """Weighted mean square for each sample; nothing to compare (one frame) scores zero."""
-    return (gap.square() * importance).sum(dim=(1, 2)) / max(gap.shape[1] * gap.shape[2], 1)
-
-
-def _spread(per_sample: Float[Tensor, " b"]) -> Float[Tensor, "b 1 1"]:
-    return per_sample[:, None, None]
+    weighted = gap.square() * importance
+    return weighted.sum(dim=tuple(range(1, gap.ndim))) / max(gap[0].numel(), 1)

@@ -1,37 +1,47 @@
 """From noise to something clean. A sampler sees a denoiser, noise and levels; nothing else.
 
-`denoise(x, level)` answers with the clean thing it sees in `x`; `level` has one number a sample.
-Axes: b batch, t frames, k dimensions.
+`denoise(x, level)` answers with the clean thing it sees in `x`, which may have any axes behind the
+batch; `level` has one number a sample (b), or one a frame (b t) where the levels have.
 """
 
 from collections.abc import Callable
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from mien.diffusion.schedule import Levels
+from mien.diffusion.schedule import Levels, spread
 
-Denoise = Callable[[Float[Tensor, "b t k"], Float[Tensor, " b"]], Float[Tensor, "b t k"]]
+Denoise = Callable[[Float[Tensor, " b *dims"], Shaped[Tensor, " b *t"]], Float[Tensor, " b *dims"]]
 
 
-def ddim(denoise: Denoise, noise: Float[Tensor, "b t k"], levels: Levels) -> Float[Tensor, "b t k"]:
+def ddim(
+    denoise: Denoise, noise: Float[Tensor, " b *dims"], levels: Levels
+) -> Float[Tensor, " b *dims"]:
     """DDIM with eta 0 (arXiv 2010.02502): remix the clean guess and its noise at each level."""
-    x = noise * levels.sigma[0]
+    x = noise * spread(levels.sigma[0], noise)
     for here in range(len(levels.level) - 1):
         clean, implied = _split(denoise, x, levels, here)
-        x = levels.alpha[here + 1] * clean + levels.sigma[here + 1] * implied
+        alpha, sigma = spread(levels.alpha[here + 1], x), spread(levels.sigma[here + 1], x)
+        x = alpha * clean + sigma * implied
     return x
 
 
 def euler(
-    denoise: Denoise, noise: Float[Tensor, "b t k"], levels: Levels
-) -> Float[Tensor, "b t k"]:
-    """Euler steps along the probability-flow ODE; on the `flow` schedule it equals DDIM."""
-    x = noise * levels.sigma[0]
+    denoise: Denoise, noise: Float[Tensor, " b *dims"], levels: Levels
+) -> Float[Tensor, " b *dims"]:
+    """Euler steps along the probability-flow ODE; on the `flow` schedule it equals DDIM.
+
+    Raises:
+        ValueError: the levels are discrete timesteps, which have no slopes.
+    """
+    if levels.alpha_slope is None or levels.sigma_slope is None:
+        raise ValueError("euler needs a continuous schedule; use ddim with discrete timesteps")
+    x = noise * spread(levels.sigma[0], noise)
     for here in range(len(levels.level) - 1):
         clean, implied = _split(denoise, x, levels, here)
-        slope = levels.alpha_slope[here] * clean + levels.sigma_slope[here] * implied
-        x = x + (levels.level[here + 1] - levels.level[here]) * slope
+        slopes = spread(levels.alpha_slope[here], x), spread(levels.sigma_slope[here], x)
+        slope = slopes[0] * clean + slopes[1] * implied
+        x = x + spread(levels.level[here + 1] - levels.level[here], x) * slope
     return x
 
 
@@ -40,7 +50,9 @@ def guided(told: Denoise, untold: Denoise, weight: float) -> Denoise:
     if weight == 1:
         return told
 
-    def denoise(x: Float[Tensor, "b t k"], level: Float[Tensor, " b"]) -> Float[Tensor, "b t k"]:
+    def denoise(
+        x: Float[Tensor, " b *dims"], level: Shaped[Tensor, " b *t"]
+    ) -> Float[Tensor, " b *dims"]:
         plain = untold(x, level)
         return plain + weight * (told(x, level) - plain)
 
@@ -48,8 +60,10 @@ def guided(told: Denoise, untold: Denoise, weight: float) -> Denoise:
 
 
 def _split(
-    denoise: Denoise, x: Float[Tensor, "b t k"], levels: Levels, here: int
-) -> tuple[Float[Tensor, "b t k"], Float[Tensor, "b t k"]]:
+    denoise: Denoise, x: Float[Tensor, " b *dims"], levels: Levels, here: int
+) -> tuple[Float[Tensor, " b *dims"], Float[Tensor, " b *dims"]]:
     """The clean thing in `x`, and the noise that must then be in it."""
-    clean = denoise(x, levels.level[here].expand(x.shape[0]))
-    return clean, (x - levels.alpha[here] * clean) / levels.sigma[here]
+    level = levels.level[here]
+    clean = denoise(x, level.expand(x.shape[0]) if level.ndim == 0 else level)
+    alpha, sigma = spread(levels.alpha[here], x), spread(levels.sigma[here], x)
+    return clean, (x - alpha * clean) / sigma

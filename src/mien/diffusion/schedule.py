@@ -1,6 +1,7 @@
 """Noise levels: a continuous t in [0, 1], from clean to pure noise, and what it means.
 
-A noised thing is alpha * clean + sigma * noise. Axes: n levels, b batch.
+A noised thing is alpha * clean + sigma * noise; `discrete.py` has schedules of whole timesteps.
+Axes: n steps of a sampler, b batch, t frames.
 """
 
 import math
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 Schedule = Literal["cosine", "flow"]
@@ -17,16 +18,20 @@ Schedule = Literal["cosine", "flow"]
 
 @dataclass(frozen=True)
 class Levels:
-    """Noise levels with their alpha and sigma, and the slopes of both over the level."""
+    """Noise levels with their alpha and sigma and, of continuous ones, the slopes of both.
 
-    level: Float[Tensor, " n"]
-    alpha: Float[Tensor, " n"]
-    sigma: Float[Tensor, " n"]
-    alpha_slope: Float[Tensor, " n"]
-    sigma_slope: Float[Tensor, " n"]
+    In training there is one a sample (b) or one a frame (b t). A sampler has one a step (n), the
+    same for all, or (n b), or (n b t). `level` is t, or a whole timestep.
+    """
+
+    level: Shaped[Tensor, "*levels"]
+    alpha: Float[Tensor, "*levels"]
+    sigma: Float[Tensor, "*levels"]
+    alpha_slope: Float[Tensor, "*levels"] | None = None
+    sigma_slope: Float[Tensor, "*levels"] | None = None
 
 
-def at_levels(schedule: Schedule, level: Float[Tensor, " n"]) -> Levels:
+def at_levels(schedule: Schedule, level: Float[Tensor, "*levels"]) -> Levels:
     """Alpha and sigma at each level."""
     if schedule == "flow":
         one = torch.ones_like(level)
@@ -37,9 +42,31 @@ def at_levels(schedule: Schedule, level: Float[Tensor, " n"]) -> Levels:
 
 
 def descent(schedule: Schedule, steps: int, like: Tensor) -> Levels:
-    """The way down for a sampler: `steps` even steps from pure noise to clean, steps + 1 levels."""
-    if steps < 1:
-        raise ValueError(f"sampling needs at least one step, not {steps}")
+    """The way down for a sampler: `steps` even steps from pure noise to clean, steps + 1 levels.
+
+    Raises:
+        ValueError: there is no step.
+    """
+    at_least_one(steps)
     return at_levels(
         schedule, torch.linspace(1, 0, steps + 1, dtype=like.dtype, device=like.device)
     )
+
+
+def at_least_one(steps: int) -> None:
+    """Refuse a sampler without steps.
+
+    Raises:
+        ValueError: there is no step.
+    """
+    if steps < 1:
+        raise ValueError(f"sampling needs at least one step, not {steps}")
+
+
+def spread(values: Float[Tensor, "*levels"], like: Tensor) -> Tensor:
+    """Numbers of samples (b) or frames (b t) with axes of 1 behind them, to multiply `like` by; a
+    single number as it is.
+    """
+    if values.ndim == 0:
+        return values
+    return values.reshape(*values.shape, *[1] * (like.ndim - values.ndim))

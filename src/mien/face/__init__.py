@@ -4,6 +4,7 @@ It serves the crop of a portrait, the mouth box of a training clip, and scores o
 """
 
 from mien.face.cropping import crop
+from mien.face.framing import framed, framed_clip, portrait_box
 from mien.face.geometry import Box, Picture
 from mien.face.identity import FaceIdentity, tell_apart
 from mien.face.landmarker import FaceLandmarker
@@ -14,7 +15,6 @@ from mien.face.measures import (
     lip_gap,
     mouth_box,
     mouth_width,
-    portrait_box,
     quarter_turns,
 )
 from mien.face.mesh import Face, FaceMesh, Landmarks
@@ -33,6 +33,8 @@ __all__ = [
     "crop",
     "face_box",
     "find_portrait",
+    "framed",
+    "framed_clip",
     "lip_gap",
     "mouth_box",
     "mouth_width",

@@ -1,4 +1,4 @@
-"""The square of a picture that the animator sees.
+"""The square of a picture that the animator sees, in training as in use.
 
 Axes: h w space.
 """
@@ -14,7 +14,10 @@ from mien.face.geometry import Box, Picture
 
 
 def crop(picture: Picture, square: Box, size: int) -> Float[Tensor, "1 3 size size"]:
-    """A square of the picture in [-1, 1]; beyond the border its edge goes on, ever more blurred."""
+    """A square of the picture in [-1, 1]; beyond the border its edge goes on, ever more blurred.
+
+    Clips are cut by it as portraits are, so that a net meets beyond the border what it learned.
+    """
     height, width = picture.shape[:2]
     left, top = round(square[0]), round(square[1])
     side = max(1, round(square[2] - square[0]))

@@ -1,4 +1,4 @@
-"""What the points of a face tell: how open the mouth is, where it is, how to frame a portrait.
+"""What the points of a face tell: how open the mouth is, where it is, how to find a portrait.
 
 Boxes are x0 y0 x1 y1 in pixels.
 """
@@ -9,13 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from mien.errors import UserError
+from mien.face.framing import framed
 from mien.face.geometry import Box, Picture, box_around, turn_of
 from mien.face.mesh import Face, FaceMesh, Landmarks
-
-# How training clips frame a face: medians of 60 clips of 11 people, taken person by person. The
-# box around the points is 0.537 of the picture high and its middle lies 0.549 from the top.
-PORTRAIT_SIDE = 1 / 0.537
-PORTRAIT_CENTRE = 0.549
+from mien.types import Framing
 
 UPPER_LIP, LOWER_LIP = 13, 14  # inner edges
 LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
@@ -57,15 +54,6 @@ def face_box(landmarks: Landmarks) -> Box:
     return box_around(landmarks)
 
 
-def portrait_box(face: Box) -> Box:
-    """The square around a face (as `face_box` draws it) that frames it like the training clips."""
-    x0, y0, x1, y1 = face
-    side = PORTRAIT_SIDE * (y1 - y0)
-    left = (x0 + x1) / 2 - side / 2
-    top = (y0 + y1) / 2 - PORTRAIT_CENTRE * side
-    return left, top, left + side, top + side
-
-
 def quarter_turns(picture: Picture, mesh: FaceMesh) -> int:
     """By how many quarter turns against the clock the largest face comes to stand upright, within
     45 degrees; 0 where no face is found.
@@ -87,7 +75,9 @@ def _lean(picture: Picture, face: Face, mesh: FaceMesh) -> float:
     return turn_of(points[RIGHT_EYE[0]], points[LEFT_EYE[1]])
 
 
-def find_portrait(picture: Picture, mesh: FaceMesh, name: str) -> PortraitPlace:
+def find_portrait(
+    picture: Picture, mesh: FaceMesh, name: str, framing: Framing = "face"
+) -> PortraitPlace:
     """The square around the largest face; `name` is what a message calls the picture.
 
     Raises:
@@ -101,4 +91,6 @@ def find_portrait(picture: Picture, mesh: FaceMesh, name: str) -> PortraitPlace:
             "or give one by hand with --box x0,y0,x1,y1 (pixels)"
         )
     landmarks, _ = mesh.landmarks(picture, (plain or faces)[0])
-    return PortraitPlace(portrait_box(face_box(landmarks)), max(len(faces), len(plain)))
+    height, width = picture.shape[:2]
+    square = framed(face_box(landmarks), framing, width, height)
+    return PortraitPlace(square, max(len(faces), len(plain)))

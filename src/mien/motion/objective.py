@@ -17,6 +17,7 @@ from mien.motion.conditioning import ConditionDropout, draw_told, tell_everythin
 from mien.motion.lips import closed, has_mesh, lip_numbers
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.ops.precision import full_precision
+from mien.presets import read_preset
 from mien.types import AudioContext, Conditioning, SpeechClip
 
 _SMALL_GAP = 0.02  # eye distances: from here on the logarithm bends
@@ -42,9 +43,14 @@ class SpeechObjectiveConfig:
     own_history: float = 0.375
     history_noise: tuple[float, float] = (0.05, 0.1)
     direct: float = 1.0
-    closed_lips: float = 1.0
-    lips: float = 0.0
+    closed_lips: float = 3.0
+    lips: float = 0.5
     level_shift: float = 10.0
+
+    @classmethod
+    def preset(cls, name: str) -> "SpeechObjectiveConfig":
+        """The objective of a preset (`mien.presets`)."""
+        return read_preset(cls, name, "stage2", "model.init_args.objective")
 
     @property
     def needs_mesh(self) -> bool:

@@ -20,6 +20,7 @@ from mien.diffusion.schedule import descent
 from mien.mesh.motion import POSE_DIM
 from mien.motion.conditioning import Told, tell_everything, tell_no_audio
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
+from mien.presets import read_preset
 from mien.types import AudioContext, Conditioning
 
 
@@ -44,6 +45,11 @@ class SamplingConfig:
             raise ValueError(f"blend must be at least 0, not {self.blend}")
         if not 0 <= self.steady < float("inf"):
             raise ValueError(f"steady must be at least 0, not {self.steady}")
+
+    @classmethod
+    def preset(cls, name: str) -> "SamplingConfig":
+        """How a preset (`mien.presets`) draws motion."""
+        return read_preset(cls, name, "stage2", "model.init_args.sampling")
 
     def blend_within(self, config: SpeechToMotionConfig) -> int:
         """Frames over which windows pass into each other: at most a quarter of them, and so many

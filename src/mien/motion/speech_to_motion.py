@@ -16,7 +16,8 @@ from mien.audio.encoders import (
     LocalEncoderConfig,
 )
 from mien.audio.features import STEPS_PER_FRAME, exact_ratio
-from mien.audio.pretrained import FrontEndConfig
+from mien.audio.pretrained import WHISPER, FrontEndConfig
+from mien.audio.whisper import WIDTH as WHISPER_DIMS
 from mien.config import require_multiple
 from mien.diffusion.objective import Parameterisation, to_clean
 from mien.diffusion.schedule import Schedule, at_levels
@@ -24,30 +25,32 @@ from mien.mesh.motion import MESH_DIM, POSE_DIM
 from mien.motion.conditioning import ConditionEmbedding, Embedded, Told
 from mien.motion.denoiser import MotionDenoiser
 from mien.motion.space import MotionSpace
+from mien.presets import read_preset
 from mien.types import AudioContext, Conditioning
 
 
 @dataclass(frozen=True)
 class SpeechToMotionConfig:
-    """Every number of the net. Ablations: an encoder null, a condition false, `history` 0.
+    """Every number of the net; the defaults are those of stage2.yaml.
 
+    Ablations: an encoder null, a condition false, `history` 0.
     `appearance_dim` must be the animator's. `window` is in video frames, `history` too.
     `direct_head` reads motion off the local encoder alone, which teaches that encoder in training;
     no sampler uses it.
     """
 
-    appearance_dim: int
+    appearance_dim: int = 256
     motion_dim: int = 768  # numbers of the animator's motion
-    mesh: bool = False  # mien's own addition: the motion of the face's mesh is made beside it
-    space_dims: int = 48
-    window: int = 80
+    mesh: bool = True  # mien's own addition: the motion of the face's mesh is made beside it
+    space_dims: int = 64
+    window: int = 64
     history: int = 4
 
-    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
+    front_end: FrontEndConfig = FrontEndConfig(WHISPER, dims=WHISPER_DIMS)
     audio_width: int = 128
     global_encoder: GlobalEncoderConfig | None = field(default_factory=GlobalEncoderConfig)
     local_encoder: LocalEncoderConfig | None = field(default_factory=LocalEncoderConfig)
-    direct_head: bool = False  # mien's own addition: Mamba-l is also asked for the motion itself
+    direct_head: bool = True  # mien's own addition: Mamba-l is also asked for the motion itself
     appearance: bool = True
     source_motion: bool = True
 
@@ -66,6 +69,11 @@ class SpeechToMotionConfig:
             raise ValueError(f"history {self.history} must be shorter than window {self.window}")
         if self.direct_head and self.local_encoder is None:
             raise ValueError("direct_head reads the local encoder: give one, or set it to false")
+
+    @classmethod
+    def preset(cls, name: str) -> "SpeechToMotionConfig":
+        """The net of a preset (`mien.presets`): tiny, small, base, base512 or paper."""
+        return read_preset(cls, name, "stage2", "model.init_args.speech")
 
     @property
     def motion_blocks(self) -> tuple[int, ...]:

@@ -15,7 +15,6 @@ from mien.overlays import find_config, read_config, shared_folder
 from mien.prepare.collections import Collection, Listed, load_collection
 from mien.prepare.dataset import DataSet
 from mien.prepare.engine import ENGINES, workers_of
-from mien.prepare.framing import FRAMINGS
 from mien.prepare.outcome import SPLITS, read_records
 from mien.prepare.settings import PEOPLE, Preparation
 from mien.prepare.watch import load_face_finder
@@ -101,8 +100,6 @@ def read_settings(name: str, changes: Sequence[str]) -> Preparation:
     except OmegaConfBaseException as error:
         raise UserError(f"{name} cannot be used: {str(error).splitlines()[0]}") from error
     assert isinstance(settings, Preparation)
-    if settings.cut.framing not in FRAMINGS:
-        raise UserError(f"cut.framing {settings.cut.framing}: it is one of {', '.join(FRAMINGS)}")
     if settings.people not in PEOPLE:
         raise UserError(f"people {settings.people}: it is one of {', '.join(PEOPLE)}")
     if settings.cut.size < 2 or settings.cut.size % 2:

@@ -224,7 +224,7 @@ class DataSet:
         for outcome in read_records(self.folder):
             for part in outcome.parts:
                 if part.split == split and not part.reasons:
-                    yield clip_record(part, outcome.source.licence)
+                    yield clip_record(part, outcome.source.licence, self.settings.cut.framing)
 
     def _people(self, jobs: Sequence[Job]) -> tuple[dict[str, str], set[str]]:
         """Who is in the parts, where faces tell it (named after their first clip), and everybody

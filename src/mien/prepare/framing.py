@@ -7,40 +7,16 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from mien.face import Box, Picture, portrait_box
+from mien.face import Box, Picture, crop, framed_clip
 from mien.face.geometry import area, common
+from mien.media import to_bytes
 from mien.prepare.spans import Span
-
-MARGIN = 0.12  # of the face's height, that the square keeps around all places of the face
-HEADROOM = -0.5  # of the face's height, from its top up to the upper edge of a body's square
-FRAMINGS = ("portrait", "body")
+from mien.types import Framing
 
 
-def square_of(span: Span, framing: str, width: int, height: int) -> Box:
-    """The clip's square, in whole pixels; it may leave the picture.
-
-    Portrait: framed as mien frames a portrait, around the middle of where the face was, and wider
-    if the head moved out of that. Body: as large as the picture allows, from
-    above the head down.
-    """
-    faces = span.sightings.faces
-    x0, y0, x1, y1 = (float(edge) for edge in np.median(faces, axis=0))
-    if framing == "body":
-        side, x, y = float(min(width, height)), (x0 + x1) / 2, y0 + HEADROOM * (y1 - y0)
-        x, y = (
-            float(np.clip(middle, side / 2, length - side / 2))
-            for middle, length in ((x, width), (y + side / 2, height))
-        )
-    else:
-        left, top, right, bottom = portrait_box((x0, y0, x1, y1))
-        side, x, y = right - left, (left + right) / 2, (top + bottom) / 2
-        margin = MARGIN * (y1 - y0)
-        low, high = faces[:, :2].min(axis=0) - margin, faces[:, 2:].max(axis=0) + margin
-        reach = max(abs(high - (x, y)).max(), abs((x, y) - low).max())
-        side = max(side, 2 * reach)
-    side = max(2, round(side))
-    left, top = round(x - side / 2), round(y - side / 2)
-    return float(left), float(top), float(left + side), float(top + side)
+def square_of(span: Span, framing: Framing, width: int, height: int) -> Box:
+    """The clip's square, in whole pixels; it may leave the picture."""
+    return framed_clip(span.sightings.faces, framing, width, height)
 
 
 def share_inside(box: Box, width: int, height: int) -> float:
@@ -49,12 +25,8 @@ def share_inside(box: Box, width: int, height: int) -> float:
 
 
 def cut_out(picture: Picture, square: Box, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The square at size x size; beyond the border the picture goes on as in a mirror."""
-    height, width = picture.shape[:2]
-    left, top, right, bottom = (int(edge) for edge in square)
-    inside = picture[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    beyond = max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width)
-    return resized(cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REFLECT_101), size)
+    """The square at size x size, cropped as a portrait is in use."""
+    return to_bytes(crop(picture, square, size))[0]
 
 
 def resized(square: Picture, size: int) -> UInt8[np.ndarray, "size size 3"]:

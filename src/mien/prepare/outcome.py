@@ -11,7 +11,7 @@ from mien.errors import UserError
 from mien.face import Box
 from mien.prepare.checks import Measures
 from mien.prepare.collections import Source
-from mien.types import FPS
+from mien.types import FPS, Framing
 
 CLIPS, STRIPS, RECORDS = "clips", "strips", "records.jsonl"  # below the data set's folder
 SPLITS = ("train", "valid")
@@ -106,9 +106,11 @@ def read_records(folder: Path) -> Iterator[Outcome]:
         raise UserError(f"{path} cannot be read ({error}): prepare the data set first") from error
 
 
-def clip_record(part: Part, licence: str) -> ClipRecord:
+def clip_record(part: Part, licence: str, framing: Framing) -> ClipRecord:
     """An accepted part as the manifest names it."""
     assert part.identity is not None, "the books say who it is"
     seconds = part.frames / FPS
     path = f"{CLIPS}/{part.clip}"
-    return ClipRecord(path, part.identity, licence, seconds, part.frames, part.mouth)
+    return ClipRecord(
+        path, part.identity, licence, seconds, part.frames, part.mouth, framing=framing
+    )

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 
+from mien.types import Framing
+
 
 @dataclass(frozen=True)
 class Cut:
     """How long clips are and what of the picture they show."""
 
     size: int = 256  # pixels a side
-    framing: str = "portrait"  # head and shoulders, or "body" for gestures
+    framing: Framing = "face"  # head and shoulders, or "half_body" for gestures
     shortest: float = 2.0  # seconds; less teaches stage 2 nothing
     longest: float = 12.0  # seconds; longer parts are cut evenly
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mien.data.meshes import SURE, ClipMeshes, face_mesh, mesh_motion
 from mien.errors import UserError
-from mien.face import Box, FaceMesh, Landmarks, Picture, crop, face_box, portrait_box
+from mien.face import Box, FaceMesh, Landmarks, Picture, crop, face_box, framed_clip
 from mien.face.geometry import overlap
 from mien.media import Frames, pictures_on_grid
 from mien.mesh.alignment import HeadPose, head_pose
@@ -30,7 +30,7 @@ from mien.portrait.motion_encoder import MOTION_DIM
 from mien.portrait.streaming import FRAMES_AT_ONCE, GuideOf
 from mien.session.guiding import guides_for, with_mesh_at_rest
 from mien.session.portrait import Portrait
-from mien.types import Guide
+from mien.types import Framing, Guide
 
 Windows = Iterator[Float[Tensor, "1 _ n"]]
 # What of the driver the portrait takes: how it differs from the driver at rest; that and the place
@@ -64,8 +64,9 @@ class Driver:
         raise UserError("the driving video became shorter while it was read: leave it as it is")
 
 
-def load_driver(video: Path | str | Frames, size: int) -> Driver:
-    """Follow the face of a video, or of frames of 25 a second, and crop it at `size` pixels.
+def load_driver(video: Path | str | Frames, size: int, framing: Framing = "face") -> Driver:
+    """Follow the face of a video, or of frames of 25 a second, and crop it at `size` pixels
+    as clips are cut for training.
 
     A video of any rate is read by its time stamps (`pictures_on_grid`). Of several faces the one
     that is largest in the first frame with a face is followed.
@@ -84,7 +85,8 @@ def load_driver(video: Path | str | Frames, size: int) -> Driver:
         raise UserError(f"no face found in {name}: take a video that shows one from the front")
     points = np.stack([points for points, _ in tracked])
     boxes = np.array([face_box(landmarks) for landmarks in points[found]])
-    square = _whole_pixels(portrait_box(_box(np.median(boxes, axis=0))))
+    height, width = next(pictures()).shape[:2]
+    square = framed_clip(boxes, framing, width, height)
     side = square[2] - square[0]
     shares = (points - (square[0], square[1], 0.0)) / side
     meshes = ClipMeshes(torch.from_numpy(shares).float(), torch.from_numpy(found))
@@ -226,15 +228,3 @@ def _look(mesh: FaceMesh, picture: Picture, last: Box | None) -> tuple[Landmarks
     if not faces:
         return None
     return mesh.landmarks(picture, max(faces, key=lambda f: overlap(f.box, last or f.box)))
-
-
-def _box(edges: Float[np.ndarray, " 4"]) -> Box:
-    x0, y0, x1, y1 = (float(edge) for edge in edges)
-    return x0, y0, x1, y1
-
-
-def _whole_pixels(square: Box) -> Box:
-    """As `crop` rounds it, so that points and pixels agree."""
-    left, top = round(square[0]), round(square[1])
-    side = max(1, round(square[2] - square[0]))
-    return float(left), float(top), float(left + side), float(top + side)

@@ -20,7 +20,7 @@ from mien.face import (
     Scene,
     crop,
     find_portrait,
-    portrait_box,
+    framed,
     quarter_turns,
     scene_of,
 )
@@ -28,7 +28,7 @@ from mien.face_model.mouth import MouthInterior
 from mien.media import PILImage, load_picture, picture_of, picture_size, to_bytes
 from mien.mesh.retarget import PortraitMesh
 from mien.portrait.animator import Animator
-from mien.types import Appearance
+from mien.types import Appearance, Framing
 
 PortraitSource = Path | str | np.ndarray | PILImage  # an array of RGB bytes, h w 3
 
@@ -69,11 +69,12 @@ def read_portrait(
 
 
 def load_face(
-    portrait: PortraitSource, box: Box | None, size: int
+    portrait: PortraitSource, box: Box | None, size: int, framing: Framing = "face"
 ) -> tuple[Float[Tensor, "1 3 size size"], tuple[str, ...]]:
     """The square around the face at `size` pixels in [-1, 1], and notes for the user.
 
     `box` is the face in pixels of the upright picture; without it the largest face is found.
+    `framing` is what the animator was trained to draw.
 
     Raises:
         UserError: the picture cannot be read, shows no face, or the box is not inside it.
@@ -84,7 +85,7 @@ def load_face(
         if turns := quarter_turns(picture, face_mesh()):
             picture = np.ascontiguousarray(np.rot90(picture, turns))
             notes.append(f"the face in {name} is not upright: turned by {90 * turns} degrees")
-        place = find_portrait(picture, face_mesh(), name)
+        place = find_portrait(picture, face_mesh(), name, framing)
         if place.faces > 1:
             several = f"{place.faces} faces in {name}: the largest speaks (--box chooses another)"
             notes.append(several)
@@ -94,7 +95,8 @@ def load_face(
         raise UserError(f"the box {asked} leaves {name}, which is {width} x {height} pixels")
     shrunk = picture.shape[1] / width  # large files are loaded smaller than they are
     x0, y0, x1, y1 = (number * shrunk for number in box)
-    return crop(picture, portrait_box((x0, y0, x1, y1)), size), ()
+    square = framed((x0, y0, x1, y1), framing, picture.shape[1], picture.shape[0])
+    return crop(picture, square, size), ()
 
 
 def _picture_of(portrait: PortraitSource) -> tuple[Picture, str, tuple[int, int]]:

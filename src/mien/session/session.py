@@ -119,7 +119,8 @@ class Session:
             UserError: the picture cannot be read, shows no face, or the box is not inside it.
         """
         with (watch or Stopwatch()).measure("portrait"), self._inference():
-            source, notes = load_face(portrait, box, self.animator.config.image_size)
+            net = self.animator.config
+            source, notes = load_face(portrait, box, net.image_size, net.framing)
             return read_portrait(self.animator, source, notes)
 
     def read(self, source: Float[Tensor, "1 3 h w"]) -> Portrait:
@@ -213,7 +214,8 @@ class Session:
         """
         watch = watch or Stopwatch()
         with watch.measure("driver"):
-            driver = load_driver(video, self.animator.config.image_size)
+            net = self.animator.config
+            driver = load_driver(video, net.image_size, net.framing)
             sound = sound_of_video(Path(video)) if isinstance(video, Path | str) else None
         motion, guide_of = driven(self.animator, portrait, driver, transfer, controls)
         motion = watch.measure_items("motion", within(self._inference, motion))

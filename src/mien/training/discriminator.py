@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from mien.presets import read_preset
+
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
@@ -20,6 +22,11 @@ class DiscriminatorConfig:
 
     channels: tuple[int, ...] = (64, 128, 256, 512)
     scales: int = 2
+
+    @classmethod
+    def preset(cls, name: str) -> "DiscriminatorConfig":
+        """The discriminator of a preset (`mien.presets`)."""
+        return read_preset(cls, name, "stage1", "model.init_args.discriminator")
 
 
 class PatchDiscriminator(nn.Module):

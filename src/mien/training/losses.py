@@ -15,6 +15,7 @@ from torch import Tensor
 from mien.ops.precision import full_precision
 from mien.ops.warp import pool_displacement, pool_plane, read_displacement, read_map
 from mien.portrait.region_attention import mean_flow
+from mien.presets import read_preset
 from mien.training.perceptual import Trunk
 from mien.types import FramePair, MotionField
 
@@ -43,6 +44,11 @@ class LossConfig:
     known_mouth: float = 30.0  # how much more the mouth counts in both
     smoothness: float = 0.02  # total variation of the displacement
     region_balance: float = 0.01  # keeps every region's share away from 0
+
+    @classmethod
+    def preset(cls, name: str) -> "LossConfig":
+        """The weights of a preset (`mien.presets`)."""
+        return read_preset(cls, name, "stage1", "model.init_args.loss")
 
 
 @full_precision

@@ -11,17 +11,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mien.errors import UserError
+from mien.presets import Stage, read_preset
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """Adam, and its rate: linear up over `warmup_steps`, then along a cosine down to `final`.
 
-    `decay_steps` counts from the start of the run; with 0 the rate stays where the warm-up leads.
+    The defaults are those of stage1.yaml; STAGE2 holds those of stage2.yaml. `decay_steps` counts
+    from the start of the run; with 0 the rate stays where the warm-up leads.
     """
 
-    learning_rate: float = 2e-4
-    betas: tuple[float, float] = (0.5, 0.999)
+    learning_rate: float = 8e-4
+    betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     warmup_steps: int = 200
     decay_steps: int = 0
@@ -32,6 +34,14 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.accumulate < 1:
             raise ValueError(f"accumulate must be at least 1, not {self.accumulate}")
+
+    @classmethod
+    def preset(cls, name: str, stage: Stage) -> "OptimizerConfig":
+        """The optimiser of one stage of a preset (`mien.presets`)."""
+        return read_preset(cls, name, stage, "model.init_args.optimizer")
+
+
+STAGE2 = OptimizerConfig(learning_rate=2e-4, weight_decay=0.01, warmup_steps=500)
 
 
 def rate_at(step: int, config: OptimizerConfig) -> float:

@@ -22,7 +22,7 @@ class ResumePoint(Checkpoint):
         every: steps between two saves.
     """
 
-    def __init__(self, every: int = 500) -> None:
+    def __init__(self, every: int = 250) -> None:
         self.every = every
         self._asked_to_stop = self._stopping = False
         self._handlers: dict[signal.Signals, Any] = {}

@@ -3,7 +3,6 @@
 The paper's base model, its section 3; the paper gives no numbers of the optimisation.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from mien.checkpoint import ANIMATOR, fingerprint, part_of, read_weights, refuse_other_run
+from mien.checkpoint import ANIMATOR
+from mien.data.specs import PortraitSpec
 from mien.errors import UserError
+from mien.kinds import describe, read_weights, refuse_other_run
 from mien.metrics import psnr, weighted_l1
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
 from mien.portrait.frame_decoder import with_larger_head
@@ -54,10 +55,10 @@ class ReconstructionStage(SteppedModule):
 
     def __init__(
         self,
-        animator: AnimatorConfig,
-        loss: LossConfig,
-        optimizer: OptimizerConfig,
-        discriminator: DiscriminatorConfig = DiscriminatorConfig(),  # noqa: B008 (frozen)
+        animator: AnimatorConfig = AnimatorConfig(),  # noqa: B008 (frozen)
+        loss: LossConfig = LossConfig(),  # noqa: B008
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
+        discriminator: DiscriminatorConfig = DiscriminatorConfig(),  # noqa: B008
         initial_weights: Path | None = None,
         frozen: tuple[str, ...] = (),
     ) -> None:
@@ -83,9 +84,10 @@ class ReconstructionStage(SteppedModule):
             self._start_from(initial_weights)
 
     @property
-    def image_size(self) -> int:
-        """Side of the frames that the data has to bring."""
-        return self.animator.config.image_size
+    def data_spec(self) -> PortraitSpec:
+        """What the data have to bring."""
+        c, accumulate = self.animator.config, self.optimizer_config.accumulate
+        return PortraitSpec(c.image_size, c.temporal_context, c.guide, c.framing, accumulate)
 
     def _part(self, name: str) -> nn.Module:
         parts = dict(self.animator.named_children())
@@ -258,12 +260,10 @@ class ReconstructionStage(SteppedModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the checkpoint say what it is; by now its weights are the averaged ones."""
-        checkpoint["kind"] = ANIMATOR
-        checkpoint["config"] = asdict(self.animator.config)
-        checkpoint["fingerprint"] = fingerprint(part_of(checkpoint["state_dict"], ANIMATOR))
+        describe(checkpoint, ANIMATOR, self.animator.config)
         checkpoint["skipped_steps"] = self.skipped_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on with other numbers than the run was started with."""
-        refuse_other_run(checkpoint, ANIMATOR, asdict(self.animator.config))
+        refuse_other_run(checkpoint, ANIMATOR, self.animator.config)
         self.skipped_steps = checkpoint["skipped_steps"]

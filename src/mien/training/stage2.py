@@ -1,18 +1,19 @@
 """Stage 2: motion is diffused from speech (the paper's latent motion appearance diffusion)."""
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from mien.checkpoint import SPEECH_TO_MOTION, fingerprint, part_of, refuse_other_run
+from mien.checkpoint import SPEECH_TO_MOTION
+from mien.data.specs import SpeechSpec
 from mien.errors import UserError
+from mien.kinds import describe, refuse_other_run
 from mien.motion.objective import SpeechObjectiveConfig, speech_objective
 from mien.motion.rollout import SamplingConfig, rollout
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
-from mien.training.optimization import OptimizerConfig, decay_groups
+from mien.training.optimization import STAGE2, OptimizerConfig, decay_groups
 from mien.training.steps import SteppedModule
 from mien.types import SpeechClip
 
@@ -29,10 +30,10 @@ class DiffusionStage(SteppedModule):
 
     def __init__(
         self,
-        speech: SpeechToMotionConfig,
-        objective: SpeechObjectiveConfig,
-        optimizer: OptimizerConfig,
-        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
+        speech: SpeechToMotionConfig = SpeechToMotionConfig(),  # noqa: B008 (frozen)
+        objective: SpeechObjectiveConfig = SpeechObjectiveConfig(),  # noqa: B008
+        optimizer: OptimizerConfig = STAGE2,
+        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008
     ) -> None:
         super().__init__(optimizer)
         if objective.needs_mesh and not speech.mesh:
@@ -44,6 +45,19 @@ class DiffusionStage(SteppedModule):
         self.sampling = sampling
         self.speech = SpeechToMotion(speech)
         self.animator_fingerprint: str | None = None
+
+    @property
+    def data_spec(self) -> SpeechSpec:
+        """What the data have to bring."""
+        c = self.speech.config
+        return SpeechSpec(
+            c.appearance_dim,
+            c.window,
+            c.history,
+            c.front_end,
+            c.mesh,
+            self.optimizer_config.accumulate,
+        )
 
     def setup(self, stage: str) -> None:
         """Learn whose motion this is and, in a new run, the space it is diffused in."""
@@ -108,15 +122,13 @@ class DiffusionStage(SteppedModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the checkpoint say what it is; by now its weights are the averaged ones."""
-        checkpoint["kind"] = SPEECH_TO_MOTION
-        checkpoint["config"] = asdict(self.speech.config)
-        checkpoint["fingerprint"] = fingerprint(part_of(checkpoint["state_dict"], "speech"))
+        describe(checkpoint, SPEECH_TO_MOTION, self.speech.config)
         checkpoint["animator_fingerprint"] = self.animator_fingerprint
         checkpoint["skipped_steps"] = self.skipped_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on with other numbers or another animator than the run was started with."""
-        refuse_other_run(checkpoint, SPEECH_TO_MOTION, asdict(self.speech.config))
+        refuse_other_run(checkpoint, SPEECH_TO_MOTION, self.speech.config)
         saved = checkpoint["animator_fingerprint"]
         if saved != self.animator_fingerprint:
             raise UserError(

@@ -1,0 +1,266 @@
+"""Weights that describe themselves: a net is rebuilt, with its numbers, from the file alone.
+
+A kind of weights says so itself: its module registers a name, the config and the net, and SYSTEMS
+lists that module. Two forms are read alike: safetensors files, as they ship, and the .ckpt files
+that training leaves (of those the averaged weights, which are the ones to use).
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+from pickle import PickleError
+from typing import Any, Generic, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mien.config import restore
+from mien.errors import UserError
+from mien.media.files import written_whole
+
+# The modules that register kinds; read when a kind is asked for by its name.
+SYSTEMS = ("mien.checkpoint",)
+
+_UNREADABLE = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, PickleError)
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Net]):
+    """A kind of weights.
+
+    Args:
+        name: in files and messages.
+        config: the frozen dataclass of the net's numbers.
+        net: makes the net of a config.
+        part: the attribute of the training module that holds the net.
+        before: what a number meant in files that were written before it existed, where that is not
+            its default.
+    """
+
+    name: str
+    config: type
+    net: Callable[[Any], Net]
+    part: str
+    before: Mapping[str, Any] = field(default_factory=dict)
+
+
+_KINDS: dict[str, Kind[Any]] = {}
+
+
+def register(kind: Kind[Net]) -> Kind[Net]:
+    """Make a kind known by its name; returns it.
+
+    Raises:
+        ValueError: there is another kind of that name.
+    """
+    if _KINDS.setdefault(kind.name, kind) != kind:
+        raise ValueError(f"two kinds of weights are named {kind.name}: give one another name")
+    return kind
+
+
+def kind_named(name: str) -> Kind[Any]:
+    """The kind of that name.
+
+    Raises:
+        LookupError: no system registers one.
+    """
+    for module in SYSTEMS:
+        import_module(module)
+    return _KINDS[name]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights, read and checked, before a net is built from it.
+
+    `animator_fingerprint` names the motion (motion_fingerprint) that they were trained on; None for
+    weights that are bound to no animator.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    state: dict[str, Tensor]
+    fingerprint: str
+    animator_fingerprint: str | None = None
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """Sixteen letters that change with any weight by more than float16 can tell.
+
+    Taken over names and values rounded to float16, so that a float16 copy keeps its fingerprint;
+    zeros count alike whatever their sign, which averaging weights over steps takes away.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu()
+        value = value.half() + 0.0 if value.is_floating_point() else value
+        digest.update(f"{name} {tuple(value.shape)} ".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save_weights(path: Path, weights: Weights) -> None:
+    """Write a safetensors file, whole or not at all."""
+    metadata = {
+        "kind": weights.kind,
+        "config": json.dumps(weights.config),
+        "fingerprint": weights.fingerprint,
+    }
+    if weights.animator_fingerprint is not None:
+        metadata["animator_fingerprint"] = weights.animator_fingerprint
+
+    state = {name: value.contiguous() for name, value in weights.state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as unfinished:
+        save_file(state, unfinished, metadata)
+        unfinished.chmod(0o644)
+
+
+def as_half(weights: Weights) -> Weights:
+    """The same weights at half the size; the fingerprint stays."""
+    state = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in weights.state.items()
+    }
+    return Weights(
+        weights.kind, weights.config, state, weights.fingerprint, weights.animator_fingerprint
+    )
+
+
+def load(path: Path, kind: Kind[Net]) -> Net:
+    """Rebuild a net, ready for use (evaluation mode, on the CPU, float32).
+
+    Raises:
+        UserError: the file is missing, damaged, of another kind, or does not fit this version.
+    """
+    return build(read_weights(path, kind), kind, path)
+
+
+def build(weights: Weights, kind: Kind[Net], path: Path) -> Net:
+    """The net that weights describe; `path` is for messages.
+
+    Raises:
+        UserError: they do not fit this version.
+    """
+    net = kind.net(config_of(kind, weights.config))
+    fill(net, weights, path)
+    return net.eval()
+
+
+def config_of(kind: Kind[Any], saved: Mapping[str, Any]) -> Any:
+    """The config that a file carries, as it was meant when the file was written.
+
+    Raises:
+        UserError: a key is unknown, missing or of the wrong type; the message names it.
+    """
+    return restore(kind.config, {**kind.before, **saved})
+
+
+def fill(net: nn.Module, weights: Weights, path: Path) -> None:
+    """Put the weights into a net that must fit them exactly.
+
+    Raises:
+        UserError: a key is missing, unknown or of another shape; the message names it.
+    """
+    wanted = net.state_dict()
+    missing = sorted(wanted.keys() - weights.state.keys())
+    unknown = sorted(weights.state.keys() - wanted.keys())
+    for problem, keys in (("lacks the key", missing), ("has the unknown key", unknown)):
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise UserError(f"{path} {problem} {keys[0]}{more}: it is not of this version of mien")
+    for key, value in weights.state.items():
+        if value.shape != wanted[key].shape:
+            raise UserError(
+                f"{path} holds {key} as {tuple(value.shape)}, but its own config says "
+                f"{tuple(wanted[key].shape)}: the file is damaged"
+            )
+    net.load_state_dict(weights.state)
+
+
+def read_weights(path: Path, kind: Kind[Any] | None = None) -> Weights:
+    """Read a .safetensors of mien or a .ckpt of its training, and check that it is whole.
+
+    Raises:
+        UserError: it is missing, damaged, foreign, or of another kind than the one asked for.
+    """
+    path = Path(path)
+    try:
+        is_training_checkpoint = path.open("rb").read(2) == b"PK"
+        weights = _read_training(path) if is_training_checkpoint else _read_shipped(path)
+    except OSError as error:
+        raise UserError(f"cannot read the weights {path}: {error.strerror}") from error
+    except _UNREADABLE as error:
+        raise UserError(
+            f"{path} is not a checkpoint of mien, or it is damaged: give a .safetensors or .ckpt"
+        ) from error
+
+    if kind is not None and weights.kind != kind.name:
+        raise UserError(
+            f"{path} holds weights of the kind {weights.kind}, here {kind.name} is wanted"
+        )
+    if fingerprint(weights.state) != weights.fingerprint:
+        raise UserError(f"{path} is damaged: its weights do not match its own fingerprint")
+    return weights
+
+
+def _read_shipped(path: Path) -> Weights:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return Weights(
+        metadata["kind"],
+        json.loads(metadata["config"]),
+        state,
+        metadata["fingerprint"],
+        metadata.get("animator_fingerprint"),
+    )
+
+
+def _read_training(path: Path) -> Weights:
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    return Weights(
+        saved["kind"],
+        saved["config"],
+        part_of(saved["state_dict"], kind_named(saved["kind"]).part),
+        saved["fingerprint"],
+        saved.get("animator_fingerprint"),
+    )
+
+
+def part_of(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The entries below `name.` of a larger net's state, under their own names."""
+    return {key.removeprefix(f"{name}."): state[key] for key in state if key.startswith(f"{name}.")}
+
+
+def describe(checkpoint: dict[str, Any], kind: Kind[Any], config: Any) -> None:
+    """Let a training checkpoint say what it is."""
+    checkpoint["kind"] = kind.name
+    checkpoint["config"] = asdict(config)
+    checkpoint["fingerprint"] = fingerprint(part_of(checkpoint["state_dict"], kind.part))
+
+
+def refuse_other_run(checkpoint: dict[str, Any], kind: Kind[Any], config: Any) -> None:
+    """A training checkpoint continues only the run that it is of.
+
+    Raises:
+        UserError: it is of another stage, or a number of its net differs; the message names it.
+    """
+    if checkpoint.get("kind") != kind.name:
+        raise UserError(
+            f"the checkpoint is of the kind {checkpoint.get('kind')}, this stage trains {kind.name}"
+        )
+    saved = asdict(config_of(kind, checkpoint["config"]))
+    for key, value in asdict(config).items():
+        if saved[key] != value:
+            raise UserError(
+                f"the checkpoint has {key} {saved[key]}, the config says {value}: use the config "
+                "of its run, or start anew with model.initial_weights"
+            )

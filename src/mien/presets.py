@@ -1,0 +1,31 @@
+"""The presets by name, for Python: `AnimatorConfig.preset("base")` and the like.
+
+A preset's numbers stand once, in configs/: what differs from the defaults of the dataclasses, which
+are the numbers of stage1.yaml and stage2.yaml. Neither lightning nor the command line is needed.
+"""
+
+from typing import Literal, TypeVar, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from mien.config import restore
+from mien.errors import UserError
+from mien.overlays import join_configs
+
+PRESETS = ("tiny", "small", "base", "base512", "paper")
+Stage = Literal["stage1", "stage2"]
+Config = TypeVar("Config")
+
+
+def read_preset(cls: type[Config], name: str, stage: Stage, place: str) -> Config:
+    """One frozen config of a preset; `place` is where it stands in that stage's file, such as
+    model.init_args.animator.
+
+    Raises:
+        UserError: there is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise UserError(f"no preset {name}: the presets are {', '.join(PRESETS)}")
+    joined = OmegaConf.create(join_configs([f"{stage}.yaml", f"{name}.yaml"], packaged=True))
+    section = cast(DictConfig, OmegaConf.select(cast(DictConfig, joined), place))
+    return restore(cls, OmegaConf.to_container(section))  # pyright: ignore[reportArgumentType]
