@@ -1,5 +1,6 @@
 """`tools/prepare.py` and `mien prepare`: the command around DataSet."""
 
+import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from mien.errors import UserError
 from mien.face import FaceIdentity
 from mien.infer import Parser, guarded
 from mien.overlays import find_config, read_config, shared_folder
-from mien.prepare.collections import Collection, Listed, load_collection
+from mien.prepare.collections import Collection, Listed, list_sources, load_collection
 from mien.prepare.dataset import DataSet
 from mien.prepare.engine import ENGINES, workers_of
 from mien.prepare.framing import FRAMINGS
@@ -68,8 +69,30 @@ def run(given: Namespace) -> None:
     if settings.people == "faces":
         FaceIdentity()
     dataset = DataSet(given.output, given.footage, collection, settings)
+    warn_of_flat_footage(dataset)
     listed = dataset.prepare(given.workers, given.engine)
     tell(dataset, listed)
+
+
+def warn_of_flat_footage(dataset: DataSet) -> None:
+    """Warn where every file counts as a person, since they all lie in one folder.
+
+    Raises:
+        UserError: there is no such folder, or no video in it.
+    """
+    collection, settings, footage = dataset.collection, dataset.settings, dataset.footage
+    if collection.identity or settings.people != "layout" or settings.valid_share == 0:
+        return
+    sources = list_sources(footage, collection, leave_out=dataset.folder).sources
+    beside = [source for source in sources if "/" not in source.path]
+    if len(beside) > 1 and len(beside) == len(sources):
+        print(
+            f"WARNING: the {len(beside)} videos of {footage} lie side by side, so each counts as "
+            "another person, and one speaker can be in both train.jsonl and valid.jsonl, making "
+            "scores worthless. Stop now, put the videos of each person into a folder of their own "
+            "or let faces decide (--set people=faces), and prepare into a new folder",
+            file=sys.stderr,
+        )
 
 
 def find_collection(name: str) -> Collection:
