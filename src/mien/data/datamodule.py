@@ -17,6 +17,7 @@ from mien.checkpoint import (
     read_weights,
 )
 from mien.data.augment import AugmentConfig
+from mien.data.contents import Contents
 from mien.data.datasets import ClipCache, FixedPairs, FramePairs, MixedPairs, collate_pairs
 from mien.data.heard import Hearing, hear_all
 from mien.data.latents import extract_all, motion_examples
@@ -205,6 +206,8 @@ class SpeechData(LightningDataModule):
                 f"{appearance_dim} of the animator {self.animator_path}: set it to {appearance_dim}"
             )
         records = [*self._records(self.train_manifest), *self._records(self.valid_manifest)]
+        self._contents.learn(records)
+        records = self._contents.add_to(records)
         folder = self.cache.below(motion_fingerprint(animator.state_dict()))
         device = self._stage.trainer.strategy.root_device
         extract_all(animator.to(device), records, root, folder)
@@ -217,11 +220,16 @@ class SpeechData(LightningDataModule):
         folder, config = self.cache.below(self.animator_fingerprint), self._config
         window = WindowSpec(config.window, config.history, config.front_end, config.mesh)
         if stage == "fit":
-            records = self._records(self.train_manifest)
+            records = self._contents.add_to(self._records(self.train_manifest))
             self.speech_clips = SpeechClips(
                 records, folder, window, self.voice, self.balance, self.seed
             )
-        self.fixed_windows = FixedWindows(self._records(self.valid_manifest), folder, window)
+        valid = self._contents.add_to(self._records(self.valid_manifest))
+        self.fixed_windows = FixedWindows(valid, folder, window)
+
+    @property
+    def _contents(self) -> Contents:
+        return Contents(data_root(self.root), self.cache)
 
     @property
     def _stage(self) -> Any:

@@ -18,6 +18,7 @@ from mien.media.files import writable, written_whole
 Box = tuple[float, float, float, float]
 
 OPTIONAL = ("mouth", "group")
+UNWRITTEN = ("content",)  # found out when it is needed
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class ClipRecord:
         mouth: box that holds the lips in all frames, x0 y0 x1 y1 in [0, 1], or None if unknown.
         group: of a clip made from a portrait (`mien make-pairs`): people of one group make the same
             motion, frame by frame. None: the clip was filmed.
+        content: a hash of the clip's bytes, which caches are named by (`mien.data.contents`); it
+            does not stand in the manifest.
     """
 
     path: str
@@ -42,6 +45,7 @@ class ClipRecord:
     frames: int
     mouth: Box | None = None
     group: int | None = None
+    content: str | None = None
 
     def __post_init__(self) -> None:
         if not self.path or PurePosixPath(self.path).is_absolute():
@@ -107,7 +111,11 @@ def write_manifest(path: Path, records: Iterable[ClipRecord]) -> None:
         unfinished.open("w", encoding="utf-8") as lines,
     ):
         for record in records:
-            known = {k: v for k, v in asdict(record).items() if k != "group" or v is not None}
+            known = {
+                k: v
+                for k, v in asdict(record).items()
+                if k not in UNWRITTEN and (k != "group" or v is not None)
+            }
             lines.write(json.dumps(known, ensure_ascii=False) + "\n")
 
 
@@ -123,7 +131,7 @@ def parse_record(line: str) -> ClipRecord:
         raise ValueError(f"not JSON ({error}): write one object a line") from error
     if not isinstance(given, dict):
         raise ValueError(f"{line.strip()[:40]} is not an object: write {{...}} on each line")
-    names = [field.name for field in fields(ClipRecord)]
+    names = [field.name for field in fields(ClipRecord) if field.name not in UNWRITTEN]
     if unknown := sorted(given.keys() - set(names)):
         raise ValueError(f"unknown key {unknown[0]!r}: the keys are {', '.join(names)}")
     if missing := [name for name in names if name not in given and name not in OPTIONAL]:
