@@ -1,6 +1,7 @@
 """The data of both stages as Lightning takes them: `PortraitData` and `SpeechData`."""
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,7 @@ class SpeechData(LightningDataModule):
             )
         return long_enough
 
-    def motion_examples(self) -> tuple[Float[Tensor, "n m"], Float[Tensor, "sources m"]]:
+    def motion_examples(self) -> Iterator[tuple[Float[Tensor, "n m"], Float[Tensor, "1 m"]]]:
         """Differences M^i - M^0 and sources M^0 of the training clips, for the motion space."""
         people, folder = self.speech_clips.people.people, self.speech_clips.folder
         return motion_examples(people, folder, self._config.mesh)

@@ -6,7 +6,7 @@ the motion of two animators or two data sets is never mixed.
 Axes: t video frames, s audio samples, k portraits, m motion, a appearance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -155,18 +155,16 @@ def motion_examples(
     folder: Path | Store,
     mesh: bool = False,
     clips_each: int = 40,
-) -> tuple[Float[Tensor, "n m"], Float[Tensor, "sources m"]]:
-    """M^i - M^0 of many frames and the M^0 themselves, with about as many clips of each person.
+) -> Iterator[tuple[Float[Tensor, "n m"], Float[Tensor, "1 m"]]]:
+    """M^i - M^0 of many frames and the M^0 itself, clip by clip, with about as many clips of each
+    person.
 
     Clips take turns in which of their portraits is M^0, as training draws it.
     """
-    differences, sources = [], []
     for records in people:
         spread = records[:: max(1, len(records) // clips_each)]
         for number, record in enumerate(spread):
             latents = read(folder, record)
             latents = latents.with_mesh() if mesh else latents
             source = latents.source_motion[number % len(latents.source_motion)]
-            differences.append(latents.motion - source)
-            sources.append(source[None])
-    return torch.cat(differences), torch.cat(sources)
+            yield latents.motion - source, source[None]

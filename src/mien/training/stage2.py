@@ -11,6 +11,7 @@ from mien.checkpoint import SPEECH_TO_MOTION, fingerprint, part_of, refuse_other
 from mien.errors import UserError
 from mien.motion.objective import SpeechObjectiveConfig, speech_objective
 from mien.motion.rollout import SamplingConfig, rollout
+from mien.motion.space import MotionStatistics
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.training.optimization import OptimizerConfig, decay_groups
 from mien.training.steps import SteppedModule
@@ -50,7 +51,10 @@ class DiffusionStage(SteppedModule):
         data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         self.animator_fingerprint = data.animator_fingerprint
         if stage == "fit":
-            kept = self.speech.space.fit(*data.motion_examples())
+            statistics = MotionStatistics(sum(self.speech.config.motion_blocks))
+            for differences, source in data.motion_examples():
+                statistics.add(differences, source)
+            kept = self.speech.space.fit_to(statistics)
             dims = self.speech.config.space_dims
             self.print(f"motion space: {dims} dimensions hold {kept:.1%} of the variance")
 
