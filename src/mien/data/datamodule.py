@@ -41,7 +41,7 @@ class PortraitData(LightningDataModule):
         valid: manifest of the clips to judge on, best of other people.
         batch_size: pairs in a step.
         valid_pairs: pairs of each validation clip.
-        cached_clips: decoded clips each worker keeps in memory (75 frames at 128 px take 4 MB).
+        cached_megabytes: of decoded clips that each worker keeps in memory, all data sets together.
         workers: processes that decode and augment beside the training; 0 does it in between.
         balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, frames and augmentation.
@@ -60,7 +60,7 @@ class PortraitData(LightningDataModule):
         valid: Path = Path("valid.jsonl"),
         batch_size: int = 8,
         valid_pairs: int = 4,
-        cached_clips: int = 128,
+        cached_megabytes: int = 512,
         workers: int = 1,
         balance: float = 0.25,
         seed: int = 0,
@@ -72,7 +72,7 @@ class PortraitData(LightningDataModule):
         super().__init__()
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
         self.batch_size, self.valid_pairs = batch_size, valid_pairs
-        self.cached_clips, self.workers = cached_clips, workers
+        self.cached_megabytes, self.workers = cached_megabytes, workers
         self.balance, self.seed = balance, seed
         self.meshes, self.augmentation = meshes, augmentation
         self.mix, self.cross_identity = mix or {}, cross_identity
@@ -108,14 +108,15 @@ class PortraitData(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Make the pairs."""
         root = data_root(self.root)
-        clips = ClipCache(root, self._stage.image_size, self.cached_clips)
+        size = self._stage.image_size
+        capacity = self.cached_megabytes * 10**6 // (1 + len(self.mix))
+        clips = ClipCache(root, size, capacity)
         if stage == "fit":
             sets = [self._pairs(root, clips, self._mesh_cache)]
             for place in self.mix:
                 more = self._mixed_in(place)
                 cache = MeshCache(more, self.meshes) if self._guided else None
-                size = self._stage.image_size
-                sets.append(self._pairs(more, ClipCache(more, size, self.cached_clips), cache))
+                sets.append(self._pairs(more, ClipCache(more, size, capacity), cache))
             weights = [1.0, *self.mix.values()]
             self.train_pairs = MixedPairs(sets, weights, self.seed) if self.mix else sets[0]
         records = read_records(root, self.valid_manifest)
