@@ -49,6 +49,16 @@ def weighted_l1(
     return error / weight.mean(dim=(1, 2, 3)).clamp_min(1e-8)
 
 
+def mouth_l1(
+    drawn: Float[Tensor, "b 3 h w"],
+    wanted: Float[Tensor, "b 3 h w"],
+    mouth: Float[Tensor, "b 1 h w"],
+) -> Float[Tensor, " b"]:
+    """`weighted_l1` of the mouth on the scale of `l1`; NaN where the mouth's place is unknown."""
+    error = weighted_l1(drawn.clamp(-1, 1), wanted, mouth) / 2
+    return torch.where(mouth.flatten(1).any(dim=1), error, torch.nan)
+
+
 def jerk(motion: Float[Tensor, "b t m"]) -> Float[Tensor, " b"]:
     """Root mean square of the third difference over frames: how rough a motion is."""
     return motion.diff(n=3, dim=1).square().mean(dim=(1, 2)).sqrt()

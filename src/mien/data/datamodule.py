@@ -19,7 +19,7 @@ from mien.checkpoint import (
 )
 from mien.data.augment import AugmentConfig
 from mien.data.contents import Contents
-from mien.data.datasets import ClipCache, FixedPairs, FramePairs, MixedPairs, collate_pairs
+from mien.data.datasets import ClipCache, FixedPairs, FramePairs, MixedPairs, collate_pairs, spread
 from mien.data.heard import Hearing, hear_all
 from mien.data.latents import extract_all, motion_examples
 from mien.data.loading import endless, once
@@ -40,7 +40,9 @@ class PortraitData(LightningDataModule):
         train: manifest (JSONL) of the clips to learn from.
         valid: manifest of the clips to judge on, best of other people.
         batch_size: pairs in a step.
-        valid_pairs: pairs of each validation clip.
+        valid_clips: clips of the validation manifest that are judged on, spread over its people;
+            None: all of them.
+        valid_pairs: pairs of each of these clips.
         cached_megabytes: of decoded clips that each worker keeps in memory, all data sets together.
         workers: processes that decode and augment beside the training; 0 does it in between.
         balance: 0 draws every person alike, 1 every second of footage.
@@ -59,6 +61,7 @@ class PortraitData(LightningDataModule):
         train: Path = Path("train.jsonl"),
         valid: Path = Path("valid.jsonl"),
         batch_size: int = 8,
+        valid_clips: int | None = 64,
         valid_pairs: int = 4,
         cached_megabytes: int = 512,
         workers: int = 1,
@@ -71,7 +74,8 @@ class PortraitData(LightningDataModule):
     ) -> None:
         super().__init__()
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
-        self.batch_size, self.valid_pairs = batch_size, valid_pairs
+        self.batch_size = batch_size
+        self.valid_clips, self.valid_pairs = valid_clips, valid_pairs
         self.cached_megabytes, self.workers = cached_megabytes, workers
         self.balance, self.seed = balance, seed
         self.meshes, self.augmentation = meshes, augmentation
@@ -84,10 +88,7 @@ class PortraitData(LightningDataModule):
         """Read the manifests: a mistake in them ends the run before anything is written. Then look
         for the faces' meshes, where the animator is guided by them.
         """
-        manifests = self.train_manifest, self.valid_manifest
-        records = [
-            r for manifest in manifests for r in read_records(data_root(self.root), manifest)
-        ]
+        records = [*read_records(data_root(self.root), self.train_manifest), *self._valid_records()]
         if self._mesh_cache is not None:
             self._mesh_cache.extract(records)
         for place in self.mix:
@@ -119,9 +120,14 @@ class PortraitData(LightningDataModule):
                 sets.append(self._pairs(more, ClipCache(more, size, capacity), cache))
             weights = [1.0, *self.mix.values()]
             self.train_pairs = MixedPairs(sets, weights, self.seed) if self.mix else sets[0]
-        records = read_records(root, self.valid_manifest)
         context = self._stage.animator.config.temporal_context
-        self.fixed_pairs = FixedPairs(records, clips, self.valid_pairs, self._mesh_cache, context)
+        sought = ClipCache(root, size, capacity=0)  # a few frames of each clip, seldom
+        self.fixed_pairs = FixedPairs(
+            self._valid_records(), sought, self.valid_pairs, self._mesh_cache, context
+        )
+
+    def _valid_records(self) -> list[ClipRecord]:
+        return spread(read_records(data_root(self.root), self.valid_manifest), self.valid_clips)
 
     def _mixed_in(self, place: str) -> Store:
         """Where a data set of `mix` is: in the root, else here."""
@@ -155,7 +161,8 @@ class PortraitData(LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         """The fixed pairs, in order."""
         assert self.trainer is not None
-        return once(self.fixed_pairs, self.batch_size, self.trainer, collate_pairs)
+        pairs, size = self.fixed_pairs, self.batch_size
+        return once(pairs, size, self.workers, self.trainer, collate_pairs)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
@@ -171,6 +178,8 @@ class SpeechData(LightningDataModule):
         valid: manifest of the clips to judge on, best of other people.
         cache: folder or address for the extracted motion, one folder in it for each animator.
         batch_size: windows in a step.
+        valid_clips: clips of the validation manifest that are judged on, spread over its people;
+            None: all of them.
         workers: processes that prepare samples beside the training; 0 does it in between.
         balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, windows and changes of voice.
@@ -185,6 +194,7 @@ class SpeechData(LightningDataModule):
         valid: Path = Path("valid.jsonl"),
         cache: str = "runs/motion",
         batch_size: int = 32,
+        valid_clips: int | None = 64,
         workers: int = 1,
         balance: float = 0.5,
         seed: int = 0,
@@ -194,7 +204,7 @@ class SpeechData(LightningDataModule):
         self.animator_path = animator or default_weights()[0]
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
         self.cache, self.voice = Store(cache), voice
-        self.batch_size, self.workers = batch_size, workers
+        self.batch_size, self.valid_clips, self.workers = batch_size, valid_clips, workers
         self.balance, self.seed = balance, seed
 
     def prepare_data(self) -> None:
@@ -207,7 +217,7 @@ class SpeechData(LightningDataModule):
                 f"model.speech.appearance_dim {self._config.appearance_dim} is not the "
                 f"{appearance_dim} of the animator {self.animator_path}: set it to {appearance_dim}"
             )
-        records = [*self._records(self.train_manifest), *self._records(self.valid_manifest)]
+        records = [*self._records(self.train_manifest), *self._valid_records()]
         self._contents.learn(records)
         records = self._contents.add_to(records)
         folder = self.cache.below(motion_fingerprint(animator.state_dict()))
@@ -226,8 +236,11 @@ class SpeechData(LightningDataModule):
             self.speech_clips = SpeechClips(
                 records, folder, window, self.voice, self.balance, self.seed
             )
-        valid = self._contents.add_to(self._records(self.valid_manifest))
+        valid = self._contents.add_to(self._valid_records())
         self.fixed_windows = FixedWindows(valid, folder, window)
+
+    def _valid_records(self) -> list[ClipRecord]:
+        return spread(self._records(self.valid_manifest), self.valid_clips)
 
     @property
     def _contents(self) -> Contents:
@@ -269,7 +282,8 @@ class SpeechData(LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         """The fixed windows, in order."""
         assert self.trainer is not None
-        return once(self.fixed_windows, self.batch_size, self.trainer, collate_speech)
+        windows, size = self.fixed_windows, self.batch_size
+        return once(windows, size, self.workers, self.trainer, collate_speech)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
