@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxtyping import Float
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -25,7 +26,7 @@ from mien.data.latents import extract_all, motion_examples
 from mien.data.loading import endless, once
 from mien.data.manifest import ClipRecord
 from mien.data.meshes import MeshCache
-from mien.data.records import data_root, read_records
+from mien.data.records import data_root, read_records, records_of_speech
 from mien.data.speech import FixedWindows, SpeechClips, VoiceConfig, WindowSpec, collate_speech
 from mien.data.store import Store
 from mien.errors import UserError
@@ -204,6 +205,7 @@ class SpeechData(LightningDataModule):
         self.animator_path = animator or default_weights()[0]
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
         self.cache, self.voice = Store(cache), voice
+        self._told: set[Path] = set()  # of which manifests the silent clips were said
         self.batch_size, self.valid_clips, self.workers = batch_size, valid_clips, workers
         self.balance, self.seed = balance, seed
 
@@ -256,17 +258,12 @@ class SpeechData(LightningDataModule):
         return self._stage.speech.config
 
     def _records(self, manifest: Path) -> list[ClipRecord]:
-        """The clips that hold at least one window."""
-        frames = self._config.window
-        records = read_records(data_root(self.root), manifest)
-        long_enough = [record for record in records if record.frames >= frames]
-        if not long_enough:
-            longest = max(record.frames for record in records)
-            raise UserError(
-                f"no clip of {manifest} has the {frames} frames of model.speech.window: "
-                f"lower it to {longest} or less, or give longer clips"
-            )
-        return long_enough
+        every = read_records(data_root(self.root), manifest)
+        silent = sum(not record.sound for record in every)
+        if silent and manifest not in self._told:
+            self._told.add(manifest)
+            rank_zero_info(f"{silent} of {len(every)} clips of {manifest} have no sound: left out")
+        return records_of_speech(every, manifest, self._config.window)
 
     def motion_examples(self) -> Iterator[tuple[Float[Tensor, "n m"], Float[Tensor, "1 m"]]]:
         """Differences M^i - M^0 and sources M^0 of the training clips, for the motion space."""

@@ -17,8 +17,9 @@ from mien.media.files import writable, written_whole
 
 Box = tuple[float, float, float, float]
 
-OPTIONAL = ("mouth", "group")
+OPTIONAL = ("mouth", "group", "sound")
 UNWRITTEN = ("content",)  # found out when it is needed
+USUAL = (("group", None), ("sound", True))  # goes without saying
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ClipRecord:
         mouth: box that holds the lips in all frames, x0 y0 x1 y1 in [0, 1], or None if unknown.
         group: of a clip made from a portrait (`mien make-pairs`): people of one group make the same
             motion, frame by frame. None: the clip was filmed.
+        sound: False if the clip was filmed without: stage 2 leaves it out.
         content: a hash of the clip's bytes, which caches are named by (`mien.data.contents`); it
             does not stand in the manifest.
     """
@@ -45,6 +47,7 @@ class ClipRecord:
     frames: int
     mouth: Box | None = None
     group: int | None = None
+    sound: bool = True
     content: str | None = None
 
     def __post_init__(self) -> None:
@@ -114,7 +117,7 @@ def write_manifest(path: Path, records: Iterable[ClipRecord]) -> None:
             known = {
                 k: v
                 for k, v in asdict(record).items()
-                if k not in UNWRITTEN and (k != "group" or v is not None)
+                if k not in UNWRITTEN and (k, v) not in USUAL
             }
             lines.write(json.dumps(known, ensure_ascii=False) + "\n")
 
@@ -143,6 +146,7 @@ def parse_record(line: str) -> ClipRecord:
         seconds=_number(given["seconds"], "seconds"),
         frames=_count(given["frames"], "frames"),
         mouth=_box(given.get("mouth")),
+        sound=_flag(given.get("sound", True), "sound"),
         group=None if given.get("group") is None else _count(given["group"], "group"),
     )
 
@@ -162,6 +166,12 @@ def _number(value: Any, key: str) -> float:
 def _count(value: Any, key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{key} {value!r} must be a whole number")
+    return value
+
+
+def _flag(value: Any, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{key} {value!r} must be true or false")
     return value
 
 

@@ -18,7 +18,7 @@ from mien.prepare.dataset import DataSet
 from mien.prepare.engine import ENGINES, workers_of
 from mien.prepare.framing import FRAMINGS
 from mien.prepare.outcome import SPLITS, read_records
-from mien.prepare.settings import PEOPLE, Preparation
+from mien.prepare.settings import PEOPLE, SOUND, Preparation
 from mien.prepare.watch import load_face_finder
 from mien.types import FPS
 
@@ -128,6 +128,8 @@ def read_settings(name: str, changes: Sequence[str]) -> Preparation:
         raise UserError(f"cut.framing {settings.cut.framing}: it is one of {', '.join(FRAMINGS)}")
     if settings.people not in PEOPLE:
         raise UserError(f"people {settings.people}: it is one of {', '.join(PEOPLE)}")
+    if settings.sound not in SOUND:
+        raise UserError(f"sound {settings.sound}: it is one of {', '.join(SOUND)}")
     if settings.cut.size < 2 or settings.cut.size % 2:
         raise UserError(f"cut.size {settings.cut.size}: it must be even (videos need it)")
     if not 0 < settings.cut.shortest <= settings.cut.longest:
