@@ -11,11 +11,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mien.errors import UserError
 from mien.face import FaceIdentity
-from mien.infer import Parser, guarded
+from mien.infer import Parser, guarded, positive
 from mien.overlays import find_config, read_config, shared_folder
 from mien.prepare.collections import Collection, Listed, list_sources, load_collection
 from mien.prepare.dataset import DataSet
-from mien.prepare.engine import ENGINES, workers_of
+from mien.prepare.engine import ENGINES, PATIENCE, workers_of
 from mien.prepare.framing import FRAMINGS
 from mien.prepare.outcome import SPLITS, read_records
 from mien.prepare.settings import PEOPLE, SOUND, Preparation
@@ -47,6 +47,8 @@ def parser() -> Parser:
                    help="single numbers, such as limits.smallest_face=60")  # fmt: skip
     p.add_argument("--workers", type=workers_of, metavar="N|all",
                    help="processes (default 1), or cores of the cluster (default all)")  # fmt: skip
+    p.add_argument("--patience", type=positive(float), default=PATIENCE, metavar="SECONDS",
+                   help="give up a video that decodes nothing for so long (600)")  # fmt: skip
     p.add_argument("--engine", choices=ENGINES, default=ENGINES[0],
                    help="ray: on the cluster that RAY_ADDRESS names")  # fmt: skip
     return p
@@ -70,7 +72,7 @@ def run(given: Namespace) -> None:
         FaceIdentity()
     dataset = DataSet(given.output, given.footage, collection, settings)
     warn_of_flat_footage(dataset)
-    listed = dataset.prepare(given.workers, given.engine)
+    listed = dataset.prepare(given.workers, given.engine, given.patience)
     tell(dataset, listed)
 
 

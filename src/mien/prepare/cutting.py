@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from mien.media.files import Unwritable, readable, writable, written_whole
 from mien.media.timeline import Damaged, Tracks, look_inside, pictures_on_grid, sound_on_grid
 from mien.prepare.checks import judge, measure, without_sound
 from mien.prepare.collections import Source
+from mien.prepare.engine import progress
 from mien.prepare.framing import cut_out, in_square, resized, square_of
 from mien.prepare.hearing import (
     FARTHEST,
@@ -42,6 +44,7 @@ from mien.report import Stopwatch
 from mien.types import FPS
 
 Array = np.ndarray
+Piece = TypeVar("Piece")
 
 COMMENT = "prepared by mien"
 KEY_EVERY = 10  # frames: training reads single ones (tools/benchmark_data.py)
@@ -138,12 +141,12 @@ class SourceCutter:
             notes.append(self._relative(error))
 
     def _pictures(self, path: Path) -> Iterator[Picture]:
-        return self.stopwatch.measure_items("decode", pictures_on_grid(path))
+        return _in_progress(self.stopwatch.measure_items("decode", pictures_on_grid(path)))
 
     def _sound(self, source: Source, path: Path, inside: Tracks) -> Iterator[Float[Array, " s"]]:
         if source.sound is None:
-            return sound_on_grid(path, inside.origin) if inside.sounds else iter(())
-        return sound_on_grid(self.root / source.sound, Fraction(0))
+            return _in_progress(sound_on_grid(path, inside.origin) if inside.sounds else iter(()))
+        return _in_progress(sound_on_grid(self.root / source.sound, Fraction(0)))
 
     def _part(
         self,
@@ -243,6 +246,13 @@ class SourceCutter:
         with writable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         return VideoWriter(path, torch.from_numpy(waveform), COMMENT, KEY_EVERY)
+
+
+def _in_progress(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The pieces; each of them says that the decoder does not hang."""
+    for piece in pieces:
+        progress()
+        yield piece
 
 
 def _strip_frames(part: Part) -> list[int]:

@@ -26,6 +26,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from mien.data.manifest import ClipRecord, write_manifest
@@ -41,7 +42,7 @@ from mien.prepare.collections import (
     list_sources,
 )
 from mien.prepare.cutting import SourceCutter
-from mien.prepare.engine import Killed, run
+from mien.prepare.engine import PATIENCE, Killed, run
 from mien.prepare.outcome import (
     CLIPS,
     RECORDS,
@@ -94,7 +95,7 @@ class DataSet:
         written = self.folder / "prepare.yaml"
         with writable(self.folder):
             (self.folder / DONE).mkdir(parents=True, exist_ok=True)
-            if written.exists() and written.read_text(encoding="utf-8") != said:
+            if written.exists() and _as_now(written) != said:
                 raise UserError(
                     f"{self.folder} was begun with other numbers (see {written}): "
                     "take another folder, or the same numbers"
@@ -102,8 +103,9 @@ class DataSet:
             with written_whole(written) as unfinished:
                 unfinished.write_text(said, encoding="utf-8")
 
-    def prepare(self, workers: int | None, engine: str) -> Listed:
-        """Do every source that is not done, with a progress bar, and write the lists.
+    def prepare(self, workers: int | None, engine: str, patience: float = PATIENCE) -> Listed:
+        """Do every source that is not done, with a progress bar, and write the lists. One of which
+        nothing can be decoded for `patience` seconds is given up.
 
         Raises:
             UserError: another run is at it, or no video lies there.
@@ -116,7 +118,7 @@ class DataSet:
             alone = nullcontext()
         with alone:
             self._sweep()
-            return self._prepare(workers, engine)
+            return self._prepare(workers, engine, patience)
 
     def _sweep(self) -> None:
         """Remove what a killed run left half-written."""
@@ -125,13 +127,13 @@ class DataSet:
             if left_over.is_file():
                 left_over.unlink(missing_ok=True)
 
-    def _prepare(self, workers: int | None, engine: str) -> Listed:
+    def _prepare(self, workers: int | None, engine: str, patience: float) -> Listed:
         listed = list_sources(self.footage, self.collection, leave_out=self.folder)
         jobs = jobs_of(listed)
         missing = self._missing(jobs)
         make = partial(_Work, self.footage, self.folder, self.settings)
         with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="video") as bar:
-            for job, outcome in run(engine, make, list(missing), workers):
+            for job, outcome in run(engine, make, list(missing), workers, patience):
                 if isinstance(outcome, Killed):
                     outcome = Outcome(job.source, [], [], str(outcome), None)
                 self._keep(job, missing[job], outcome)
@@ -267,6 +269,15 @@ class _Work:
 
     def __call__(self, job: Job) -> Outcome:
         return self._cutter(job.source, job.name)
+
+
+def _as_now(written: Path) -> str:
+    """The numbers of a data set; those that its version did not know are as they were then."""
+    try:
+        begun = OmegaConf.merge(OmegaConf.structured(Preparation), OmegaConf.load(written))
+        return OmegaConf.to_yaml(begun)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise UserError(f"{written} cannot be used ({error}): take another folder") from error
 
 
 def jobs_of(listed: Listed) -> list[Job]:
