@@ -1,5 +1,7 @@
 """The face is found where it is, however the picture lies, and its points follow it."""
 
+import os
+
 import numpy as np
 import pytest
 from skimage import data, transform
@@ -48,6 +50,17 @@ def scaled(picture: np.ndarray, factor: float) -> np.ndarray:
 
 def landmarks_of(mesh: FaceMesh, picture: np.ndarray) -> np.ndarray:
     return mesh.landmarks(picture, mesh.faces(picture)[0])[0]
+
+
+def test_loading_the_nets_swaps_no_file_descriptor(monkeypatch: pytest.MonkeyPatch):
+    """Of two threads that did, one restored what the other had put there: stderr was lost."""
+
+    def refuse(*descriptors: int) -> None:
+        raise AssertionError(f"dup2{descriptors}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "dup2", refuse)
+        FaceMesh()
 
 
 def test_a_square_that_is_the_picture_gives_the_picture():

@@ -157,6 +157,16 @@ def test_run_leaves_strips_and_a_config(stage1: SimpleNamespace):
     assert len(list(stage1.folder.glob("lightning_logs/*/config.yaml"))) == 1
 
 
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_the_best_checkpoint_is_kept_and_loads(stage: str, request):
+    run = request.getfixturevalue(stage)
+    kept = sorted(path.name for path in (run.folder / "checkpoints").iterdir())
+    assert kept[1:] == ["step-0000010.ckpt", "step-0000020.ckpt"]
+    [best] = (run.folder / "checkpoints").glob("best-*.ckpt")
+    load = load_animator if stage == "stage1" else load_speech_to_motion
+    assert all(bool(value.isfinite().all()) for value in load(best).state_dict().values())
+
+
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 @pytest.mark.real_world("commands")

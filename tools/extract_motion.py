@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
         given = parser.parse_args(argv)
         root = data_root(given.root)
-        records = read_records(root, given.manifest)
+        records = [record for record in read_records(root, given.manifest) if record.sound]
         folder, problems = extract_motion(
             given.animator, records, root, Store(given.cache), given.workers, given.engine
         )

@@ -125,6 +125,7 @@ def _quieten() -> None:
         ".*does not have many workers",
         "You're using the WeightAveraging callback",
         "Checkpoint directory .* exists and is not empty",
+        "The dirpath has changed from .*",  # a run that goes on in another folder
         ".*LeafSpec.* is deprecated",
     ):
         warnings.filterwarnings("ignore", message)

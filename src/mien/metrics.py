@@ -4,6 +4,7 @@ Axes: b batch, t video frames, h w space. Pictures are RGB in [-1, 1].
 """
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -32,6 +33,16 @@ def weighted_l1(
     """Mean absolute error of each picture where `weight` says; 0 where it says nothing."""
     error = ((drawn - wanted).abs() * weight).mean(dim=(1, 2, 3))
     return error / weight.mean(dim=(1, 2, 3)).clamp_min(1e-8)
+
+
+def mouth_l1(
+    drawn: Float[Tensor, "b 3 h w"],
+    wanted: Float[Tensor, "b 3 h w"],
+    mouth: Float[Tensor, "b 1 h w"],
+) -> Float[Tensor, " b"]:
+    """`weighted_l1` of the mouth on the scale of `l1`; NaN where the mouth's place is unknown."""
+    error = weighted_l1(drawn.clamp(-1, 1), wanted, mouth) / 2
+    return torch.where(mouth.flatten(1).any(dim=1), error, torch.nan)
 
 
 def correlation_at_lags(

@@ -77,7 +77,7 @@ PLAIN = replace(
 )
 
 
-def pairs_of(clips, records, capacity: int = 9, seed: int = 0) -> FramePairs:
+def pairs_of(clips, records, capacity: int = 10**8, seed: int = 0) -> FramePairs:
     return FramePairs(
         records, ClipCache(clips, 64, capacity), AugmentConfig(), balance=0.0, seed=seed
     )
@@ -147,7 +147,7 @@ def test_frames_of_a_pair_are_far_apart():
 
 
 def test_cache_keeps_the_most_recent_clips(clips, records):
-    cache = ClipCache(clips, 32, capacity=2)
+    cache = ClipCache(clips, 32, capacity=2 * 30 * 32 * 32 * 3)
     for record in (*records[:3], records[1]):
         assert cache.frames(record).shape == (30, 32, 32, 3)
     assert list(cache._clips) == [records[2].path, records[1].path]
@@ -157,7 +157,47 @@ def test_a_set_larger_than_the_cache_gives_the_same_pairs(clips, records):
     kept, sought = pairs_of(clips, records), pairs_of(clips, records, capacity=0)
     for index in range(6):
         assert same(kept[index], sought[index])
-    assert not sought.clips._clips
+    assert kept.clips._clips and not sought.clips._clips
+
+
+def decoded_whole(cache: ClipCache, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The clips that the cache decodes from their beginning to their end, as they come."""
+    whole: list[str] = []
+    read = cache._read
+    monkeypatch.setattr(cache, "_read", lambda record: whole.append(record.path) or read(record))
+    return whole
+
+
+def test_a_set_that_fits_is_decoded_once(clips, records, monkeypatch):
+    cache = ClipCache(clips, 32, capacity=len(records) * 30 * 32 * 32 * 3)
+    whole = decoded_whole(cache, monkeypatch)
+    for _ in range(4):
+        for record in records:
+            assert cache.frames_at(record, [0, 9]).shape == (2, 32, 32, 3)
+    assert whole == [record.path for record in records]
+
+
+def test_a_set_that_does_not_fit_is_sought_and_the_cache_stays_small(clips, records, monkeypatch):
+    """Read round and round, so that an LRU cache of all clips would never hit."""
+    capacity = (len(records) - 1) * 30 * 32 * 32 * 3
+    cache = ClipCache(clips, 32, capacity)
+    whole = decoded_whole(cache, monkeypatch)
+    for _ in range(4):
+        for record in records:
+            cache.frames_at(record, [0, 9])
+    assert not whole
+    for record in (*records[:2], *records[:2], *records):
+        cache.frames_at(record, [0])
+        assert sum(clip.nbytes for clip in cache._clips.values()) == cache._bytes <= capacity
+    assert whole[:2] == [record.path for record in records[:2]], "these are asked for again soon"
+
+
+def test_clips_of_any_length_fill_no_more_than_the_bytes(clips, records):
+    cache = ClipCache(clips, 32, capacity=100 * 32 * 32 * 3)
+    for record in records:
+        cache.frames(record)
+        assert cache._bytes <= cache.capacity
+    assert len(cache._clips) == 3
 
 
 def test_mouth_map_is_on_the_mouth(records):
@@ -307,11 +347,11 @@ def test_other_throat_moves_formants_and_nothing_in_time():
 
 def test_motion_examples_are_differences_from_a_portrait(records, folder):
     people = [records[:2], records[2:]]
-    differences, sources = motion_examples(people, folder)
-    assert differences.shape == (30 * len(records), 768)
-    first = read(folder, records[0])
-    torch.testing.assert_close(differences[:30] + sources[0], first.motion)
-    assert len(motion_examples(people, folder, clips_each=1)[1]) == 2
+    examples = list(motion_examples(people, folder))
+    assert [len(differences) for differences, _ in examples] == [30] * len(records)
+    differences, source = examples[0]
+    torch.testing.assert_close(differences + source, read(folder, records[0]).motion)
+    assert len(list(motion_examples(people, folder, clips_each=1))) == 2
 
 
 def test_data_root_is_told_to_be_missing(monkeypatch, tmp_path):

@@ -1,8 +1,11 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from mien.errors import UserError
-from mien.motion.space import MotionSpace
+from mien.motion.space import MotionSpace, MotionStatistics
 
 
 def cloud(n=400, m=6):
@@ -104,3 +107,46 @@ def test_blocks_of_motion_count_alike_whatever_their_units():
     source = torch.zeros(1, 7)
     back = space.decode(space.encode(differences[None], source), source)[0]
     torch.testing.assert_close(back, differences, atol=1e-5, rtol=1e-3)
+
+
+def test_motion_that_comes_in_pieces_gives_the_same_space():
+    """A mean far from zero, where sums of squares in float32 would lose the variance."""
+    draw = torch.Generator().manual_seed(4)
+    motion = 1000 + torch.randn(2000, 7, generator=draw) * torch.logspace(1, -2, 7)
+    sources = torch.randn(40, 7, generator=draw)
+    pieces = MotionStatistics(7)
+    for some, source in zip(motion.split(50), sources, strict=True):
+        pieces.add(some, source[None])
+    exact = motion.double()
+    torch.testing.assert_close(pieces.mean, exact.mean(0), rtol=1e-9, atol=0)
+    torch.testing.assert_close(pieces.covariance, torch.cov(exact.T), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(pieces.source, sources.double().mean(0), rtol=1e-9, atol=1e-12)
+
+    streamed, whole = MotionSpace((3, 4), 5), MotionSpace((3, 4), 5)
+    assert streamed.fit_to(pieces) == pytest.approx(whole.fit(motion, sources), rel=1e-6)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(streamed.state_dict()[name], value, rtol=1e-6, atol=1e-7)
+
+
+GROWTH = """
+import resource, torch
+from mien.motion.space import MotionSpace, MotionStatistics
+torch.set_num_threads(1)
+statistics = MotionStatistics(900)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+clip = torch.randn(300, 900)
+statistics.add(clip, clip[:1])
+before = peak()
+for _ in range(60):
+    statistics.add(torch.randn(300, 900), clip[:1])
+MotionSpace((768, 132), 64).fit_to(statistics)
+print(peak() - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_examples():
+    """60 clips of 12 s are 65 MB and as doubles 130; the statistics and the fit take less."""
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert int(done.stdout) < 64 * 1024

@@ -1,17 +1,19 @@
 """Every item is done once, whoever is killed on the way."""
 
+import ctypes
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import pytest
 
 from mien.errors import UserError
 from mien.prepare.command import main
-from mien.prepare.engine import Killed, run, run_in_processes, run_on_ray
+from mien.prepare.engine import HUNG, Killed, progress, run, run_in_processes, run_on_ray
 from tests.prepare.footage import LAMP_FINDER, LIMITS_OFF, film
 
 
@@ -52,6 +54,55 @@ def test_a_killed_worker_costs_its_item_and_nothing_else():
     assert set(done) == set(range(30))
     assert {i for i, result in done.items() if isinstance(result, Killed)} == {3, 17}
     assert all(result == i * i for i, result in done.items() if i not in (3, 17))
+
+
+class Sleeps:
+    """Passes numbers on; some never come back, asleep in C with Python's lock held, as a decoder
+    may; others take long and say that they go on.
+    """
+
+    def __init__(self, asleep: tuple[int, ...] = (), slow: tuple[int, ...] = ()) -> None:
+        self.asleep, self.slow = asleep, slow
+
+    def __call__(self) -> Callable[[int], int]:
+        return self.work
+
+    def work(self, item: int) -> int:
+        if item in self.asleep:
+            ctypes.PyDLL(None).sleep(1000)
+        for _ in range(5 if item in self.slow else 0):
+            time.sleep(1.1)
+            progress()
+        return item
+
+
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_work_that_hangs_costs_its_item_and_nothing_else(engine: str, request):
+    if engine == "ray":
+        request.getfixturevalue("ray_here")
+    begin = time.monotonic()
+    done = dict(run(engine, Sleeps(asleep=(3,), slow=(5,)), range(8), 2, patience=3.0))
+    assert time.monotonic() - begin < 100
+    hung = done.pop(3)
+    assert isinstance(hung, Killed) and done == {i: i for i in range(8) if i != 3}
+    assert engine == "ray" or str(hung) == HUNG.format(patience=3)
+
+
+def test_a_run_that_is_left_ends_its_own_processes_alone():
+    other = get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    try:
+        running = run_in_processes(Sleeps(slow=tuple(range(2, 40))), range(40), 2)
+        next(running)
+        own = [process for process in active_children() if process.pid != other.pid]
+        assert len(own) == 2
+        running.close()
+        assert not any(process.is_alive() for process in own)
+        time.sleep(0.5)
+        assert other.is_alive()
+    finally:
+        other.kill()
+        other.join()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -12,7 +12,7 @@ import skimage.data
 
 from mien.data.manifest import read_manifest
 from mien.errors import UserError
-from mien.face import FaceIdentity, FaceMesh, tell_apart
+from mien.face import FaceIdentity, FaceMesh, cluster_people
 from mien.face.identity import SAME_PERSON
 from mien.media import read_frames
 from mien.prepare.command import main
@@ -26,11 +26,11 @@ def test_vectors_of_three_people_are_told_apart():
     middles /= np.linalg.norm(middles, axis=1, keepdims=True)
     who = generator.integers(0, 3, 60)
     looks = middles[who] + 0.15 / np.sqrt(128) * generator.normal(size=(60, 128))
-    people = tell_apart(list(looks.astype(np.float32)))
+    people = cluster_people(list(looks.astype(np.float32)))
     first = {person: index for index, person in reversed(list(enumerate(who)))}
     order = {person: rank for rank, person in enumerate(sorted(first, key=lambda p: first[p]))}
     assert people.tolist() == [order[person] for person in who]
-    assert len(tell_apart([])) == 0
+    assert len(cluster_people([])) == 0
 
 
 def test_one_face_looks_like_itself_in_another_light_and_size():
@@ -58,7 +58,7 @@ def test_real_people_are_told_apart(footage: Path):
     for name in names:
         picture = next(iter(read_frames(footage / name)))
         looks.append(identity(picture, mesh.landmarks(picture, mesh.faces(picture)[0])[0]))
-    people = tell_apart(looks).tolist()
+    people = cluster_people(looks).tolist()
     assert len(set(who)) > 5
     assert len(set(zip(who, people, strict=True))) == len(set(who)) == len(set(people))
 

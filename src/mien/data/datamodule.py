@@ -1,10 +1,12 @@
 """The data of both stages as Lightning takes them: `PortraitData` and `SpeechData`."""
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 from jaxtyping import Float
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -15,13 +17,19 @@ from mien.checkpoint import (
     motion_fingerprint,
 )
 from mien.data.augment import AugmentConfig
-from mien.data.datasets import ClipCache, FixedPairs, FramePairs, MixedPairs, collate_pairs
+from mien.data.contents import Contents
+from mien.data.datasets import ClipCache, FixedPairs, FramePairs, MixedPairs, collate_pairs, spread
 from mien.data.heard import Hearing, hear_all
 from mien.data.latents import extract_all, motion_examples
 from mien.data.loading import endless, once
 from mien.data.manifest import ClipRecord
 from mien.data.meshes import MeshCache
-from mien.data.records import data_root, read_records, refuse_other_framing
+from mien.data.records import (
+    data_root,
+    read_records,
+    records_of_speech,
+    refuse_other_framing,
+)
 from mien.data.specs import PortraitSpec, SpeechSpec
 from mien.data.speech import FixedWindows, SpeechClips, VoiceConfig, WindowSpec, collate_speech
 from mien.data.store import Store
@@ -37,8 +45,10 @@ class PortraitData(LightningDataModule):
         train: manifest (JSONL) of the clips to learn from.
         valid: manifest of the clips to judge on, best of other people.
         batch_size: pairs in a step.
-        valid_pairs: pairs of each validation clip.
-        cached_clips: decoded clips each worker keeps in memory (75 frames at 128 px take 4 MB).
+        valid_clips: clips of the validation manifest that are judged on, spread over its people;
+            None: all of them.
+        valid_pairs: pairs of each of these clips.
+        cached_megabytes: of decoded clips that each worker keeps in memory, all data sets together.
         workers: processes that decode and augment beside the training; 0 does it in between.
         balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, frames and augmentation.
@@ -58,8 +68,9 @@ class PortraitData(LightningDataModule):
         train: Path = Path("train.jsonl"),
         valid: Path = Path("valid.jsonl"),
         batch_size: int = 8,
+        valid_clips: int | None = 64,
         valid_pairs: int = 4,
-        cached_clips: int = 128,
+        cached_megabytes: int = 512,
         workers: int = 1,
         balance: float = 0.25,
         seed: int = 0,
@@ -72,8 +83,9 @@ class PortraitData(LightningDataModule):
         super().__init__()
         self._given_spec = spec
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
-        self.batch_size, self.valid_pairs = batch_size, valid_pairs
-        self.cached_clips, self.workers = cached_clips, workers
+        self.batch_size = batch_size
+        self.valid_clips, self.valid_pairs = valid_clips, valid_pairs
+        self.cached_megabytes, self.workers = cached_megabytes, workers
         self.balance, self.seed = balance, seed
         self.meshes, self.augmentation = meshes, augmentation
         self.mix, self.cross_identity = mix or {}, cross_identity
@@ -85,10 +97,7 @@ class PortraitData(LightningDataModule):
         """Read the manifests: a mistake in them ends the run before anything is written. Then look
         for the faces' meshes, where the animator is guided by them.
         """
-        manifests = self.train_manifest, self.valid_manifest
-        records = [
-            r for manifest in manifests for r in read_records(data_root(self.root), manifest)
-        ]
+        records = [*read_records(data_root(self.root), self.train_manifest), *self._valid_records()]
         refuse_other_framing(records, self._spec.framing)
         if self._mesh_cache is not None:
             self._mesh_cache.extract(records)
@@ -117,19 +126,25 @@ class PortraitData(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Make the pairs."""
         root = data_root(self.root)
-        clips = ClipCache(root, self._spec.image_size, self.cached_clips)
+        size = self._spec.image_size
+        capacity = self.cached_megabytes * 10**6 // (1 + len(self.mix))
+        clips = ClipCache(root, size, capacity)
         if stage == "fit":
             sets = [self._pairs(root, clips, self._mesh_cache)]
             for place in self.mix:
                 more = self._mixed_in(place)
                 cache = MeshCache(more, self.meshes) if self._guided else None
-                size = self._spec.image_size
-                sets.append(self._pairs(more, ClipCache(more, size, self.cached_clips), cache))
+                sets.append(self._pairs(more, ClipCache(more, size, capacity), cache))
             weights = [1.0, *self.mix.values()]
             self.train_pairs = MixedPairs(sets, weights, self.seed) if self.mix else sets[0]
-        records = read_records(root, self.valid_manifest)
         context = self._spec.temporal_context
-        self.fixed_pairs = FixedPairs(records, clips, self.valid_pairs, self._mesh_cache, context)
+        sought = ClipCache(root, size, capacity=0)  # a few frames of each clip, seldom
+        self.fixed_pairs = FixedPairs(
+            self._valid_records(), sought, self.valid_pairs, self._mesh_cache, context
+        )
+
+    def _valid_records(self) -> list[ClipRecord]:
+        return spread(read_records(data_root(self.root), self.valid_manifest), self.valid_clips)
 
     def _mixed_in(self, place: str) -> Store:
         """Where a data set of `mix` is: in the root, else here."""
@@ -160,7 +175,8 @@ class PortraitData(LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         """The fixed pairs, in order."""
         assert self.trainer is not None
-        return once(self.fixed_pairs, self.batch_size, self.trainer, collate_pairs)
+        pairs, size = self.fixed_pairs, self.batch_size
+        return once(pairs, size, self.workers, self.trainer, collate_pairs)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
@@ -176,6 +192,8 @@ class SpeechData(LightningDataModule):
         valid: manifest of the clips to judge on, best of other people.
         cache: folder or address for the extracted motion, one folder in it for each animator.
         batch_size: windows in a step.
+        valid_clips: clips of the validation manifest that are judged on, spread over its people;
+            None: all of them.
         workers: processes that prepare samples beside the training; 0 does it in between.
         balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, windows and changes of voice.
@@ -192,6 +210,7 @@ class SpeechData(LightningDataModule):
         valid: Path = Path("valid.jsonl"),
         cache: str = "runs/motion",
         batch_size: int = 32,
+        valid_clips: int | None = 64,
         workers: int = 1,
         balance: float = 0.5,
         seed: int = 0,
@@ -203,7 +222,8 @@ class SpeechData(LightningDataModule):
         self.animator_path = animator or default_weights()[0]
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
         self.cache, self.voice = Store(cache), voice
-        self.batch_size, self.workers = batch_size, workers
+        self._told: set[Path] = set()  # of which manifests the silent clips were said
+        self.batch_size, self.valid_clips, self.workers = batch_size, valid_clips, workers
         self.balance, self.seed = balance, seed
 
     def prepare_data(self) -> None:
@@ -216,8 +236,10 @@ class SpeechData(LightningDataModule):
                 f"model.speech.appearance_dim {self._config.appearance_dim} is not the "
                 f"{appearance_dim} of the animator {self.animator_path}: set it to {appearance_dim}"
             )
-        records = [*self._records(self.train_manifest), *self._records(self.valid_manifest)]
+        records = [*self._records(self.train_manifest), *self._valid_records()]
         refuse_other_framing(records, animator.config.framing)
+        self._contents.learn(records)
+        records = self._contents.add_to(records)
         folder = self.cache.below(motion_fingerprint(animator.state_dict()))
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
@@ -231,11 +253,19 @@ class SpeechData(LightningDataModule):
         folder, config = self.cache.below(self.animator_fingerprint), self._config
         window = WindowSpec(config.window, config.history, config.front_end, config.mesh)
         if stage == "fit":
-            records = self._records(self.train_manifest)
+            records = self._contents.add_to(self._records(self.train_manifest))
             self.speech_clips = SpeechClips(
                 records, folder, window, self.voice, self.balance, self.seed
             )
-        self.fixed_windows = FixedWindows(self._records(self.valid_manifest), folder, window)
+        valid = self._contents.add_to(self._valid_records())
+        self.fixed_windows = FixedWindows(valid, folder, window)
+
+    def _valid_records(self) -> list[ClipRecord]:
+        return spread(self._records(self.valid_manifest), self.valid_clips)
+
+    @property
+    def _contents(self) -> Contents:
+        return Contents(data_root(self.root), self.cache)
 
     @property
     def _config(self) -> SpeechSpec:
@@ -244,19 +274,14 @@ class SpeechData(LightningDataModule):
         return self._given_spec
 
     def _records(self, manifest: Path) -> list[ClipRecord]:
-        """The clips that hold at least one window."""
-        frames = self._config.window
-        records = read_records(data_root(self.root), manifest)
-        long_enough = [record for record in records if record.frames >= frames]
-        if not long_enough:
-            longest = max(record.frames for record in records)
-            raise UserError(
-                f"no clip of {manifest} has the {frames} frames of model.speech.window: "
-                f"lower it to {longest} or less, or give longer clips"
-            )
-        return long_enough
+        every = read_records(data_root(self.root), manifest)
+        silent = sum(not record.sound for record in every)
+        if silent and manifest not in self._told:
+            self._told.add(manifest)
+            rank_zero_info(f"{silent} of {len(every)} clips of {manifest} have no sound: left out")
+        return records_of_speech(every, manifest, self._config.window)
 
-    def motion_examples(self) -> tuple[Float[Tensor, "n m"], Float[Tensor, "sources m"]]:
+    def motion_examples(self) -> Iterator[tuple[Float[Tensor, "n m"], Float[Tensor, "1 m"]]]:
         """Differences M^i - M^0 and sources M^0 of the training clips, for the motion space."""
         people, folder = self.speech_clips.people.people, self.speech_clips.folder
         return motion_examples(people, folder, self._config.mesh)
@@ -272,7 +297,8 @@ class SpeechData(LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         """The fixed windows, in order."""
         assert self.trainer is not None
-        return once(self.fixed_windows, self.batch_size, self.trainer, collate_speech)
+        windows, size = self.fixed_windows, self.batch_size
+        return once(windows, size, self.workers, self.trainer, collate_speech)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader

@@ -5,26 +5,23 @@ makes a resumed run equal an uninterrupted one. People are drawn before clips, b
 may hold most of the minutes.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from pathlib import Path
+from itertools import islice, zip_longest
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from mien.audio.features import FPS
 from mien.data.augment import AugmentConfig, augment_pair
+from mien.data.clips import ClipCache, to_picture
 from mien.data.guides import guide_of_pair
 from mien.data.manifest import ClipRecord
 from mien.data.meshes import MeshCache
-from mien.data.store import Store
-from mien.media import read_frames_at, read_video
 from mien.mesh.guide import join_guides, no_guide
 from mien.ops.warp import identity_grid
 from mien.portrait.guide import moved_person
@@ -58,6 +55,19 @@ def by_identity(records: Sequence[ClipRecord]) -> list[list[ClipRecord]]:
     return [people[name] for name in sorted(people)]
 
 
+def spread(records: Sequence[ClipRecord], count: int | None) -> list[ClipRecord]:
+    """At most `count` clips (None: all), of as many people as there are, in the records' order.
+
+    Every person's first clip is taken before anybody's second.
+    """
+    if count is None or count >= len(records):
+        return list(records)
+    rounds = zip_longest(*by_identity(records))
+    in_turn = (record for clips in rounds for record in clips if record is not None)
+    chosen = {record.path for record in islice(in_turn, count)}
+    return [record for record in records if record.path in chosen]
+
+
 class People:
     """Who is in the records, drawn with a chance of (their seconds) ** balance.
 
@@ -86,41 +96,6 @@ def collate_pairs(pairs: Sequence[FramePair]) -> FramePair:
         size = pairs[0].source.shape[-1]
         joined["guide"] = join_guides([pair.guide or no_guide(size) for pair in pairs])
     return FramePair(**joined)
-
-
-def to_picture(frames: UInt8[Tensor, "t h w 3"]) -> Float[Tensor, "t 3 h w"]:
-    """Stored bytes to RGB in [-1, 1]."""
-    return rearrange(frames, "t h w c -> t c h w").float() / 127.5 - 1
-
-
-class ClipCache:
-    """Decoded clips at one size as bytes, the `capacity` most recently used in memory."""
-
-    def __init__(self, root: Path | Store, image_size: int, capacity: int) -> None:
-        self.store, self.image_size, self.capacity = Store(root), image_size, capacity
-        self._clips: OrderedDict[str, UInt8[Tensor, "t h w 3"]] = OrderedDict()
-
-    def frames(self, record: ClipRecord) -> UInt8[Tensor, "t h w 3"]:
-        """All frames of the clip, scaled to image_size."""
-        if record.path not in self._clips:
-            self._clips[record.path] = self._read(record)
-            if len(self._clips) > self.capacity:
-                self._clips.popitem(last=False)
-        self._clips.move_to_end(record.path)
-        return self._clips[record.path]
-
-    def frames_at(self, record: ClipRecord, numbers: Sequence[int]) -> UInt8[Tensor, "_ h w 3"]:
-        """Some frames of the clip. While there is room the clip is kept; beyond, only the frames
-        asked for are decoded, so that a set of any size is read at one speed.
-        """
-        if record.path in self._clips or len(self._clips) < self.capacity:
-            return self.frames(record)[list(numbers)]
-        with self.store.file(record.path) as path:
-            return torch.from_numpy(read_frames_at(path, numbers, self.image_size))
-
-    def _read(self, record: ClipRecord) -> UInt8[Tensor, "t h w 3"]:
-        with self.store.file(record.path) as path:
-            return torch.from_numpy(read_video(path, self.image_size))
 
 
 def mouth_map(record: ClipRecord, size: int) -> Float[Tensor, "1 h w"]:

@@ -1,14 +1,15 @@
 """What stage 2 learns from instead of pictures: the motion of every frame, once for each animator.
 
-One file a clip, written whole or not at all, in a folder named by the animator's fingerprint: a run
-that was stopped goes on, and the motion of two animators is never mixed.
+One file a clip, written whole or not at all and named by the clip's content, in a folder named by
+the animator's fingerprint: a run that was stopped goes on, a changed clip is extracted anew, and
+the motion of two animators or two data sets is never mixed.
 Axes: t video frames, s audio samples, k portraits, m motion, a appearance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int, Int16
@@ -59,9 +60,10 @@ class ClipLatents:
 
 
 def latents_name(record: ClipRecord) -> str:
-    """The file of a clip's latents; clips of one name in two folders are kept apart."""
-    mark = sha256(record.path.encode()).hexdigest()[:8]
-    return f"{PurePosixPath(record.path).stem}-{mark}.safetensors"
+    """The file of a clip's latents, named by the clip's content (`Contents.add_to`); by its path
+    where that is not known, which only a folder of a single data set that never changes bears.
+    """
+    return f"{record.content or sha256(record.path.encode()).hexdigest()[:24]}.safetensors"
 
 
 def extract_all(
@@ -153,18 +155,16 @@ def motion_examples(
     folder: Path | Store,
     mesh: bool = False,
     clips_each: int = 40,
-) -> tuple[Float[Tensor, "n m"], Float[Tensor, "sources m"]]:
-    """M^i - M^0 of many frames and the M^0 themselves, with about as many clips of each person.
+) -> Iterator[tuple[Float[Tensor, "n m"], Float[Tensor, "1 m"]]]:
+    """M^i - M^0 of many frames and the M^0 itself, clip by clip, with about as many clips of each
+    person.
 
     Clips take turns in which of their portraits is M^0, as training draws it.
     """
-    differences, sources = [], []
     for records in people:
         spread = records[:: max(1, len(records) // clips_each)]
         for number, record in enumerate(spread):
             latents = read(folder, record)
             latents = latents.with_mesh() if mesh else latents
             source = latents.source_motion[number % len(latents.source_motion)]
-            differences.append(latents.motion - source)
-            sources.append(source[None])
-    return torch.cat(differences), torch.cat(sources)
+            yield latents.motion - source, source[None]

@@ -44,7 +44,9 @@ def endless(
     )
 
 
-def once(samples: Dataset, batch_size: int, trainer: Trainer, collate: Callable) -> DataLoader:
+def once(
+    samples: Dataset, batch_size: int, workers: int, trainer: Trainer, collate: Callable
+) -> DataLoader:
     """Samples in order; of several processes each takes its share (some twice, to make it even)."""
     several = trainer.world_size > 1
     sampler = (
@@ -52,4 +54,11 @@ def once(samples: Dataset, batch_size: int, trainer: Trainer, collate: Callable)
         if several
         else None
     )
-    return DataLoader(samples, batch_size=batch_size, sampler=sampler, collate_fn=collate)
+    return DataLoader(
+        samples,
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=trainer.strategy.root_device.type == "cuda",
+    )

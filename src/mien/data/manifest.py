@@ -9,7 +9,7 @@ Reading checks every line; what is wrong is said with file and line.
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from mien.errors import UserError
@@ -18,8 +18,9 @@ from mien.types import FRAMINGS, Framing
 
 Box = tuple[float, float, float, float]
 
-OPTIONAL = ("mouth", "group", "framing")
-UNSAID = {"group": None, "framing": "face"}  # values that a manifest does not spell out
+OPTIONAL = ("mouth", "group", "sound", "framing")
+UNWRITTEN = ("content",)  # found out when it is needed
+USUAL = (("group", None), ("sound", True), ("framing", "face"))  # goes without saying
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class ClipRecord:
         group: of a clip made from a portrait (`mien make-pairs`): people of one group make the same
             motion, frame by frame. None: the clip was filmed.
         framing: what the clip shows, "face" or "half_body".
+        sound: False if the clip was filmed without: stage 2 leaves it out.
+        content: a hash of the clip's bytes, which caches are named by (`mien.data.contents`); it
+            does not stand in the manifest.
     """
 
     path: str
@@ -46,11 +50,13 @@ class ClipRecord:
     mouth: Box | None = None
     group: int | None = None
     framing: Framing = "face"
+    sound: bool = True
+    content: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.path or PurePosixPath(self.path).is_absolute():
+        if not self.path or self.path.startswith("/"):
             raise ValueError(f"path {self.path!r} must be relative to the data root")
-        if ".." in PurePosixPath(self.path).parts:
+        if ".." in self.path.split("/"):
             raise ValueError(f"path {self.path!r} must stay inside the data root")
         if not self.identity:
             raise ValueError("identity is empty: name who speaks")
@@ -64,6 +70,9 @@ class ClipRecord:
                 raise ValueError(
                     f"mouth {list(self.mouth)} must be x0 < x1 and y0 < y1 within 0 and 1"
                 )
+
+
+KEYS = tuple(field.name for field in fields(ClipRecord) if field.name not in UNWRITTEN)
 
 
 def read_manifest(path: Path, root: Path | None = None) -> list[ClipRecord]:
@@ -111,7 +120,11 @@ def write_manifest(path: Path, records: Iterable[ClipRecord]) -> None:
         unfinished.open("w", encoding="utf-8") as lines,
     ):
         for record in records:
-            known = {k: v for k, v in asdict(record).items() if v != UNSAID.get(k, ...)}
+            known = {
+                k: v
+                for k, v in asdict(record).items()
+                if k not in UNWRITTEN and (k, v) not in USUAL
+            }
             lines.write(json.dumps(known, ensure_ascii=False) + "\n")
 
 
@@ -127,10 +140,9 @@ def parse_record(line: str) -> ClipRecord:
         raise ValueError(f"not JSON ({error}): write one object a line") from error
     if not isinstance(given, dict):
         raise ValueError(f"{line.strip()[:40]} is not an object: write {{...}} on each line")
-    names = [field.name for field in fields(ClipRecord)]
-    if unknown := sorted(given.keys() - set(names)):
-        raise ValueError(f"unknown key {unknown[0]!r}: the keys are {', '.join(names)}")
-    if missing := [name for name in names if name not in given and name not in OPTIONAL]:
+    if unknown := sorted(given.keys() - set(KEYS)):
+        raise ValueError(f"unknown key {unknown[0]!r}: the keys are {', '.join(KEYS)}")
+    if missing := [name for name in KEYS if name not in given and name not in OPTIONAL]:
         raise ValueError(f"the key {missing[0]!r} is missing: add it")
     return ClipRecord(
         path=_text(given, "path"),
@@ -139,6 +151,7 @@ def parse_record(line: str) -> ClipRecord:
         seconds=_number(given["seconds"], "seconds"),
         frames=_count(given["frames"], "frames"),
         mouth=_box(given.get("mouth")),
+        sound=_flag(given.get("sound", True), "sound"),
         group=None if given.get("group") is None else _count(given["group"], "group"),
         framing=_framing(given.get("framing", "face")),
     )
@@ -165,6 +178,12 @@ def _count(value: Any, key: str) -> int:
 def _framing(value: Any) -> Framing:
     if value not in FRAMINGS:
         raise ValueError(f"framing {value!r} must be one of {', '.join(FRAMINGS)}")
+    return value
+
+
+def _flag(value: Any, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{key} {value!r} must be true or false")
     return value
 
 

@@ -7,7 +7,6 @@ import functools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 
+from mien.data.contents import Contents
 from mien.data.manifest import ClipRecord
 from mien.data.store import Store
 from mien.face import FaceMesh
@@ -44,11 +44,13 @@ class MeshCache:
 
     def __init__(self, root: Path | Store, folder: Path | Store) -> None:
         self.root, self.folder = Store(root), Store(folder)
+        self._contents = Contents(root, folder)
         self._names: dict[str, str] = {}
         self._held: OrderedDict[str, ClipMeshes] = OrderedDict()
 
     def extract(self, records: Sequence[ClipRecord]) -> None:
         """Look at the clips that nobody has looked at yet, with a progress bar."""
+        self._contents.learn(records)
         there = self.folder.names()
         missing = [record for record in records if self._name(record) not in there]
         for record in tqdm(missing, "meshes of clips", unit="clip", disable=not missing):
@@ -79,8 +81,7 @@ class MeshCache:
 
     def _name(self, record: ClipRecord) -> str:
         if record.path not in self._names:
-            content = self.root.read(record.path)
-            self._names[record.path] = f"{sha256(content).hexdigest()[:24]}.safetensors"
+            self._names[record.path] = f"{self._contents.of(record)}.safetensors"
         return self._names[record.path]
 
 

@@ -73,3 +73,24 @@ def read_records(root: Path | Store, manifest: Path) -> list[ClipRecord]:
         if not root.has(record.path):
             raise UserError(f"{found} names {record.path}, which is not in {root}: check the root")
     return records
+
+
+def records_of_speech(
+    records: Sequence[ClipRecord], manifest: Path, frames: int
+) -> list[ClipRecord]:
+    """The clips of a manifest that have sound and at least so many frames.
+
+    Raises:
+        UserError: there is none.
+    """
+    heard = [record for record in records if record.sound]
+    if not heard:
+        raise UserError(f"no clip of {manifest} has sound, from which stage 2 learns: give others")
+    long_enough = [record for record in heard if record.frames >= frames]
+    if not long_enough:
+        longest = max(record.frames for record in heard)
+        raise UserError(
+            f"no clip of {manifest} has the {frames} frames of model.speech.window: "
+            f"lower it to {longest} or less, or give longer clips"
+        )
+    return long_enough

@@ -67,6 +67,19 @@ class Store:
             files, path = self._remote(name)
             return files.cat_file(path)
 
+    def stamp(self, name: str) -> str:
+        """Changes when the file does: its size and time of change, or what an object store tells.
+
+        Raises:
+            UserError: it is not there.
+        """
+        with self._said(name):
+            if not self.remote:
+                seen = Path(self.place, name).stat()
+                return f"{seen.st_size}-{seen.st_mtime_ns}"
+            files, path = self._remote(name)
+            return str(files.ukey(path))
+
     def write(self, name: str, data: bytes) -> None:
         """Write a file, whole or not at all.
 

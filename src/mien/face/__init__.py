@@ -6,7 +6,7 @@ It serves the crop of a portrait, the mouth box of a training clip, and scores o
 from mien.face.cropping import crop
 from mien.face.framing import framed, framed_clip, portrait_box
 from mien.face.geometry import Box, Picture
-from mien.face.identity import FaceIdentity, tell_apart
+from mien.face.identity import SAME_PERSON, FaceIdentity, cluster_people
 from mien.face.landmarker import FaceLandmarker
 from mien.face.measures import (
     PortraitPlace,
@@ -21,6 +21,7 @@ from mien.face.mesh import Face, FaceMesh, Landmarks
 from mien.face.person import Scene, person_mask, scene_of
 
 __all__ = [
+    "SAME_PERSON",
     "Box",
     "Face",
     "FaceIdentity",
@@ -30,6 +31,7 @@ __all__ = [
     "Picture",
     "PortraitPlace",
     "Scene",
+    "cluster_people",
     "crop",
     "face_box",
     "find_portrait",
@@ -42,5 +44,4 @@ __all__ = [
     "portrait_box",
     "quarter_turns",
     "scene_of",
-    "tell_apart",
 ]

@@ -61,25 +61,19 @@ class FaceIdentity:
         )
 
 
-def tell_apart(looks: Sequence[Float[Array, " d"]]) -> Int[Array, " n"]:
-    """A number for each vector: the person, counted from 0 in the order in which they appear.
+def cluster_people(looks: Sequence[Float[Array, " d"]]) -> Int[Array, " n"]:
+    """The number of the person of each embedding, counted from 0 in the order of appearance.
 
-    Each vector joins the person whose mean it is nearest to, or begins a new one: one pass, in
-    time that grows with the vectors times the people.
+    Agglomerative clustering with average linkage up to SAME_PERSON: whose clips belong together
+    does not depend on their order. Memory grows with the square of their number.
     """
-    means = np.zeros((1, len(looks[0]) if looks else 0), np.float32)
-    counts: list[int] = []
-    people = np.zeros(len(looks), np.int64)
-    for index, look in enumerate(looks):
-        distances = np.square(means[: len(counts)] - look).sum(axis=1)
-        person = int(distances.argmin()) if counts else 0
-        if not counts or distances[person] > SAME_PERSON**2:
-            person = len(counts)
-            counts.append(0)
-            if person == len(means):
-                means = np.concatenate((means, np.zeros_like(means)))  # twice as many
-            means[person] = look
-        counts[person] += 1
-        means[person] = means[person] + (look - means[person]) / counts[person]
-        people[index] = person
-    return people
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    if len(looks) < 2:
+        return np.zeros(len(looks), np.int64)
+    joined = linkage(np.stack(looks).astype(np.float64), method="average")
+    labels = fcluster(joined, SAME_PERSON, criterion="distance")
+    _, first, people = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[people]

@@ -1,12 +1,10 @@
 """The small nets in assets/, one thread each: same picture, same numbers. The one door to
-ai_edge_litert. Axes: h w space.
+ai_edge_litert, which greets once a process on stderr ("INFO: Created TensorFlow Lite ..."): past
+Python, so only a swap of the process's file descriptor would silence it, for all threads.
+Axes: h w space.
 """
 
-import os
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +22,8 @@ class TfliteNet:
         from ai_edge_litert.interpreter import Interpreter
 
         content = (ASSETS / f"{net}.tflite").read_bytes() if isinstance(net, str) else net
-        with _quiet():
-            self._interpreter = Interpreter(model_content=content, num_threads=1)
-            self._interpreter.allocate_tensors()
+        self._interpreter = Interpreter(model_content=content, num_threads=1)
+        self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [d["index"] for d in self._interpreter.get_output_details()]
         self._busy = threading.Lock()  # the interpreter holds one input and its outputs
@@ -37,17 +34,3 @@ class TfliteNet:
             self._interpreter.set_tensor(self._input, picture[None].astype(np.float32))
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(index) for index in self._outputs]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's greeting, written past Python, out of the user's error messages."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -66,7 +66,8 @@ class Made:
     def _drivers(self) -> tuple[list[ClipRecord], MeshCache]:
         """The clips that may move a portrait, and their meshes; read once in a process."""
         root = data_root(self.clips)
-        return read_records(root, self.motions), MeshCache(root, self.meshes)
+        talks = [record for record in read_records(root, self.motions) if record.sound]
+        return talks, MeshCache(root, self.meshes)
 
     def driver(self, group: int) -> MeshMotion:
         """The clip whose moments a group shows."""

@@ -14,6 +14,40 @@ from mien.ops.precision import full_precision
 _SMALLEST_SHARE = 1e-4  # of the largest spread: components below it are dust, not to be magnified
 
 
+class MotionStatistics:
+    """Mean and covariance of M^i - M^0, and the mean of M^0, of examples that come piece by piece.
+
+    Kept in float64 and merged as Chan, Golub and LeVeque (1979) do, so that no example need stay in
+    memory: of m motion numbers 8 m^2 bytes do, and as many while a piece is added.
+    """
+
+    def __init__(self, motion_dim: int):
+        self.frames = self.sources = 0
+        self.mean = torch.zeros(motion_dim, dtype=torch.float64)
+        self.source = torch.zeros(motion_dim, dtype=torch.float64)
+        self._scatter = torch.zeros(motion_dim, motion_dim, dtype=torch.float64)
+
+    @torch.no_grad()
+    def add(self, differences: Float[Tensor, "n m"], sources: Float[Tensor, "sources m"]) -> None:
+        """Take in more frames, and more sources."""
+        exact, count = differences.double(), len(differences)
+        if count:
+            mean, whole = exact.mean(0), self.frames + count
+            centred, apart = exact - mean, mean - self.mean
+            self._scatter.addmm_(centred.T, centred)
+            self._scatter.addr_(apart, apart, alpha=self.frames * count / whole)
+            self.mean += apart * (count / whole)
+            self.frames = whole
+        for source in sources.double():
+            self.sources += 1
+            self.source += (source - self.source) / self.sources
+
+    @property
+    def covariance(self) -> Float[Tensor, "m m"]:
+        """Of the frames so far; divided by one less than their number, as torch.cov does."""
+        return self._scatter / max(1, self.frames - 1)
+
+
 class MotionSpace(nn.Module):
     """An affine map between motion and `dims` numbers of unit variance, kept in the state dict.
 
@@ -40,8 +74,14 @@ class MotionSpace(nn.Module):
         self.register_buffer("unit", torch.ones(motion_dim))
         self.register_buffer("fitted", torch.tensor(False))
 
-    @torch.no_grad()
     def fit(self, differences: Float[Tensor, "n m"], sources: Float[Tensor, "sources m"]) -> float:
+        """As `fit_to`, of examples that lie in memory."""
+        statistics = MotionStatistics(differences.shape[1])
+        statistics.add(differences, sources)
+        return self.fit_to(statistics)
+
+    @torch.no_grad()
+    def fit_to(self, statistics: "MotionStatistics") -> float:
         """Learn the space from M^i - M^0 of many frames, and where sources M^0 lie on average.
 
         Returns the share of variance that the kept dimensions hold.
@@ -50,15 +90,14 @@ class MotionSpace(nn.Module):
             UserError: there are fewer frames than dimensions, or nothing moves.
         """
         dims = self.scale.shape[0]
-        if len(differences) <= dims:
+        if statistics.frames <= dims:
             raise UserError(
                 f"a motion space of {dims} dimensions needs more than {dims} frames of training "
-                f"motion, not {len(differences)}; give more clips or lower space_dims"
+                f"motion, not {statistics.frames}; give more clips or lower space_dims"
             )
-        exact, unit = differences.double(), self._units(differences.double())
-        exact = exact / unit
-        mean = exact.mean(0)
-        variances, directions = torch.linalg.eigh(torch.cov(exact.T))
+        unit = self._units(statistics.covariance.diagonal())
+        mean, covariance = statistics.mean / unit, statistics.covariance / unit.outer(unit)
+        variances, directions = torch.linalg.eigh(covariance)
         variances, directions = variances.flip(0).clamp(min=0), directions.flip(1)
         if not bool(variances[0] > 0):
             raise UserError("the training motion never changes, so no motion space can be fitted")
@@ -70,15 +109,14 @@ class MotionSpace(nn.Module):
         self.mean.copy_(mean)
         self.basis.copy_(basis * sign)
         self.scale.copy_(spread.clamp(min=_SMALLEST_SHARE * float(spread[0])))
-        self.rest.copy_(sources.double().mean(0))
+        self.rest.copy_(statistics.source)
         self.unit.copy_(unit)
         self.fitted.fill_(True)
         return float(variances[:dims].sum() / variances.sum())
 
-    def _units(self, differences: Float[Tensor, "n m"]) -> Float[Tensor, " m"]:
+    def _units(self, variances: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The total deviation of each block over that of the first, for all of its numbers."""
-        parts = differences.split(self.blocks, dim=1)
-        totals = torch.stack([part.var(dim=0).sum().sqrt() for part in parts])
+        totals = torch.stack([part.sum().sqrt() for part in variances.split(self.blocks)])
         totals = torch.where((totals > 0) & (totals[0] > 0), totals / totals[0], 1.0)
         return torch.cat([total.expand(n) for total, n in zip(totals, self.blocks, strict=True)])
 

@@ -104,6 +104,18 @@ def _others(span: Span, square: Box, watched: Watched) -> int:
     return count
 
 
+def without_sound(limits: Limits) -> Limits:
+    """The limits of a video without a sound track: those of the sound are off."""
+    return replace(
+        limits,
+        quietest=None,
+        least_voiced=None,
+        most_clipped=None,
+        least_pauses=None,
+        most_late=None,
+    )
+
+
 def judge(found: Measures, cut: Cut, limits: Limits, shift_sound: bool) -> list[str]:
     """Why the clip is rejected, a sentence each; none if it is accepted."""
     late = found.sound_late

@@ -1,5 +1,6 @@
 """`tools/prepare.py` and `mien prepare`: the command around DataSet."""
 
+import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
@@ -8,15 +9,15 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mien.command_line import Parser, guarded
+from mien.command_line import Parser, guarded, positive
 from mien.errors import UserError
 from mien.face import FaceIdentity
 from mien.overlays import find_config, read_config, shared_folder
-from mien.prepare.collections import Collection, Listed, load_collection
+from mien.prepare.collections import Collection, Listed, list_sources, load_collection
 from mien.prepare.dataset import DataSet
-from mien.prepare.engine import ENGINES, workers_of
+from mien.prepare.engine import ENGINES, PATIENCE, workers_of
 from mien.prepare.outcome import SPLITS, read_records
-from mien.prepare.settings import PEOPLE, Preparation
+from mien.prepare.settings import PEOPLE, SOUND, Preparation
 from mien.prepare.watch import load_face_finder
 from mien.types import FPS
 
@@ -45,6 +46,8 @@ def parser() -> Parser:
                    help="single numbers, such as limits.smallest_face=60")  # fmt: skip
     p.add_argument("--workers", type=workers_of, metavar="N|all",
                    help="processes (default 1), or cores of the cluster (default all)")  # fmt: skip
+    p.add_argument("--patience", type=positive(float), default=PATIENCE, metavar="SECONDS",
+                   help="give up a video that decodes nothing for so long (600)")  # fmt: skip
     p.add_argument("--engine", choices=ENGINES, default=ENGINES[0],
                    help="ray: on the cluster that RAY_ADDRESS names")  # fmt: skip
     return p
@@ -67,8 +70,30 @@ def run(given: Namespace) -> None:
     if settings.people == "faces":
         FaceIdentity()
     dataset = DataSet(given.output, given.footage, collection, settings)
-    listed = dataset.prepare(given.workers, given.engine)
+    warn_of_flat_footage(dataset)
+    listed = dataset.prepare(given.workers, given.engine, given.patience)
     tell(dataset, listed)
+
+
+def warn_of_flat_footage(dataset: DataSet) -> None:
+    """Warn where every file counts as a person, since they all lie in one folder.
+
+    Raises:
+        UserError: there is no such folder, or no video in it.
+    """
+    collection, settings, footage = dataset.collection, dataset.settings, dataset.footage
+    if collection.identity or settings.people != "layout" or settings.valid_share == 0:
+        return
+    sources = list_sources(footage, collection, leave_out=dataset.folder).sources
+    beside = [source for source in sources if "/" not in source.path]
+    if len(beside) > 1 and len(beside) == len(sources):
+        print(
+            f"WARNING: the {len(beside)} videos of {footage} lie side by side, so each counts as "
+            "another person, and one speaker can be in both train.jsonl and valid.jsonl, making "
+            "scores worthless. Stop now, put the videos of each person into a folder of their own "
+            "or let faces decide (--set people=faces), and prepare into a new folder",
+            file=sys.stderr,
+        )
 
 
 def find_collection(name: str) -> Collection:
@@ -102,6 +127,8 @@ def read_settings(name: str, changes: Sequence[str]) -> Preparation:
     assert isinstance(settings, Preparation)
     if settings.people not in PEOPLE:
         raise UserError(f"people {settings.people}: it is one of {', '.join(PEOPLE)}")
+    if settings.sound not in SOUND:
+        raise UserError(f"sound {settings.sound}: it is one of {', '.join(SOUND)}")
     if settings.cut.size < 2 or settings.cut.size % 2:
         raise UserError(f"cut.size {settings.cut.size}: it must be even (videos need it)")
     if not 0 < settings.cut.shortest <= settings.cut.longest:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,10 +23,19 @@ from mien.face import Box, FaceIdentity, Picture
 from mien.media import VideoWriter
 from mien.media.files import Unwritable, readable, writable, written_whole
 from mien.media.timeline import Damaged, Tracks, look_inside, pictures_on_grid, sound_on_grid
-from mien.prepare.checks import judge, measure
+from mien.prepare.checks import judge, measure, without_sound
 from mien.prepare.collections import Source
+from mien.prepare.engine import progress
 from mien.prepare.framing import cut_out, in_square, resized, square_of
-from mien.prepare.hearing import FARTHEST, Heard, Lateness, SoundInOrder, listen, sound_late
+from mien.prepare.hearing import (
+    FARTHEST,
+    Heard,
+    Lateness,
+    SoundInOrder,
+    listen,
+    nothing_heard,
+    sound_late,
+)
 from mien.prepare.outcome import CLIPS, STRIPS, Outcome, Part
 from mien.prepare.settings import Preparation
 from mien.prepare.spans import Span, split
@@ -34,6 +44,7 @@ from mien.report import Stopwatch
 from mien.types import FPS
 
 Array = np.ndarray
+Piece = TypeVar("Piece")
 
 COMMENT = "prepared by mien"
 KEY_EVERY = 10  # frames: training reads single ones (tools/benchmark_data.py)
@@ -93,8 +104,12 @@ class SourceCutter:
 
     def _parts(self, source: Source, path: Path, inside: Tracks) -> tuple[list[Part], list[str]]:
         notes: list[str] = []
-        if source.sound is None and not inside.sounds:
-            raise UserError(f"{path} holds no sound: a talking video needs its voice")
+        has_sound = source.sound is not None or inside.sounds > 0
+        if not has_sound and self.settings.sound == "required":
+            raise UserError(
+                f"{path} holds no sound: a talking video needs its voice (sound=optional takes it "
+                "for stage 1 alone)"
+            )
         if source.sound is None and inside.sounds > 1:
             notes.append(f"{inside.sounds} sound tracks: the first was taken")
         watcher = Watcher(self._mesh, self.settings.look_every)
@@ -102,8 +117,8 @@ class SourceCutter:
         with self.stopwatch.measure("look for faces"):
             watched = watcher.watch(pictures)
         with self.stopwatch.measure("listen"):
-            sound = self._up_to_damage(self._sound(source, path, inside.origin), notes)
-            heard = listen(sound, self._lips_heard)
+            sound = self._up_to_damage(self._sound(source, path, inside), notes)
+            heard = listen(sound, self._lips_heard) if has_sound else nothing_heard(watched.frames)
         if len(heard.loudness) < watched.frames - FPS:
             seconds = (watched.frames - len(heard.loudness)) / FPS
             notes.append(f"the sound ends {seconds:.1f} s before the picture")
@@ -115,7 +130,8 @@ class SourceCutter:
             # Moving lips without a sound would teach that lips do not matter.
             track.keep(-moved, len(heard.loudness) - moved)
             for span in split(number, track, self.settings.cut.longest):
-                parts.append(self._part(span, watched, heard, late, moved))
+                part = self._part(span, watched, heard, late, moved, has_sound)
+                parts.append(part)
         return sorted(parts, key=lambda part: (part.first, part.square)), notes
 
     def _up_to_damage(self, pieces: Iterator, notes: list[str]) -> Iterator:
@@ -125,21 +141,31 @@ class SourceCutter:
             notes.append(self._relative(error))
 
     def _pictures(self, path: Path) -> Iterator[Picture]:
-        return self.stopwatch.measure_items("decode", pictures_on_grid(path))
+        return _in_progress(self.stopwatch.measure_items("decode", pictures_on_grid(path)))
 
-    def _sound(self, source: Source, path: Path, origin: Fraction) -> Iterator[Float[Array, " s"]]:
+    def _sound(self, source: Source, path: Path, inside: Tracks) -> Iterator[Float[Array, " s"]]:
         if source.sound is None:
-            return sound_on_grid(path, origin)
-        return sound_on_grid(self.root / source.sound, Fraction(0))
+            return _in_progress(sound_on_grid(path, inside.origin) if inside.sounds else iter(()))
+        return _in_progress(sound_on_grid(self.root / source.sound, Fraction(0)))
 
-    def _part(self, span: Span, watched: Watched, heard: Heard, late: Lateness, moved: int) -> Part:
+    def _part(
+        self,
+        span: Span,
+        watched: Watched,
+        heard: Heard,
+        late: Lateness,
+        moved: int,
+        has_sound: bool,
+    ) -> Part:
         cut = self.settings.cut
         square = square_of(span, cut.framing, watched.width, watched.height)
         own = heard.part(span.first + moved, span.end + moved)
         found = measure(span, square, watched, own, late)
-        reasons = judge(found, cut, self.settings.limits, self.settings.shift_sound)
+        limits = self.settings.limits if has_sound else without_sound(self.settings.limits)
+        reasons = judge(found, cut, limits, self.settings.shift_sound)
         mouth = _mouth(span, square)
-        return Part("", span.first, len(span), square, mouth, moved, found, reasons)
+        first, frames = span.first, len(span)
+        return Part("", first, frames, square, mouth, moved, found, reasons, sound=has_sound)
 
     def _move_of(self, late: int | None) -> int:
         """Frames by which the sound is taken later than the picture, to come back to the lips."""
@@ -154,7 +180,7 @@ class SourceCutter:
         """
         looks: dict[str, list[float] | None] = {}
         for layer in _one_at_a_time([part for part in parts if not part.reasons]):
-            sound = SoundInOrder(self._sound(source, path, inside.origin))
+            sound = SoundInOrder(self._sound(source, path, inside))
             pictures = enumerate(self._pictures(path))
             for part in layer:
                 with self._writer(part, sound) as writer:
@@ -220,6 +246,13 @@ class SourceCutter:
         with writable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         return VideoWriter(path, torch.from_numpy(waveform), COMMENT, KEY_EVERY)
+
+
+def _in_progress(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The pieces; each of them says that the decoder does not hang."""
+    for piece in pieces:
+        progress()
+        yield piece
 
 
 def _strip_frames(part: Part) -> list[int]:

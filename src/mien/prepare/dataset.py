@@ -4,13 +4,14 @@
     DATASET/strips/...       three frames of every part, accepted or not
     DATASET/train.jsonl      manifests, as data_manifests/README.md says
     DATASET/valid.jsonl
+    DATASET/split.json       who is in train and who in valid: people are added, nobody is moved
     DATASET/records.jsonl    every part of every source, its measures, why it was rejected
     DATASET/prepare.yaml     the numbers it was made with
     DATASET/.done/           one file a source: what became of it
 
 A source is done when its file in .done is there, written last and whole; so a run may be killed at
-any moment, and the next one goes on. The lists are written from .done alone, in the order of the
-sources' names: a run in pieces gives the same bytes as one without a stop.
+any moment, and the next one goes on. The lists are written from .done and split.json alone, in the
+order of the sources' names: a run in pieces gives the same bytes as one without a stop.
 """
 
 import json
@@ -23,15 +24,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
-from jaxtyping import Float
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from mien.data.manifest import ClipRecord, write_manifest
 from mien.errors import UserError
-from mien.face import tell_apart
 from mien.media.files import UNFINISHED, writable, written_whole
 from mien.prepare.collections import (
     Collection,
@@ -43,7 +42,7 @@ from mien.prepare.collections import (
     list_sources,
 )
 from mien.prepare.cutting import SourceCutter
-from mien.prepare.engine import Killed, run
+from mien.prepare.engine import PATIENCE, Killed, run
 from mien.prepare.outcome import (
     CLIPS,
     RECORDS,
@@ -56,6 +55,7 @@ from mien.prepare.outcome import (
     read_records,
 )
 from mien.prepare.settings import Preparation
+from mien.prepare.split import VALID, Sighting, Split, clip_key, read_split, source_key
 
 DONE = ".done"
 UNTOLD = "nobody can tell who it is: the face was not found in the clip's strip"
@@ -95,7 +95,7 @@ class DataSet:
         written = self.folder / "prepare.yaml"
         with writable(self.folder):
             (self.folder / DONE).mkdir(parents=True, exist_ok=True)
-            if written.exists() and written.read_text(encoding="utf-8") != said:
+            if written.exists() and _as_now(written) != said:
                 raise UserError(
                     f"{self.folder} was begun with other numbers (see {written}): "
                     "take another folder, or the same numbers"
@@ -103,8 +103,9 @@ class DataSet:
             with written_whole(written) as unfinished:
                 unfinished.write_text(said, encoding="utf-8")
 
-    def prepare(self, workers: int | None, engine: str) -> Listed:
-        """Do every source that is not done, with a progress bar, and write the lists.
+    def prepare(self, workers: int | None, engine: str, patience: float = PATIENCE) -> Listed:
+        """Do every source that is not done, with a progress bar, and write the lists. One of which
+        nothing can be decoded for `patience` seconds is given up.
 
         Raises:
             UserError: another run is at it, or no video lies there.
@@ -117,7 +118,7 @@ class DataSet:
             alone = nullcontext()
         with alone:
             self._sweep()
-            return self._prepare(workers, engine)
+            return self._prepare(workers, engine, patience)
 
     def _sweep(self) -> None:
         """Remove what a killed run left half-written."""
@@ -126,13 +127,13 @@ class DataSet:
             if left_over.is_file():
                 left_over.unlink(missing_ok=True)
 
-    def _prepare(self, workers: int | None, engine: str) -> Listed:
+    def _prepare(self, workers: int | None, engine: str, patience: float) -> Listed:
         listed = list_sources(self.footage, self.collection, leave_out=self.folder)
         jobs = jobs_of(listed)
         missing = self._missing(jobs)
         make = partial(_Work, self.footage, self.folder, self.settings)
         with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="video") as bar:
-            for job, outcome in run(engine, make, list(missing), workers):
+            for job, outcome in run(engine, make, list(missing), workers, patience):
                 if isinstance(outcome, Killed):
                     outcome = Outcome(job.source, [], [], str(outcome), None)
                 self._keep(job, missing[job], outcome)
@@ -199,9 +200,14 @@ class DataSet:
             yield job, outcome
 
     def _write_lists(self, jobs: Sequence[Job]) -> None:
-        """Write the records, and the manifests from them; nothing is held but the people."""
-        told, people = self._people(jobs)
-        kept = self._kept_for_validation(people)
+        """Write the split, the records, and the manifests from them; nothing is held but who is in
+        which clip.
+        """
+        split = read_split(self.folder, self._by_face)
+        sightings = list(self._sightings(jobs))
+        told = split.by_face(sightings) if self._by_face else split.by_name(sightings)
+        split.add(sightings, told, self._kept_for_validation(split, split.newcomers(told)))
+        split.write(self.folder)
         records = self.folder / RECORDS
         with (
             writable(records),
@@ -211,14 +217,15 @@ class DataSet:
             for job, outcome in self._outcomes(jobs):
                 parts = []
                 for part in outcome.parts:
-                    if self._by_face and part.name not in told and not part.reasons:
+                    key = clip_key(outcome, part) if self._by_face else source_key(outcome)
+                    if self._by_face and key not in told and not part.reasons:
                         part = replace(part, reasons=[UNTOLD])
-                    who = told.get(part.name) or identity_of(job)
-                    parts.append(replace(part, identity=who, split=SPLITS[who in kept]))
+                    who = told.get(key) or identity_of(job)
+                    parts.append(replace(part, identity=who, split=split.side_of(who)))
                 record = replace(outcome, parts=parts).as_record()
                 lines.write(json.dumps(record, ensure_ascii=False) + "\n")
-        for split in SPLITS:
-            write_manifest(self.folder / f"{split}.jsonl", self._clips_of(split))
+        for side in SPLITS:
+            write_manifest(self.folder / f"{side}.jsonl", self._clips_of(side))
 
     def _clips_of(self, split: str) -> Iterator[ClipRecord]:
         for outcome in read_records(self.folder):
@@ -226,35 +233,31 @@ class DataSet:
                 if part.split == split and not part.reasons:
                     yield clip_record(part, outcome.source.licence, self.settings.cut.framing)
 
-    def _people(self, jobs: Sequence[Job]) -> tuple[dict[str, str], set[str]]:
-        """Who is in the parts, where faces tell it (named after their first clip), and everybody
-        of whom a clip was accepted.
-        """
-        names: list[str] = []
-        looks: list[Float[np.ndarray, " d"]] = []
-        everybody: set[str] = set()
+    def _sightings(self, jobs: Sequence[Job]) -> Iterator[Sighting]:
+        """The accepted clips one by one, where faces tell who is in them; else their sources."""
         for job, outcome in self._outcomes(jobs):
-            for part in outcome.parts:
-                if part.look is not None:
-                    names.append(part.name)
-                    looks.append(np.array(part.look, np.float32))
-                elif not part.reasons and not self._by_face:
-                    everybody.add(identity_of(job))
-        first: dict[int, str] = {}
-        people = tell_apart(looks).tolist()
-        told = {name: first.setdefault(who, name) for name, who in zip(names, people, strict=True)}
-        return told, everybody | set(first.values())
+            accepted = [part for part in outcome.parts if not part.reasons]
+            if self._by_face:
+                for part in accepted:
+                    if part.look is not None:
+                        yield Sighting(clip_key(outcome, part), part.name, part.look)
+            elif accepted:
+                yield Sighting(source_key(outcome), identity_of(job))
 
     @property
     def _by_face(self) -> bool:
         return self.settings.people == "faces"
 
-    def _kept_for_validation(self, people: set[str]) -> set[str]:
-        """People of the validation list; of two people or more it is one at the least."""
+    def _kept_for_validation(self, split: Split, new: list[str]) -> set[str]:
+        """Which newcomers go into the validation list; while nobody is in it one at the least, if
+        there is somebody else to train on.
+        """
         share = self.settings.valid_share
-        kept = {name for name in people if is_valid(name, self.collection, share)}
-        if not kept and not self.collection.valid and share > 0 and len(people) > 1:
-            kept = {min(people, key=chance_of)}
+        kept = {name for name in new if is_valid(name, self.collection, share)}
+        sides = [person.split for person in split.people.values()]
+        wanted = share > 0 and not self.collection.valid and not kept and VALID not in sides
+        if wanted and new and len(new) + len(sides) > 1:
+            kept = {min(new, key=chance_of)}
         return kept
 
 
@@ -266,6 +269,15 @@ class _Work:
 
     def __call__(self, job: Job) -> Outcome:
         return self._cutter(job.source, job.name)
+
+
+def _as_now(written: Path) -> str:
+    """The numbers of a data set; those that its version did not know are as they were then."""
+    try:
+        begun = OmegaConf.merge(OmegaConf.structured(Preparation), OmegaConf.load(written))
+        return OmegaConf.to_yaml(begun)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise UserError(f"{written} cannot be used ({error}): take another folder") from error
 
 
 def jobs_of(listed: Listed) -> list[Job]:

@@ -1,11 +1,17 @@
 """The same work for each of many items: here, on all cores, or on a cluster.
 
-A worker that is killed (out of memory, a broken driver) costs its item and nothing else. Items are
-independent, so the results do not depend on who did them or in which order.
+A worker that is killed (out of memory, a broken driver) or hangs costs its item and nothing else.
+Items are independent, so the results do not depend on who did them or in which order.
+
+Work that makes no progress for `patience` seconds hangs: `faulthandler` then ends its process, from
+a thread of its own that needs nothing of Python, so also where a decoder never returns. Work on a
+long item says by `progress` that it goes on.
 """
 
+import faulthandler
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
@@ -17,7 +23,8 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
 from threading import Thread
 from typing import Any, TypeVar, cast
 
@@ -28,10 +35,15 @@ from mien.report import usable_cores
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+PATIENCE = 600.0  # seconds
+HUNG = "nothing was decoded for {patience:.0f} s: the decoder hangs on it"
 KILLED = "the process that worked on it was killed: is there enough memory?"
 ENGINES = ("processes", "ray")
 ALL_CORES = 0
 _work: Callable[[Any], Any] | None = None
+_patience = PATIENCE
+_nowhere = 2  # where faulthandler writes; open as long as the process, since it keeps the number
+_armed = 0.0  # when the work last said that it goes on; 0: nothing is being done
 
 
 class Killed(UserError):
@@ -43,14 +55,16 @@ def run(
     make_work: Callable[[], Callable[[Item], Result]],
     items: Sequence[Item],
     workers: int | None,
+    patience: float = PATIENCE,
 ) -> Iterator[tuple[Item, Result | Killed]]:
     """On the engine of that name with so many workers (None: one process, or all of a cluster's
-    cores; ALL_CORES: those that this process may use); results as they come.
+    cores; ALL_CORES: those that this process may use); results as they come. Work that makes no
+    progress for `patience` seconds is ended.
     """
     if engine == "ray":
-        return run_on_ray(make_work, items, workers)
+        return run_on_ray(make_work, items, workers, patience)
     count = usable_cores() if workers == ALL_CORES else workers or 1
-    return run_in_processes(make_work, items, count)
+    return run_in_processes(make_work, items, count, patience)
 
 
 def workers_of(text: str) -> int:
@@ -58,13 +72,22 @@ def workers_of(text: str) -> int:
     return ALL_CORES if text == "all" else int(positive(int)(text))
 
 
+def progress() -> None:
+    """The work that this process does goes on."""
+    if _armed and time.monotonic() - _armed > 1:
+        _arm()
+
+
 def run_in_processes(
-    make_work: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int
+    make_work: Callable[[], Callable[[Item], Result]],
+    items: Iterable[Item],
+    workers: int,
+    patience: float = PATIENCE,
 ) -> Iterator[tuple[Item, Result | Killed]]:
     """On so many processes, each of which makes the work once; results as they come.
 
-    When a process is killed the pool dies with all that was handed out. Each of those items then
-    gets a process of its own, so that the one that kills is found and the others are done.
+    When a process is killed or hangs the pool dies with all that was handed out. Each of those
+    items then gets a process of its own, so that the culprit is found and the others are done.
 
     Raises:
         UserError: no process can begin to work.
@@ -73,7 +96,8 @@ def run_in_processes(
     while True:
         unfinished: dict[Future[Result], Item] = {}
         suspects: list[Item] = []
-        pool = _pool(make_work, workers)
+        context = _Context()
+        pool = _pool(make_work, workers, patience, context)
         try:
             for item in waiting:
                 suspects = [item]  # until it is handed out
@@ -87,13 +111,14 @@ def run_in_processes(
         except BrokenProcessPool:
             suspects += unfinished.values()
         except BaseException:
-            for child in active_children():  # what is asked to stop does not wait for long videos
-                child.terminate()
+            context.terminate()  # what is asked to stop does not wait for long videos
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         with ThreadPoolExecutor(workers) as threads:
-            yield from zip(suspects, threads.map(partial(_alone, make_work), suspects), strict=True)
+            yield from zip(
+                suspects, threads.map(partial(_alone, make_work, patience), suspects), strict=True
+            )
 
 
 def _finished(unfinished: dict[Future[Result], Item]) -> Iterator[tuple[Item, Result]]:
@@ -104,28 +129,58 @@ def _finished(unfinished: dict[Future[Result], Item]) -> Iterator[tuple[Item, Re
         yield unfinished.pop(future), result
 
 
-def _alone(make_work: Callable[[], Callable[[Item], Result]], item: Item) -> Result | Killed:
-    with _pool(make_work, 1) as pool:
+class _Context(SpawnContext):
+    """Spawns processes (nets' libraries hold threads and locks, which a fork would copy) and knows
+    which ones it started.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # noqa: N802 (its name there)
+        """A process, as ProcessPoolExecutor asks for it."""
+        self._started.append(SpawnProcess(*args, **kwargs))
+        return self._started[-1]
+
+    def terminate(self) -> None:
+        """End them."""
+        for process in self._started:
+            if process.is_alive():
+                process.terminate()
+
+
+def _alone(
+    make_work: Callable[[], Callable[[Item], Result]], patience: float, item: Item
+) -> Result | Killed:
+    with _pool(make_work, 1, patience, _Context()) as pool:
         try:
             pool.submit(_ready).result()
         except BrokenProcessPool as error:
             raise UserError("no process can begin to work: is there enough memory?") from error
+        begin = time.monotonic()
         try:
             return pool.submit(_do, item).result()
         except BrokenProcessPool:
-            return Killed(KILLED)
+            hung = time.monotonic() - begin >= patience
+            return Killed(HUNG.format(patience=patience) if hung else KILLED)
 
 
-def _pool(make_work: Callable[[], Callable[[Item], Result]], workers: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: the nets' libraries hold threads and locks.
-    return ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, (make_work,))
+def _pool(
+    make_work: Callable[[], Callable[[Item], Result]],
+    workers: int,
+    patience: float,
+    context: _Context,
+) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, context, _prepare_worker, (make_work, patience))
 
 
-def _prepare_worker(make_work: Callable[[], Callable[[Any], Any]]) -> None:
+def _prepare_worker(make_work: Callable[[], Callable[[Any], Any]], patience: float) -> None:
     import cv2
     import torch
 
-    global _work
+    global _work, _patience, _nowhere
+    _patience, _nowhere = patience, os.open(os.devnull, os.O_WRONLY)
     if parent_process() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends its children
         Thread(target=_end_with_parent, daemon=True).start()
@@ -146,15 +201,27 @@ def _ready() -> bool:
 
 
 def _do(item: Any) -> Any:
+    global _armed
     assert _work is not None
-    return _work(item)
+    _arm()
+    try:
+        return _work(item)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        _armed = 0.0
+
+
+def _arm() -> None:
+    global _armed
+    _armed = time.monotonic()
+    faulthandler.dump_traceback_later(_patience, exit=True, file=_nowhere)
 
 
 class _RayWorker:
     """What runs on a core of the cluster."""
 
-    def __init__(self, make_work: Callable[[], Callable[[Any], Any]]) -> None:
-        _prepare_worker(make_work)
+    def __init__(self, make_work: Callable[[], Callable[[Any], Any]], patience: float) -> None:
+        _prepare_worker(make_work, patience)
 
     def ready(self) -> bool:
         return _ready()
@@ -164,7 +231,10 @@ class _RayWorker:
 
 
 def run_on_ray(
-    make_work: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int | None
+    make_work: Callable[[], Callable[[Item], Result]],
+    items: Iterable[Item],
+    workers: int | None,
+    patience: float = PATIENCE,
 ) -> Iterator[tuple[Item, Result | Killed]]:
     """On a Ray cluster (`pip install "mien[ray]"`): the one that `RAY_ADDRESS` names, or one here.
 
@@ -190,7 +260,7 @@ def run_on_ray(
     busy: dict[Any, tuple[Any, Item]] = {}
 
     def begin() -> None:
-        worker = remote(make_work)
+        worker = remote(make_work, patience)
         beginning[worker.ready.remote()] = worker
 
     for _ in range(min(workers or cores, cores)):

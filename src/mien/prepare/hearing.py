@@ -51,6 +51,11 @@ class Heard:
         return 20 * np.log10(np.maximum(self.loudness, 1e-6))
 
 
+def nothing_heard(frames: int) -> Heard:
+    """Of a video without a sound track."""
+    return Heard(*np.zeros((3, frames), np.float32))
+
+
 def listen(
     pieces: Iterable[Float[Array, " _"]], lips_of: Callable[[Tensor], Float[Array, " _"]]
 ) -> Heard:

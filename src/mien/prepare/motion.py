@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from mien.checkpoint import load_animator, motion_fingerprint
+from mien.data.contents import Contents
 from mien.data.datasets import ClipCache
 from mien.data.latents import extract, without_latents, write
 from mien.data.manifest import ClipRecord
@@ -36,7 +37,9 @@ def extract_motion(
         UserError: the animator cannot be loaded.
     """
     folder = cache.below(motion_fingerprint(load_animator(animator).state_dict()))
-    missing = without_latents(records, folder)
+    contents = Contents(root, cache)
+    contents.learn(records)
+    missing = without_latents(contents.add_to(records), folder)
     make: Callable[[], Callable[[ClipRecord], str | None]]
     make = partial(_Extraction, animator, root, folder)
     problems: dict[str, str] = {}

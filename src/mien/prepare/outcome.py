@@ -33,6 +33,7 @@ class Part:
         look: what the face looks like to a net that tells people apart, where that is asked for.
         identity: who it is; the books fill it in, they know all sources.
         split: "train" or "valid", filled in with it.
+        sound: whether the video has a sound track; without one the clip is silent.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Part:
     look: list[float] | None = None
     identity: str | None = None
     split: str | None = None
+    sound: bool = True
 
     @property
     def clip(self) -> str:
@@ -112,5 +114,12 @@ def clip_record(part: Part, licence: str, framing: Framing) -> ClipRecord:
     seconds = part.frames / FPS
     path = f"{CLIPS}/{part.clip}"
     return ClipRecord(
-        path, part.identity, licence, seconds, part.frames, part.mouth, framing=framing
+        path,
+        part.identity,
+        licence,
+        seconds,
+        part.frames,
+        part.mouth,
+        sound=part.sound,
+        framing=framing,
     )

@@ -37,6 +37,7 @@ class Limits:
 
 
 PEOPLE = ("layout", "faces")
+SOUND = ("required", "optional")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Preparation:
     cut: Cut = field(default_factory=Cut)
     limits: Limits = field(default_factory=Limits)
     shift_sound: bool = True  # bring measurably late or early sound back, instead of rejecting
+    sound: str = "required"  # or "optional": what has none becomes clips for stage 1 alone
     people: str = "layout"  # who speaks, where the collection does not say; or "faces"
     valid_share: float = 0.05  # of the people, where the collection does not say who
     look_every: int = 5  # frames between two searches for faces that came in

@@ -14,7 +14,7 @@ from mien.checkpoint import ANIMATOR
 from mien.data.specs import PortraitSpec
 from mien.errors import UserError
 from mien.kinds import describe, read_weights, refuse_other_run
-from mien.metrics import psnr, weighted_l1
+from mien.metrics import mouth_l1, psnr
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
 from mien.portrait.frame_decoder import with_larger_head
 from mien.portrait.motion_encoder import token_places, tokens_as_motion
@@ -236,11 +236,15 @@ class ReconstructionStage(SteppedModule):
         scores = {
             "psnr": psnr(drawn, batch.driving),
             "psnr_copy": psnr(batch.source, batch.driving),
-            "mouth_l1": weighted_l1(drawn, batch.driving, batch.mouth),
-            "mouth_l1_copy": weighted_l1(batch.source, batch.driving, batch.mouth),
+            "mouth_l1": mouth_l1(drawn, batch.driving, batch.mouth),
+            "mouth_l1_copy": mouth_l1(batch.source, batch.driving, batch.mouth),
         }
-        means = {f"{prefix}/{name}": score.mean() for name, score in scores.items()}
-        self.log_dict(means, batch_size=len(drawn), prog_bar=True, sync_dist=True)
+        for name, score in scores.items():
+            known = score[~score.isnan()]
+            mean = known.mean() if len(known) else score.new_zeros(())
+            # A batch of unknown mouths weighs nothing, yet every process logs the same names.
+            weight = len(known)
+            self.log(f"{prefix}/{name}", mean, batch_size=weight, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """One Adam for the animator, one for the discriminator where there is one."""

@@ -1,17 +1,21 @@
 """Stage 2: motion is diffused from speech (the paper's latent motion appearance diffusion)."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 
+from mien.audio.features import STEPS_PER_FRAME
 from mien.checkpoint import SPEECH_TO_MOTION
 from mien.data.specs import SpeechSpec
 from mien.errors import UserError
 from mien.kinds import describe, refuse_other_run
+from mien.motion.conditioning import ConditionDropout
 from mien.motion.objective import SpeechObjectiveConfig, speech_objective
 from mien.motion.rollout import SamplingConfig, rollout
+from mien.motion.space import MotionStatistics
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.training.optimization import STAGE2, OptimizerConfig, decay_groups
 from mien.training.steps import SteppedModule
@@ -64,7 +68,10 @@ class DiffusionStage(SteppedModule):
         data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         self.animator_fingerprint = data.animator_fingerprint
         if stage == "fit":
-            kept = self.speech.space.fit(*data.motion_examples())
+            statistics = MotionStatistics(sum(self.speech.config.motion_blocks))
+            for differences, source in data.motion_examples():
+                statistics.add(differences, source)
+            kept = self.speech.space.fit_to(statistics)
             dims = self.speech.config.space_dims
             self.print(f"motion space: {dims} dimensions hold {kept:.1%} of the variance")
 
@@ -82,7 +89,9 @@ class DiffusionStage(SteppedModule):
         return torch.Generator(self.device).manual_seed(seed)
 
     def validation_step(self, batch: SpeechClip, batch_idx: int) -> None:
-        """The loss, and the loss with somebody else's speech: only their difference is hearing."""
+        """The loss without what training adds to it (condition dropout, noise in the history, other
+        levels), and the loss with somebody else's speech: only their difference is hearing.
+        """
         self._score(batch, batch_idx, "val")
 
     def test_step(self, batch: SpeechClip, batch_idx: int) -> None:
@@ -90,12 +99,10 @@ class DiffusionStage(SteppedModule):
         self._score(batch, batch_idx, "test")
 
     def _score(self, batch: SpeechClip, seed: int, prefix: str) -> None:
-        loss, parts = speech_objective(
-            self.speech, batch, self.objective_config, self._generator(seed)
-        )
-        other, _ = speech_objective(
-            self.speech, with_other_speech(batch), self.objective_config, self._generator(seed)
-        )
+        config = without_training_draws(self.objective_config)
+        loss, parts = speech_objective(self.speech, batch, config, self._generator(seed))
+        unheard = with_other_speech(batch)
+        other, _ = speech_objective(self.speech, unheard, config, self._generator(seed))
         size = len(batch.motion)
         losses = {f"{prefix}/loss": loss, f"{prefix}/loss_other_speech": other}
         self.log_dict(losses, prog_bar=True, batch_size=size, sync_dist=True)
@@ -138,18 +145,23 @@ class DiffusionStage(SteppedModule):
         self.skipped_steps = checkpoint["skipped_steps"]
 
 
-def with_other_speech(batch: SpeechClip) -> SpeechClip:
-    """Every window with the sound of the next sample, or its own backwards if it is alone."""
-    features, lengths = batch.features.roll(1, 0), batch.feature_lengths.roll(1, 0)
-    if len(features) == 1:
-        features = features.flip(1)
-    return SpeechClip(
-        features=features,
-        feature_lengths=lengths,
-        start=batch.start,
-        motion=batch.motion,
-        history=batch.history,
-        history_known=batch.history_known,
-        appearance=batch.appearance,
-        source_motion=batch.source_motion,
+def without_training_draws(config: SpeechObjectiveConfig) -> SpeechObjectiveConfig:
+    """The same objective, every condition given as it is in the clip."""
+    everything = ConditionDropout(audio=0.0, everything=0.0, history=0.0)
+    return replace(
+        config, dropout=everything, own_history=0.0, history_noise=(0.0, 0.0), level_shift=0.0
     )
+
+
+def with_other_speech(batch: SpeechClip) -> SpeechClip:
+    """Every window with the sound of the next sample, from where it still lasts for a window; with
+    its own sound reversed, if the next sample is of the same clip.
+    """
+    features, lengths = batch.features.roll(1, 0), batch.feature_lengths.roll(1, 0)
+    for sample, length in enumerate(lengths.tolist()):
+        if torch.equal(features[sample], batch.features[sample]):
+            reversed_ = features[sample, :length].flip(0)
+            features[sample, :length] = reversed_
+    last_start = lengths // STEPS_PER_FRAME - batch.motion.shape[1]
+    start = batch.start.minimum(last_start.clamp(min=0))
+    return replace(batch, features=features, feature_lengths=lengths, start=start)
