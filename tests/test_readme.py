@@ -83,7 +83,17 @@ def test_help_of_make_lists_the_targets():
     if shutil.which("make") is None:
         pytest.skip("no make on this machine")
     told = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, timeout=60).stdout
-    for target in ("demo", "test", "test-gpu", "format", "lint", "types", "check", "hooks", "clean"):
+    for target in (
+        "demo",
+        "test",
+        "test-gpu",
+        "format",
+        "lint",
+        "types",
+        "check",
+        "hooks",
+        "clean",
+    ):
         assert f"make {target}" in told
 
 
