@@ -39,10 +39,10 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def evaluated(folder: Path, what: str, device: str) -> dict:
+def evaluated(folder: Path, what: str, device: str, *more: str) -> dict:
     asked = ["--root", str(folder), "--manifest", "valid.jsonl", "--device", device]
     asked += ["--animator", "animator.safetensors", *SHORT[what], "-o", str(folder / device)]
-    assert main(["evaluate", what, *asked]) == 0
+    assert main(["evaluate", what, *asked, *more]) == 0
     return json.loads((folder / device / "scores.json").read_text())
 
 
@@ -62,6 +62,23 @@ def test_nothing_is_left_on_the_cpu_and_the_figures_are_the_same(folder, monkeyp
     if what == "speech":  # the drawn lips come from another back end's scan
         ours, theirs = ({k: v for k, v in e.items() if "drawn" not in k} for e in (ours, theirs))
     assert theirs and ours == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.parametrize("what", list(SHORT))
+def test_in_bfloat16_only_what_was_drawn_changes(folder, what):
+    section = "means" if what == "reenact" else "medians"
+    full = evaluated(folder, what, "cpu")[section]
+    mixed = evaluated(folder, what, "cpu", "--precision", "bf16-mixed")[section]
+    drawn = [
+        {k: v for k, v in known(e).items() if "drawn" in k or "undriven" in k}
+        for e in (full, mixed)
+    ]
+    others = [known(e).items() - d.items() for e, d in zip((full, mixed), drawn, strict=True)]
+    assert others[0] == others[1] and others[0]
+    assert drawn[0] != drawn[1]
+    if what == "reenact":
+        name = "mean over clips drawn psnr"
+        assert drawn[1][name] == pytest.approx(drawn[0][name], abs=0.3)
 
 
 def known(section: dict) -> dict[str, float]:
