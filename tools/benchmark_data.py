@@ -4,15 +4,14 @@
     python tools/benchmark_data.py ROOT MANIFEST [--size 256] [--pairs 200]
 
 One process and one thread, clips in the order of a shuffle, nothing cached but by the system: a set
-far larger than memory. Stored anew, the same clips show what other ways of storing would give; with
-`pip install litdata webdataset` these two are measured beside them.
+far larger than memory.
 """
 
 import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from mien.types import SpeechClip
 
 PRESETS = ("small", "base", "paper")
-Read = Callable[["ClipRecord", Sequence[int]], object]  # some frames of a clip
+CLIPS = 40  # that pairs are read from
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,19 +36,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("root", type=Path, help="folder that the manifest's paths start from")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--size", type=positive(int), default=256, help="pixels a side")
-    parser.add_argument("--pairs", type=positive(int), default=200, help="to read each way")
+    parser.add_argument("--pairs", type=positive(int), default=200, help="how many are read")
     return guarded(lambda: measure(parser.parse_args(argv)))
 
 
 def measure(given: argparse.Namespace) -> None:
-    """Print a row for each way of storing."""
+    """Print what a pair of frames and a window of motion and sound cost."""
     import cv2
     import torch
 
-    from mien.data.augment import AugmentConfig, augment_pair
-    from mien.data.datasets import far_frames, mouth_map, sample_generator, to_picture
     from mien.data.records import read_records
-    from mien.media import read_frames_at
     from mien.report import gflop, machine
     from mien.session.session import load_models
 
@@ -58,53 +54,47 @@ def measure(given: argparse.Namespace) -> None:
     root: Path = given.root
     records = read_records(root, given.manifest)
     shuffled = [records[i] for i in np.random.default_rng(0).permutation(len(records))]
-    some = shuffled[:40]
-    wanted = [
-        (some[i % len(some)], far_frames(some[i % len(some)].frames, sample_generator(0, i)))
-        for i in range(given.pairs)
-    ]
-    print(f"machine  {machine()}, one process, one thread")
-    print(f"clips    {len(some)} of {len(records)}, {sum(r.seconds for r in some):.0f} s\n")
-    print(f"{'stored as':36}{'pairs/s':>9}{'ms a pair':>11}{'KB a second':>13}")
-
-    with tempfile.TemporaryDirectory() as folder:
-        for name, store in WAYS.items():
-            kept = Path(folder, name.replace(" ", "-"))
-            kept.mkdir()
-            try:
-                read = store(some, root, kept, given.size)
-            except ImportError as missing:
-                print(f"{name:36}  {missing.name} is not installed")
-                continue
-            begin = time.perf_counter()
-            for record, numbers in wanted:
-                read(record, numbers)
-            seconds = (time.perf_counter() - begin) / len(wanted)
-            stored = [path for path in kept.rglob("*") if path.is_file()]
-            paths = stored or [root / record.path for record in some]
-            size = sum(path.stat().st_size for path in paths) / sum(r.seconds for r in some)
-            print(f"{name:36}{1 / seconds:9.1f}{1e3 * seconds:11.2f}{size / 1e3:13.1f}", flush=True)
-
-    pairs = [
-        (record, read_frames_at(root / record.path, n, given.size)) for record, n in wanted[:40]
-    ]
-    begin = time.perf_counter()
-    for i, (record, frames) in enumerate(pairs):
-        source, driving = to_picture(torch.from_numpy(frames))
-        mouth = mouth_map(record, given.size)
-        augment_pair(source, driving, mouth, AugmentConfig(), sample_generator(1, i))
-    milliseconds = (time.perf_counter() - begin) / len(pairs) * 1e3
-    print(f"\nchanging the looks of a pair: {milliseconds:.1f} ms")
-    animator, speech = load_models()
-    animator, speech = animator.cpu(), speech.cpu()
+    print(f"machine  {machine(torch.device('cpu'))}, one process, one thread")
+    _measure_pairs(shuffled[:CLIPS], root, given.size, given.pairs)
     costs = (f"{name} {gflop(partial(_learn_pair, name)):.1f}" for name in PRESETS)
     print(f"learning from it takes the animator {', '.join(costs)} GFLOP")
-    _measure_windows(animator, speech, shuffled, root)
+    animator, speech = load_models()
+    _measure_windows(animator.cpu(), speech.cpu(), shuffled, root)
+
+
+def _measure_pairs(records: Sequence["ClipRecord"], root: Path, size: int, count: int) -> None:
+    """Two far frames of a clip, sought and decoded; then augmented."""
+    import torch
+
+    from mien.data.augment import AugmentConfig, augment_pair
+    from mien.data.datasets import far_frames, mouth_map, sample_generator, to_picture
+    from mien.media import read_frames_at
+
+    def read(i: int) -> "np.ndarray":
+        record = records[i % len(records)]
+        numbers = far_frames(record.frames, sample_generator(0, i))
+        return read_frames_at(root / record.path, numbers, size)
+
+    begin = time.perf_counter()
+    for i in range(count):
+        read(i)
+    reading = (time.perf_counter() - begin) / count
+    seconds = sum(record.seconds for record in records)
+    stored = sum((root / record.path).stat().st_size for record in records) / seconds
+    print(f"clips    {len(records)}, {seconds:.0f} s, {stored / 1e3:.1f} KB a second\n")
+    print(f"reading a pair: {1e3 * reading:.2f} ms, {1 / reading:.1f} pairs a second")
+    pairs = [to_picture(torch.from_numpy(read(i))) for i in range(min(count, CLIPS))]
+    begin = time.perf_counter()
+    for i, (source, driving) in enumerate(pairs):
+        mouth = mouth_map(records[i % len(records)], size)
+        augment_pair(source, driving, mouth, AugmentConfig(), sample_generator(1, i))
+    milliseconds = (time.perf_counter() - begin) / len(pairs) * 1e3
+    print(f"augmenting a pair: {milliseconds:.1f} ms")
 
 
 def _learn_pair(preset: str) -> None:
-    """Forward and backward by numbers alone: no memory is taken and nothing is calculated; without
-    the nets that judge.
+    """Forward and backward on the meta device, which counts FLOP without allocating; without the
+    discriminator and the perceptual net.
     """
     import torch
     from omegaconf import OmegaConf
@@ -126,7 +116,7 @@ def _learn_pair(preset: str) -> None:
 
 
 def _learn_window(speech: "SpeechToMotion", clip: "SpeechClip") -> None:
-    """Forward and backward; what counts does not see the selective scan."""
+    """Forward and backward; the selective scan is not counted."""
     import torch
 
     from mien.motion.objective import SpeechObjectiveConfig, speech_objective
@@ -151,7 +141,7 @@ def _measure_windows(
         return
     with tempfile.TemporaryDirectory() as folder:
         extract_all(animator, long_enough, root, Path(folder))
-        windows = SpeechClips(long_enough, Path(folder), window, VoiceConfig(), balance=1, seed=0)
+        windows = SpeechClips(long_enough, Path(folder), window, VoiceConfig(), balance=1.0, seed=0)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         clip = windows[0]  # builds the front end
         begin = time.perf_counter()
@@ -164,138 +154,6 @@ def _measure_windows(
         f"{milliseconds:.1f} ms, {size / seconds / 1e3:.1f} KB a second"
     )
     print(f"learning from it takes {gflop(partial(_learn_window, speech, clip)):.1f} GFLOP")
-
-
-def _as_they_are(
-    records: Sequence["ClipRecord"], root: Path, folder: Path, size: int, sought: bool
-) -> Read:
-    from mien.media import read_frames_at, read_video
-
-    def read(record: "ClipRecord", numbers: Sequence[int]) -> object:
-        if sought:
-            return read_frames_at(root / record.path, numbers, size)
-        return read_video(root / record.path, size)[list(numbers)]
-
-    return read
-
-
-def _mp4(
-    records: Sequence["ClipRecord"], root: Path, folder: Path, size: int, key_every: int
-) -> Read:
-    from mien.media import VideoWriter, load_audio, read_frames_at, read_video
-
-    paths = {record.path: folder / f"{i}.mp4" for i, record in enumerate(records)}
-    for record in records:
-        sound = load_audio(root / record.path)
-        with VideoWriter(paths[record.path], sound, key_every=key_every) as writer:
-            writer.write(read_video(root / record.path, size))
-    return lambda record, numbers: read_frames_at(paths[record.path], numbers, size)
-
-
-def _jpegs_in_one_file(
-    records: Sequence["ClipRecord"], root: Path, folder: Path, size: int
-) -> Read:
-    """A file a clip in which pictures stand one after the other, and where each begins."""
-    paths = {record.path: folder / f"{i}.jpegs" for i, record in enumerate(records)}
-    places = {}
-    for record in records:
-        item = _one_item(str(root / record.path), size)
-        paths[record.path].write_bytes(item["jpegs"])
-        places[record.path] = item["begins"]
-
-    def read(record: "ClipRecord", numbers: Sequence[int]) -> object:
-        pictures = []
-        with paths[record.path].open("rb") as file:
-            for begin, end in (places[record.path][n : n + 2] for n in numbers):
-                file.seek(begin)
-                pictures.append(_decoded(file.read(end - begin)))
-        return pictures
-
-    return read
-
-
-def _litdata(
-    records: Sequence["ClipRecord"], root: Path, folder: Path, size: int, whole: bool
-) -> Read:
-    """A jpeg an item, or all of a clip in one."""
-    from litdata import StreamingDataset, optimize  # pyright: ignore[reportMissingImports]
-
-    optimize(
-        partial(_one_item if whole else _items, size=size),
-        [str(root / record.path) for record in records],
-        str(folder),
-        chunk_bytes="64MB",
-        num_workers=1,
-        keep_data_ordered=True,
-        verbose=False,
-    )
-    items = StreamingDataset(str(folder))
-    firsts = np.cumsum([0, *(record.frames for record in records)])
-    places = {record.path: i for i, record in enumerate(records)}
-
-    def read(record: "ClipRecord", numbers: Sequence[int]) -> object:
-        place = places[record.path]
-        if not whole:
-            return [_decoded(items[int(firsts[place]) + n]["jpeg"]) for n in numbers]
-        item = items[place]
-        begins = item["begins"]
-        return [_decoded(item["jpegs"][begins[n] : begins[n + 1]]) for n in numbers]
-
-    return read
-
-
-def _items(path: str, size: int) -> Iterator[dict[str, bytes]]:
-    for coded in _jpegs(Path(path), size):
-        yield {"jpeg": coded}
-
-
-def _one_item(path: str, size: int) -> dict[str, Any]:
-    coded = _jpegs(Path(path), size)
-    return {"jpegs": b"".join(coded), "begins": np.cumsum([0, *map(len, coded)])}
-
-
-def _webdataset(records: Sequence["ClipRecord"], root: Path, folder: Path, size: int) -> Read:
-    """Its samples come in the order of the file alone, which is the order of `records` too."""
-    from webdataset import TarWriter, WebDataset  # pyright: ignore
-
-    with TarWriter(str(folder / "clips.tar")) as tar:
-        for i, record in enumerate(records):
-            coded = _jpegs(root / record.path, size)
-            tar.write({"__key__": str(i), **{f"{n}.jpg": one for n, one in enumerate(coded)}})
-    samples = iter(WebDataset(str(folder / "clips.tar"), shardshuffle=False).repeat())
-
-    def read(record: "ClipRecord", numbers: Sequence[int]) -> object:
-        sample = next(samples)
-        return [_decoded(sample[f"{n}.jpg"]) for n in numbers]
-
-    return read
-
-
-def _jpegs(path: Path, size: int) -> list[bytes]:
-    """The frames of a clip, coded one by one."""
-    import cv2
-
-    from mien.media import read_video
-
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
-    return [cv2.imencode(".jpg", frame, quality)[1].tobytes() for frame in read_video(path, size)]
-
-
-def _decoded(coded: Any) -> Any:
-    import cv2
-
-    return cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR)
-
-
-WAYS: dict[str, Callable[[Sequence["ClipRecord"], Path, Path, int], Read]] = {
-    "as they are, whole clips": partial(_as_they_are, sought=False),
-    "as they are, sought": partial(_as_they_are, sought=True),
-    **{f"mp4, a key frame in {n}, sought": partial(_mp4, key_every=n) for n in (1, 5, 10, 25)},
-    "jpegs, a file a clip": _jpegs_in_one_file,
-    "litdata, a jpeg an item": partial(_litdata, whole=False),
-    "litdata, a clip's jpegs an item": partial(_litdata, whole=True),
-    "WebDataset, a clip's jpegs a sample": _webdataset,
-}
 
 
 if __name__ == "__main__":

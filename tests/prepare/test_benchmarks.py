@@ -1,9 +1,6 @@
 """The two benchmarks of the data run on drawn clips and print what was measured."""
 
-import importlib.util
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +8,7 @@ import torch
 
 from mien.data.drawn import write_clips
 from tests.prepare.footage import film
-from tests.tools import TOOLS, load_tool
+from tests.tools import load_tool
 
 
 @pytest.fixture(autouse=True)
@@ -21,25 +18,19 @@ def _threads():
     torch.set_num_threads(1)
 
 
-def test_every_way_of_storing_is_read(tmp_path: Path, shipped: tuple[Path, Path]):
+def test_what_reading_and_learning_cost(tmp_path: Path, shipped: tuple[Path, Path], capsys):
     write_clips(tmp_path, "train", people=1, clips=2, frames=90, size=64, seed=0)
-    # As a process of its own: litdata hands its work to others, which import what was started.
-    command = [sys.executable, TOOLS / "benchmark_data.py", tmp_path, "train.jsonl"]
-    options = ["--size", "64", "--pairs", "8"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
-    rows = {line[:36].strip(): line[36:].split() for line in done.stdout.splitlines()}
-    for way in load_tool("benchmark_data").WAYS:
-        library = next((name for name in ("litdata", "WebDataset") if name in way), None)
-        if library and importlib.util.find_spec(library.lower()) is None:
-            assert rows[way][1:] == ["is", "not", "installed"]
-        else:
-            assert all(float(number) > 0 for number in rows[way]) and len(rows[way]) == 3
-    # What is stored is what is counted: coarser seeking takes less room.
-    sizes = [float(rows[f"mp4, a key frame in {n}, sought"][2]) for n in (1, 5, 25)]
-    assert sizes == sorted(sizes, reverse=True)
-    assert re.search(r"a window of motion and sound, of clips of 3\.6 s: \d+\.\d ms", done.stdout)
-    said = r"takes the animator small (.*), base (.*), paper (.*) GFLOP\n(?s:.*)takes (.*) GFLOP"
-    found = re.search(said, done.stdout)
+    asked = [str(tmp_path), "train.jsonl", "--size", "64", "--pairs", "8"]
+    assert load_tool("benchmark_data").main(asked) == 0
+    said = capsys.readouterr().out
+    kilobytes = sum(p.stat().st_size for p in tmp_path.rglob("*.mp4")) / 7.2 / 1e3
+    assert f"clips    2, 7 s, {kilobytes:.1f} KB a second" in said
+    reading = re.search(r"reading a pair: (\S+) ms, (\S+) pairs a second", said)
+    assert reading and float(reading[1]) * float(reading[2]) == pytest.approx(1000, rel=0.05)
+    assert re.search(r"augmenting a pair: \d+\.\d ms", said)
+    assert re.search(r"a window of motion and sound, of clips of 3\.6 s: \d+\.\d ms", said)
+    costs = r"takes the animator small (.*), base (.*), paper (.*) GFLOP\n(?s:.*)takes (.*) GFLOP"
+    found = re.search(costs, said)
     assert found and 1 < float(found[4]) < float(found[1]) < float(found[2]) < float(found[3])
 
 

@@ -70,7 +70,7 @@ class Output:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         if folder is not None:
-            with _told(folder):
+            with _writing(folder):
                 (folder / STRIPS).mkdir(parents=True, exist_ok=True)
 
     def strip(self, name: str, *rows: Float[Tensor, "t 3 h w"]) -> str:
@@ -79,20 +79,20 @@ class Output:
         if self.folder is not None:
             chosen = torch.linspace(0, len(rows[0]) - 1, SHOWN).round().long().unique()
             small = [F.interpolate(row[chosen], SHOWN_SIZE, mode="area") for row in rows]
-            with _told(self.folder):
+            with _writing(self.folder):
                 save_strip(self.folder / STRIPS / file, torch.cat(small, dim=2))
         return file
 
     def write(self, findings: Findings, page: str) -> None:
         """Keep the JSON and the page."""
         if self.folder is not None:
-            with _told(self.folder):
+            with _writing(self.folder):
                 (self.folder / SCORES).write_text(findings.json(), encoding="utf-8")
                 (self.folder / PAGE).write_text(page, encoding="utf-8")
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _writing(folder: Path) -> Iterator[None]:
     """Failures to write become a sentence about the folder."""
     try:
         yield
