@@ -24,6 +24,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -240,7 +241,8 @@ class DataSet:
             if self._by_face:
                 for part in accepted:
                     if part.look is not None:
-                        yield Sighting(clip_key(outcome, part), part.name, part.look)
+                        look = np.array(part.look, np.float32)
+                        yield Sighting(clip_key(outcome, part), part.name, look)
             elif accepted:
                 yield Sighting(source_key(outcome), identity_of(job))
 
