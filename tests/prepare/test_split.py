@@ -160,3 +160,16 @@ def test_many_faces_are_clustered_piece_by_piece(monkeypatch: pytest.MonkeyPatch
     whole = people_of(Split().by_face(sightings), sightings)
     monkeypatch.setattr("mien.prepare.split.AT_ONCE", 50)
     assert people_of(Split().by_face(sightings), sightings) == whole and len(whole) == 20
+
+
+def test_a_data_set_of_a_version_with_fewer_numbers_goes_on(tmp_path: Path, capsys):
+    """What was not asked then is as it was; what differs is still refused."""
+    talk(tmp_path / "footage", "ann/1", 0)
+    assert prepare(tmp_path / "footage", tmp_path / "d") == 0
+    written = tmp_path / "d" / "prepare.yaml"
+    fewer = [line for line in written.read_text().splitlines() if not line.startswith("sound:")]
+    written.write_text("\n".join(fewer) + "\n")
+    assert prepare(tmp_path / "footage", tmp_path / "d") == 0
+    assert "sound: required" in written.read_text()
+    assert prepare(tmp_path / "footage", tmp_path / "d", "sound=optional") == 1
+    assert "begun with other numbers" in capsys.readouterr().err
