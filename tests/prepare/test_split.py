@@ -106,7 +106,9 @@ def faces(people: int, each: int, seed: int = 0) -> list[Sighting]:
     for clip in draw.permutation(people * each):
         who = clip % people
         look = middles[who] + 0.2 / np.sqrt(128) * draw.normal(size=128)
-        found.append(Sighting(f"{draw.integers(2**60):016x}", f"p{who}/{clip}", look.tolist()))
+        found.append(
+            Sighting(f"{draw.integers(2**60):016x}", f"p{who}/{clip}", look.astype(np.float32))
+        )
     return found
 
 
@@ -137,7 +139,7 @@ def test_people_told_by_faces_are_known_in_new_footage():
     before = {name: person.split for name, person in split.people.items()}
     # Renamed and shuffled, with clips that sort before all others, and one more person.
     renamed = [Sighting(s.key, f"a/{i}", s.look) for i, s in enumerate(reversed(first))]
-    stranger = Sighting("ff", "a/0", (-3 * np.ones(128)).tolist())
+    stranger = Sighting("ff", "a/0", -3 * np.ones(128, np.float32))
     found = split.by_face([*renamed, *later, stranger])
     assert len(people_of(found, [*first, *later])) == 6
     assert set(found.values()) - before.keys() == {found["ff"]}
@@ -148,7 +150,7 @@ def test_people_told_by_faces_are_known_in_new_footage():
 
 def test_a_name_that_is_taken_is_not_given_to_a_stranger():
     split = Split(people={"a/0": Person("valid", [0.0, 0.0], 1)})
-    found = split.by_face([Sighting("0123456789", "a/0", [5.0, 5.0])])
+    found = split.by_face([Sighting("0123456789", "a/0", np.array([5.0, 5.0]))])
     assert found == {"0123456789": "a/0-01234567"}
 
 
@@ -158,3 +160,16 @@ def test_many_faces_are_clustered_piece_by_piece(monkeypatch: pytest.MonkeyPatch
     whole = people_of(Split().by_face(sightings), sightings)
     monkeypatch.setattr("mien.prepare.split.AT_ONCE", 50)
     assert people_of(Split().by_face(sightings), sightings) == whole and len(whole) == 20
+
+
+def test_a_data_set_of_a_version_with_fewer_numbers_goes_on(tmp_path: Path, capsys):
+    """What was not asked then is as it was; what differs is still refused."""
+    talk(tmp_path / "footage", "ann/1", 0)
+    assert prepare(tmp_path / "footage", tmp_path / "d") == 0
+    written = tmp_path / "d" / "prepare.yaml"
+    fewer = [line for line in written.read_text().splitlines() if not line.startswith("sound:")]
+    written.write_text("\n".join(fewer) + "\n")
+    assert prepare(tmp_path / "footage", tmp_path / "d") == 0
+    assert "sound: required" in written.read_text()
+    assert prepare(tmp_path / "footage", tmp_path / "d", "sound=optional") == 1
+    assert "begun with other numbers" in capsys.readouterr().err

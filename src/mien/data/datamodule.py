@@ -263,7 +263,7 @@ class SpeechData(LightningDataModule):
     def _valid_records(self) -> list[ClipRecord]:
         return spread(self._records(self.valid_manifest), self.valid_clips)
 
-    @property
+    @functools.cached_property
     def _contents(self) -> Contents:
         return Contents(data_root(self.root), self.cache)
 

@@ -24,6 +24,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -32,6 +33,7 @@ from tqdm import tqdm
 from mien.data.manifest import ClipRecord, write_manifest
 from mien.errors import UserError
 from mien.media.files import UNFINISHED, writable, written_whole
+from mien.overlays import read_config
 from mien.prepare.collections import (
     Collection,
     Listed,
@@ -240,7 +242,8 @@ class DataSet:
             if self._by_face:
                 for part in accepted:
                     if part.look is not None:
-                        yield Sighting(clip_key(outcome, part), part.name, part.look)
+                        look = np.array(part.look, np.float32)
+                        yield Sighting(clip_key(outcome, part), part.name, look)
             elif accepted:
                 yield Sighting(source_key(outcome), identity_of(job))
 
@@ -274,9 +277,9 @@ class _Work:
 def _as_now(written: Path) -> str:
     """The numbers of a data set; those that its version did not know are as they were then."""
     try:
-        begun = OmegaConf.merge(OmegaConf.structured(Preparation), OmegaConf.load(written))
+        begun = OmegaConf.merge(OmegaConf.structured(Preparation), read_config(written))
         return OmegaConf.to_yaml(begun)
-    except (OmegaConfBaseException, ValueError) as error:
+    except OmegaConfBaseException as error:
         raise UserError(f"{written} cannot be used ({error}): take another folder") from error
 
 

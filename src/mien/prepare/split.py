@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.distance import cdist
 
 from mien.errors import UserError
 from mien.face import SAME_PERSON, cluster_people
@@ -22,6 +23,7 @@ from mien.media.files import writable, written_whole
 from mien.prepare.outcome import RECORDS, SPLITS, Outcome, Part, read_records
 
 FILE = "split.json"
+BLOCK = 1000  # embeddings that are compared with all people in one go
 AT_ONCE = 4000  # embeddings that are clustered in one go: 64 MB of distances
 TRAIN, VALID = SPLITS
 
@@ -38,7 +40,7 @@ class Sighting:
 
     key: str
     name: str
-    look: Sequence[float] | None = None
+    look: Float[np.ndarray, " d"] | None = None
 
 
 @dataclass
@@ -49,11 +51,11 @@ class Person:
     look: list[float] | None = None
     clips: int = 0
 
-    def add(self, look: Sequence[float]) -> None:
+    def add(self, look: Float[np.ndarray, " d"]) -> None:
         """Take one more clip into the mean."""
         mean = np.zeros(len(look)) if self.look is None else np.array(self.look)
         self.clips += 1
-        self.look = [round(x, 6) for x in (mean + (np.array(look) - mean) / self.clips).tolist()]
+        self.look = (mean + (look - mean) / self.clips).round(6).tolist()
 
 
 @dataclass
@@ -94,7 +96,7 @@ class Split:
         fresh = sorted((s for s in sightings if s.key not in found), key=lambda seen: seen.key)
         known = [name for name, person in self.people.items() if person.look is not None]
         looks = [person.look for person in self.people.values() if person.look is not None]
-        nearest = _nearest([seen.look for seen in fresh], looks)
+        nearest = _nearest(_looks(fresh), [np.array(look) for look in looks])
         strangers = []
         for seen, person in zip(fresh, nearest, strict=True):
             if person is None:
@@ -181,22 +183,24 @@ def _split_of_records(folder: Path, by_face: bool) -> Split:
             key = clip_key(outcome, part) if by_face else source_key(outcome)
             split.clips[key] = part.identity
             if part.look is not None:
-                person.add(part.look)
+                person.add(np.array(part.look, np.float32))
     return split
 
 
 def _nearest(
-    looks: Sequence[Sequence[float] | None], means: Sequence[Sequence[float] | None]
+    looks: Float[np.ndarray, "n d"], means: Sequence[Float[np.ndarray, " d"]]
 ) -> list[int | None]:
     """For each embedding the number of the nearest mean; None where that is another person's."""
-    if not looks or not means:
+    if not len(means):
         return [None] * len(looks)
-    table = np.array(means, np.float32)
+    table = np.stack(means)
     found: list[int | None] = []
-    for look in looks:
-        distances = np.square(table - np.array(look, np.float32)).sum(axis=1)
-        best = int(distances.argmin())
-        found.append(best if distances[best] <= SAME_PERSON**2 else None)
+    for begin in range(0, len(looks), BLOCK):
+        distances = cdist(looks[begin : begin + BLOCK], table)
+        best = distances.argmin(axis=1)
+        least = distances[np.arange(len(best)), best]
+        pairs = zip(best.tolist(), (least <= SAME_PERSON).tolist(), strict=True)
+        found += [person if near else None for person, near in pairs]
     return found
 
 
@@ -205,24 +209,24 @@ def _clusters(sightings: Sequence[Sighting]) -> list[list[Sighting]]:
     people of a later piece who are in an earlier one are found by their means.
     """
     clusters: list[list[Sighting]] = []
+    means: list[Float[np.ndarray, " d"]] = []
     for begin in range(0, len(sightings), AT_ONCE):
         piece = sightings[begin : begin + AT_ONCE]
         here: dict[int, list[Sighting]] = {}
-        for seen, person in zip(piece, cluster_people([_vector(s) for s in piece]), strict=True):
+        for seen, person in zip(piece, cluster_people(list(_looks(piece))), strict=True):
             here.setdefault(int(person), []).append(seen)
-        before = [_mean(cluster) for cluster in clusters]
-        matched = _nearest([_mean(cluster) for cluster in here.values()], before)
-        for cluster, person in zip(here.values(), matched, strict=True):
+        new = [_looks(cluster).mean(axis=0) for cluster in here.values()]
+        matched = _nearest(np.stack(new), means)
+        for cluster, mean, person in zip(here.values(), new, matched, strict=True):
             if person is None:
                 clusters.append(cluster)
+                means.append(mean)
             else:
                 clusters[person].extend(cluster)
+                means[person] = _looks(clusters[person]).mean(axis=0)
     return clusters
 
 
-def _vector(seen: Sighting) -> Float[np.ndarray, " d"]:
-    return np.array(seen.look, np.float32)
-
-
-def _mean(cluster: Sequence[Sighting]) -> list[float]:
-    return np.mean([_vector(seen) for seen in cluster], axis=0).tolist()
+def _looks(sightings: Sequence[Sighting]) -> Float[np.ndarray, "n d"]:
+    looks = [seen.look for seen in sightings if seen.look is not None]
+    return np.array(looks, np.float32) if looks else np.zeros((0, 0), np.float32)
