@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mien.metrics import correlation, l1, lip_sync, psnr, seam_ratio, ssim, weighted_l1
+from mien.metrics import correlation, jerk, l1, lip_sync, psnr, seam_ratio, ssim, weighted_l1
 
 
 def test_psnr_of_a_known_error():
@@ -62,6 +62,13 @@ def test_weighted_l1_sees_only_the_weighted_place():
     drawn[..., 2:, :] = 9.0
     weight[..., :2, :] = 1
     assert float(weighted_l1(drawn, wanted, weight)) == pytest.approx(0.5)
+
+
+def test_a_parabola_has_no_jerk_and_noise_has():
+    steps = torch.arange(20, dtype=torch.float32)
+    smooth = (steps**2 / 100)[None, :, None].expand(1, 20, 4)
+    assert float(jerk(smooth)) < 1e-5
+    assert float(jerk(smooth + 0.1 * torch.randn(1, 20, 4))) > 0.1
 
 
 def test_seam_ratio_finds_a_jump_where_it_is():

@@ -1,4 +1,4 @@
-"""Scores that need no trained net: nearness of frames, joins of motion, lips with a voice.
+"""Scores that need no trained net: nearness of frames, smoothness of motion, lips with a voice.
 
 Every score stands beside its trivial rival: a drawn frame beside the source copied, lips beside the
 same sound reversed. Axes: b batch, t video frames, h w space. Pictures are RGB in [-1, 1].
@@ -47,6 +47,11 @@ def weighted_l1(
     """Mean absolute error of each picture where `weight` says; 0 where it says nothing."""
     error = ((drawn - wanted).abs() * weight).mean(dim=(1, 2, 3))
     return error / weight.mean(dim=(1, 2, 3)).clamp_min(1e-8)
+
+
+def jerk(motion: Float[Tensor, "b t m"]) -> Float[Tensor, " b"]:
+    """Root mean square of the third difference over frames: how rough a motion is."""
+    return motion.diff(n=3, dim=1).square().mean(dim=(1, 2)).sqrt()
 
 
 def seam_ratio(motion: Float[Tensor, "1 t m"], seams: list[int]) -> float:
