@@ -25,8 +25,8 @@ def scaled_linear_betas(
 
 
 def zero_terminal_snr(betas: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
-    """Betas rescaled so that nothing of the clean thing is left at the last timestep and as much as
-    before at the first (arXiv 2305.08891, algorithm 1): alpha is shifted and scaled. Float64.
+    """Betas rescaled so that the last timestep is pure noise and the first as noisy as before
+    (arXiv 2305.08891, algorithm 1): alpha is shifted and scaled. Float64.
     """
     alpha = _alphas(betas)
     alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])

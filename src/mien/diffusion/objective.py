@@ -1,6 +1,6 @@
-"""What the denoiser is asked to predict, and how its answer is scored.
+"""What the denoiser is asked to predict, and how its prediction is scored.
 
-One objective with four forms: the clean thing (x0), the noise (the paper's L_simple), the velocity
+One objective with four forms: the clean sample (x0), the noise (the paper's L_simple), the velocity
 from clean to noise (flow matching), or the velocity along the circle of alpha and sigma ("v", arXiv
 2202.00512). Every form is turned into a clean prediction, because the paper's velocity and
 acceleration losses are on predicted motion.
@@ -20,9 +20,7 @@ from mien.ops.precision import full_precision
 
 Parameterisation = Literal["x0", "noise", "flow", "v"]
 
-_SMALLEST_ALPHA = (
-    0.02  # at pure noise the clean thing cannot be read off the noise; bound the error
-)
+_SMALLEST_ALPHA = 0.02  # at pure noise x0 cannot be read off the noise; bound the error
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def target_of(
     levels: Levels,
     form: Parameterisation,
 ) -> Float[Tensor, " b *dims"]:
-    """What the denoiser should answer."""
+    """The target that the denoiser is trained on."""
     if form == "x0":
         return clean
     if form == "v":
@@ -59,25 +57,25 @@ def target_of(
 
 @full_precision
 def to_clean(
-    answer: Float[Tensor, " b *dims"],
+    prediction: Float[Tensor, " b *dims"],
     mixture: Float[Tensor, " b *dims"],
     levels: Levels,
     form: Parameterisation,
 ) -> Float[Tensor, " b *dims"]:
-    """The clean thing that an answer implies."""
+    """Convert a prediction of the net to x0."""
     if form == "x0":
-        return answer
-    alpha, sigma = spread(levels.alpha, answer), spread(levels.sigma, answer)
+        return prediction
+    alpha, sigma = spread(levels.alpha, prediction), spread(levels.sigma, prediction)
     if form == "noise":
-        return (mixture - sigma * answer) / alpha.clamp(min=_SMALLEST_ALPHA)
+        return (mixture - sigma * prediction) / alpha.clamp(min=_SMALLEST_ALPHA)
     if form == "v":
-        return (alpha * mixture - sigma * answer) / (alpha.square() + sigma.square())
-    return (mixture - sigma * answer) / (alpha + sigma)
+        return (alpha * mixture - sigma * prediction) / (alpha.square() + sigma.square())
+    return (mixture - sigma * prediction) / (alpha + sigma)
 
 
 @full_precision
 def objective(
-    answer: Float[Tensor, "b t *dims"],
+    prediction: Float[Tensor, "b t *dims"],
     mixture: Float[Tensor, "b t *dims"],
     clean: Float[Tensor, "b t *dims"],
     noise: Float[Tensor, "b t *dims"],
@@ -87,22 +85,22 @@ def objective(
     importance: Float[Tensor, "*#dims"],
     frames: Float[Tensor, "b t"] | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-    """Squared errors of the answer and of the clean motion's first and second frame differences.
+    """Squared errors of the prediction, and of the first and second frame differences of x0.
 
     `importance` weighs the dimensions, `frames` the prediction's frames (None: all alike). With the
     noise form the differences are weighted by alpha²: there the clean prediction divides by alpha,
     and would explode near pure noise. Of frames with levels of their own the noisiest counts.
     """
-    gap = to_clean(answer, mixture, levels, form) - clean
-    wrong = answer - target_of(clean, noise, levels, form)
+    gap = to_clean(prediction, mixture, levels, form) - clean
+    wrong = prediction - target_of(clean, noise, levels, form)
     if frames is not None:
         wrong = wrong * spread((frames / frames.mean()).sqrt(), wrong)
-    trust = levels.alpha.square() if form == "noise" else torch.ones_like(levels.alpha)
+    confidence = levels.alpha.square() if form == "noise" else torch.ones_like(levels.alpha)
     terms = {"prediction": _score(wrong, importance).mean()}
     for order, name in enumerate(("velocity", "acceleration"), start=1):
-        if trust.ndim == 2:
-            trust = torch.minimum(trust[:, 1:], trust[:, :-1])
-        terms[name] = _trusted(gap.diff(n=order, dim=1), importance, trust)
+        if confidence.ndim == 2:
+            confidence = torch.minimum(confidence[:, 1:], confidence[:, :-1])
+        terms[name] = _weighted_by_confidence(gap.diff(n=order, dim=1), importance, confidence)
     loss = (
         weights.prediction * terms["prediction"]
         + weights.velocity * terms["velocity"]
@@ -111,13 +109,13 @@ def objective(
     return loss, {name: term.detach() for name, term in terms.items()}
 
 
-def _trusted(
-    gap: Float[Tensor, "b t *dims"], importance: Float[Tensor, "*#dims"], trust: Tensor
+def _weighted_by_confidence(
+    gap: Float[Tensor, "b t *dims"], importance: Float[Tensor, "*#dims"], confidence: Tensor
 ) -> Float[Tensor, ""]:
-    """The mean score, each sample (b) or each frame (b t) weighted by `trust`."""
-    if trust.ndim == 1:
-        return (trust * _score(gap, importance)).mean()
-    return _score(gap * spread(trust.sqrt(), gap), importance).mean()
+    """The mean score, each sample (b) or each frame (b t) weighted by `confidence`."""
+    if confidence.ndim == 1:
+        return (confidence * _score(gap, importance)).mean()
+    return _score(gap * spread(confidence.sqrt(), gap), importance).mean()
 
 
 def _score(

@@ -1,6 +1,6 @@
-"""From noise to something clean. A sampler sees a denoiser, noise and levels; nothing else.
+"""From noise to a clean sample. A sampler sees a denoiser, noise and levels; nothing else.
 
-`denoise(x, level)` answers with the clean thing it sees in `x`, which may have any axes behind the
+`denoise(x, level)` predicts the clean sample (x0) from `x`, which may have any axes behind the
 batch; `level` has one number a sample (b), or one a frame (b t) where the levels have.
 """
 
@@ -17,7 +17,7 @@ Denoise = Callable[[Float[Tensor, " b *dims"], Shaped[Tensor, " b *t"]], Float[T
 def ddim(
     denoise: Denoise, noise: Float[Tensor, " b *dims"], levels: Levels
 ) -> Float[Tensor, " b *dims"]:
-    """DDIM with eta 0 (arXiv 2010.02502): remix the clean guess and its noise at each level."""
+    """DDIM with eta 0 (arXiv 2010.02502): x0 and its noise are mixed anew at each level."""
     x = noise * spread(levels.sigma[0], noise)
     for here in range(len(levels.level) - 1):
         clean, implied = _split(denoise, x, levels, here)
@@ -45,16 +45,18 @@ def euler(
     return x
 
 
-def guided(told: Denoise, untold: Denoise, weight: float) -> Denoise:
-    """Classifier-free guidance: `weight` times the way from the untold answer to the told one."""
+def guided(conditional: Denoise, unconditional: Denoise, weight: float) -> Denoise:
+    """Classifier-free guidance: the unconditional prediction, and `weight` times the difference of
+    the conditional one from it.
+    """
     if weight == 1:
-        return told
+        return conditional
 
     def denoise(
         x: Float[Tensor, " b *dims"], level: Shaped[Tensor, " b *t"]
     ) -> Float[Tensor, " b *dims"]:
-        plain = untold(x, level)
-        return plain + weight * (told(x, level) - plain)
+        plain = unconditional(x, level)
+        return plain + weight * (conditional(x, level) - plain)
 
     return denoise
 
@@ -62,7 +64,7 @@ def guided(told: Denoise, untold: Denoise, weight: float) -> Denoise:
 def _split(
     denoise: Denoise, x: Float[Tensor, " b *dims"], levels: Levels, here: int
 ) -> tuple[Float[Tensor, " b *dims"], Float[Tensor, " b *dims"]]:
-    """The clean thing in `x`, and the noise that must then be in it."""
+    """The predicted clean sample in `x`, and the noise that must then be in it."""
     level = levels.level[here]
     clean = denoise(x, level.expand(x.shape[0]) if level.ndim == 0 else level)
     alpha, sigma = spread(levels.alpha[here], x), spread(levels.sigma[here], x)

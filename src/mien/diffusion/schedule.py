@@ -1,6 +1,6 @@
 """Noise levels: a continuous t in [0, 1], from clean to pure noise, and what it means.
 
-A noised thing is alpha * clean + sigma * noise; `discrete.py` has schedules of whole timesteps.
+A noised sample is alpha * clean + sigma * noise; `discrete.py` has schedules of whole timesteps.
 Axes: n steps of a sampler, b batch, t frames.
 """
 
