@@ -31,7 +31,7 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
 # Third parties that are heavy, optional or replaceable, and the only places where they may enter.
 DOORS = {
-    "lightning": ("data/datamodule", "data/loading", "training/", "cli"),
+    "lightning": ("data/portrait_data", "data/speech_data", "data/loading", "training/", "cli"),
     "torchvision": ("training/perceptual",),
     "timm": ("portrait/motion_encoder",),
     "lpips": ("training/perceptual", "metrics"),

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from mien.audio.features import FPS, SAMPLE_RATE
+from mien.checkpoint import ANIMATOR
 from mien.errors import UserError
 from mien.media import Sound, VideoWriter, load_picture, probe_video, read_sound, read_video
 from mien.mesh.alignment import head_pose
@@ -26,7 +27,7 @@ from tests.astronaut import SIDE, write_drifting
 from tests.mesh.faces import in_picture, open_mouth, person
 from tests.portrait.tiny import awake, tiny_animator
 from tests.test_guided import guided_pair
-from tests.tiny_nets import BOX, tiny_pair, voice, write_portrait, write_wav
+from tests.tiny_nets import BOX, save_net, tiny_pair, voice, write_portrait, write_wav
 
 FAST = SamplingConfig(steps=2)
 ASTRONAUT = skimage.data.astronaut()
@@ -224,10 +225,8 @@ class TestDriving:
 
 def test_the_command_writes_a_video_with_the_driver_s_sound(tmp_path: Path, capsys):
     animator = awake(tiny_animator(guide=True, image_size=SIDE, field_size=16))
-    from mien.checkpoint import save_animator
-
     weights = tmp_path / "animator.safetensors"
-    save_animator(weights, animator)
+    save_net(weights, ANIMATOR, animator)
     driver, picture = tmp_path / "drïver 1.mp4", tmp_path / "portrait.png"
     stereo = np.stack((voice(0.4, 48_000), voice(0.4, 48_000)))
     with VideoWriter(driver, Sound(stereo.astype(np.float32), 48_000)) as writer:

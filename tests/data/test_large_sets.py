@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from fsspec.implementations.memory import MemoryFileSystem
 from lightning import Trainer
-from mien.data.datamodule import PortraitData
+from mien.data.portrait_data import PortraitData
 from mien.data.datasets import People, sample_generator, spread
 from mien.data.manifest import read_manifest
 from mien.prepare.split import Sighting, Split, read_split

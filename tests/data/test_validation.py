@@ -7,10 +7,10 @@ import torch
 from lightning import Trainer
 
 from mien.data.clips import ClipCache
-from mien.data.datamodule import PortraitData
 from mien.data.datasets import FixedPairs, spread
 from mien.data.drawn import write_clips
 from mien.data.manifest import ClipRecord
+from mien.data.portrait_data import PortraitData
 from mien.training.losses import LossConfig
 from mien.training.optimization import OptimizerConfig
 from mien.training.stage1 import ReconstructionStage

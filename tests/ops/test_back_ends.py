@@ -144,7 +144,8 @@ import importlib, pkgutil, sys, mien
 for module in pkgutil.walk_packages(mien.__path__, "mien."):
     own = module.name.startswith("mien.ops.selective_scan_") and "reference" not in module.name
     own |= module.name.startswith(("mien.ops.rasterize_numba", "mien.ops.numba_compiler"))
-    late = module.name.startswith(("mien.training", "mien.data.datamodule", "mien.__main__"))
+    late = module.name.startswith(("mien.training", "mien.__main__"))
+    late |= module.name in ("mien.data.portrait_data", "mien.data.speech_data")
     late |= module.name == "mien.data.loading"
     if not own and not late:
         importlib.import_module(module.name)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mien.data.datamodule import SpeechData
 from mien.data.manifest import ClipRecord, parse_record, read_manifest, write_manifest
 from mien.data.records import records_of_speech
+from mien.data.speech_data import SpeechData
 from mien.errors import UserError
 from mien.media import read_video
 from mien.motion.speech_to_motion import SpeechToMotionConfig
@@ -60,7 +60,7 @@ def test_stage_2_leaves_silent_clips_out(tmp_path: Path, capsys, monkeypatch):
         (tmp_path / clip.path).touch()
     write_manifest(tmp_path / "train.jsonl", records)
     said: list[str] = []
-    monkeypatch.setattr("mien.data.datamodule.rank_zero_info", said.append)
+    monkeypatch.setattr("mien.data.speech_data.rank_zero_info", said.append)
     monkeypatch.setattr(SpeechData, "_config", SpeechToMotionConfig(appearance_dim=256, window=64))
     data = SpeechData(root=str(tmp_path))
     for _ in range(2):

@@ -1,0 +1,157 @@
+"""The data of stage 2 as Lightning takes them: windows of motion and the sound of their clip."""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxtyping import Float
+from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mien.checkpoint import (
+    ANIMATOR,
+    default_weights,
+    load_animator,
+    motion_fingerprint,
+)
+from mien.data.contents import Contents
+from mien.data.datasets import spread
+from mien.data.heard import Hearing, hear_all
+from mien.data.latents import extract_all, motion_examples
+from mien.data.loading import endless, once
+from mien.data.manifest import ClipRecord
+from mien.data.records import (
+    data_root,
+    read_records,
+    records_of_speech,
+    refuse_other_framing,
+)
+from mien.data.specs import SpeechSpec
+from mien.data.speech import FixedWindows, SpeechClips, VoiceConfig, WindowSpec, collate_speech
+from mien.data.store import Store
+from mien.errors import UserError
+from mien.kinds import read_weights
+
+
+class SpeechData(LightningDataModule):
+    """Motion and sound for stage 2; both are extracted from all clips before the first run.
+
+    Args:
+        animator: stage-1 weights, .ckpt or .safetensors; without it, those that ship.
+        root: folder or address (s3://...) that the clip paths start from; without it, MIEN_DATA.
+        train: manifest (JSONL) of the clips to learn from.
+        valid: manifest of the clips to judge on, best of other people.
+        cache: folder or address for the extracted motion, one folder in it for each animator.
+        batch_size: windows in a step.
+        valid_clips: clips of the validation manifest that are judged on, spread over its people;
+            None: all of them.
+        workers: processes that prepare samples beside the training; 0 does it in between.
+        balance: 0 draws every person alike, 1 every second of footage.
+        seed: of people, clips, windows and changes of voice.
+        voice: how strongly voices are changed (log-mel only).
+        spec: what the net in training needs (DiffusionStage.data_spec); `mien fit` links it to the
+            model.
+    """
+
+    def __init__(
+        self,
+        animator: Path | None = None,
+        root: str | None = None,
+        train: Path = Path("train.jsonl"),
+        valid: Path = Path("valid.jsonl"),
+        cache: str = "runs/motion",
+        batch_size: int = 32,
+        valid_clips: int | None = 64,
+        workers: int = 1,
+        balance: float = 0.5,
+        seed: int = 0,
+        voice: VoiceConfig = VoiceConfig(),  # noqa: B008 (frozen)
+        spec: SpeechSpec | None = None,
+    ) -> None:
+        super().__init__()
+        self._given_spec = spec
+        self.animator_path = animator or default_weights()[0]
+        self.root, self.train_manifest, self.valid_manifest = root, train, valid
+        self.cache, self.voice = Store(cache), voice
+        self._told: set[Path] = set()  # of which manifests the silent clips were said
+        self.batch_size, self.valid_clips, self.workers = batch_size, valid_clips, workers
+        self.balance, self.seed = balance, seed
+
+    def prepare_data(self) -> None:
+        """Extract the motion, and what a pretrained front end hears, where it is not there yet."""
+        root = data_root(self.root)
+        animator = load_animator(self.animator_path)
+        appearance_dim = animator.config.appearance_dim
+        if self._config.appearance_dim != appearance_dim:
+            raise UserError(
+                f"model.speech.appearance_dim {self._config.appearance_dim} is not the "
+                f"{appearance_dim} of the animator {self.animator_path}: set it to {appearance_dim}"
+            )
+        records = [*self._records(self.train_manifest), *self._valid_records()]
+        refuse_other_framing(records, animator.config.framing)
+        self._contents.learn(records)
+        records = self._contents.add_to(records)
+        folder = self.cache.below(motion_fingerprint(animator.state_dict()))
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        extract_all(animator.to(device), records, root, folder)
+        hear_all(Hearing(self._config.front_end, folder), records, folder)
+
+    def setup(self, stage: str) -> None:
+        """Make the samples; the clips' motion is there by now."""
+        animator = read_weights(self.animator_path, ANIMATOR)
+        self.animator_fingerprint = motion_fingerprint(animator.state)
+        folder, config = self.cache.below(self.animator_fingerprint), self._config
+        window = WindowSpec(config.window, config.history, config.front_end, config.mesh)
+        if stage == "fit":
+            records = self._contents.add_to(self._records(self.train_manifest))
+            self.speech_clips = SpeechClips(
+                records, folder, window, self.voice, self.balance, self.seed
+            )
+        valid = self._contents.add_to(self._valid_records())
+        self.fixed_windows = FixedWindows(valid, folder, window)
+
+    def _valid_records(self) -> list[ClipRecord]:
+        return spread(self._records(self.valid_manifest), self.valid_clips)
+
+    @functools.cached_property
+    def _contents(self) -> Contents:
+        return Contents(data_root(self.root), self.cache)
+
+    @property
+    def _config(self) -> SpeechSpec:
+        if self._given_spec is None:
+            raise ValueError("SpeechData(spec=...) is missing: give the stage's data_spec")
+        return self._given_spec
+
+    def _records(self, manifest: Path) -> list[ClipRecord]:
+        every = read_records(data_root(self.root), manifest)
+        silent = sum(not record.sound for record in every)
+        if silent and manifest not in self._told:
+            self._told.add(manifest)
+            rank_zero_info(f"{silent} of {len(every)} clips of {manifest} have no sound: left out")
+        return records_of_speech(every, manifest, self._config.window)
+
+    def motion_examples(self) -> Iterator[tuple[Float[Tensor, "n m"], Float[Tensor, "1 m"]]]:
+        """Differences M^i - M^0 and sources M^0 of the training clips, for the motion space."""
+        people, folder = self.speech_clips.people.people, self.speech_clips.folder
+        return motion_examples(people, folder, self._config.mesh)
+
+    def train_dataloader(self) -> DataLoader:
+        """Without end."""
+        assert self.trainer is not None
+        clips, size = self.speech_clips, self.batch_size
+        return endless(
+            clips, size, self.workers, self.trainer, collate_speech, self._config.accumulate
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """The fixed windows, in order."""
+        assert self.trainer is not None
+        windows, size = self.fixed_windows, self.batch_size
+        return once(windows, size, self.workers, self.trainer, collate_speech)
+
+    test_dataloader = val_dataloader
+    predict_dataloader = val_dataloader
