@@ -73,7 +73,7 @@ def nets_alone(animator, speech) -> dict[str, float]:
     still = animator.encode_motion(source)
     at_rest = with_mesh_at_rest(still) if speech.config.mesh else still
     motion = still[:, None] + 0.1 * torch.randn(1, FRAMES_AT_ONCE, still.shape[-1], device=device)
-    context = speech.listen(features)
+    context = speech.encode_audio(features)
 
     def draw() -> None:
         animator.render(appearance, still, motion)
@@ -89,7 +89,10 @@ def nets_alone(animator, speech) -> dict[str, float]:
     rendering = best(draw) / FRAMES_AT_ONCE
     return {
         "encode the portrait, ms": 1e3 * best(lambda: animator.encode_appearance(source)),
-        "listen, ms a second of sound": 1e3 * best(lambda: speech.listen(features)) * FPS / window,
+        "listen, ms a second of sound": 1e3
+        * best(lambda: speech.encode_audio(features))
+        * FPS
+        / window,
         "motion, ms a frame": 1e3 * best(move) / window,
         "render, ms a frame": 1e3 * rendering,
         "render only, frames a second": 1 / rendering,

@@ -15,14 +15,27 @@ from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.portrait.animator import Animator
 from mien.portrait.config import AnimatorConfig
 
-ANIMATOR = register(Kind("animator", AnimatorConfig, Animator, "animator", {"guide": False}))
+ANIMATOR = register(
+    Kind(
+        "animator",
+        AnimatorConfig,
+        Animator,
+        "animator",
+        before={"guide": False},
+        renamed={"guide.trust": "guide.confidence", "interior_trust": "interior_confidence"},
+    )
+)
 SPEECH_TO_MOTION = register(
     Kind(
         "speech_to_motion",
         SpeechToMotionConfig,
         SpeechToMotion,
         "speech",
-        {"mesh": False, "direct_head": False},
+        before={"mesh": False, "direct_head": False},
+        renamed={
+            "denoiser.inwards.": "denoiser.in_proj.",
+            "denoiser.outwards.": "denoiser.out_proj.",
+        },
     )
 )
 WEIGHTS = Path(__file__).parent / "weights"

@@ -42,6 +42,7 @@ class Kind(Generic[Net]):
         part: the attribute of the training module that holds the net.
         before: what a number meant in files that were written before it existed, where that is not
             its default.
+        renamed: parts of names in older files, and what they are called now.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Kind(Generic[Net]):
     net: Callable[[Any], Net]
     part: str
     before: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 _KINDS: dict[str, Kind[Any]] = {}
@@ -169,20 +171,31 @@ def fill(net: nn.Module, weights: Weights, path: Path) -> None:
     Raises:
         UserError: a key is missing, unknown or of another shape; the message names it.
     """
-    wanted = net.state_dict()
-    missing = sorted(wanted.keys() - weights.state.keys())
-    unknown = sorted(weights.state.keys() - wanted.keys())
+    wanted, state = net.state_dict(), current_state(weights)
+    missing = sorted(wanted.keys() - state.keys())
+    unknown = sorted(state.keys() - wanted.keys())
     for problem, keys in (("lacks the key", missing), ("has the unknown key", unknown)):
         if keys:
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
             raise UserError(f"{path} {problem} {keys[0]}{more}: it is not of this version of mien")
-    for key, value in weights.state.items():
+    for key, value in state.items():
         if value.shape != wanted[key].shape:
             raise UserError(
                 f"{path} holds {key} as {tuple(value.shape)}, but its own config says "
                 f"{tuple(wanted[key].shape)}: the file is damaged"
             )
-    net.load_state_dict(weights.state)
+    net.load_state_dict(state)
+
+
+def current_state(weights: Weights) -> dict[str, Tensor]:
+    """The weights under the names that they have now, whatever they were called in the file."""
+
+    def current(name: str) -> str:
+        for before, now in kind_named(weights.kind).renamed.items():
+            name = name.replace(before, now)
+        return name
+
+    return {current(name): value for name, value in weights.state.items()}
 
 
 def read_weights(path: Path, kind: Kind[Any] | None = None) -> Weights:

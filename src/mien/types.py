@@ -112,10 +112,10 @@ class FramePair:
     `driving` stands in the middle of n consecutive ones, as many as the animator's convolution over
     frames looks at (`AnimatorConfig.temporal_context` on each side). Where
     `driving` is `source` itself, moved on purpose, `displacement` is that move; elsewhere it is
-    what optical flow measured. `displacement_trust` is 1 where the move was made on purpose, in
-    [0, 1] where it was measured, and 0 in validation. `certain` weighs the pixels of `driving`: 0
-    where a made clip does not show what a filmed one would. `guide` is there where an animator is
-    guided.
+    what optical flow measured. `displacement_confidence` is 1 where the move was made on purpose,
+    in [0, 1] where it was measured, and 0 in validation. `certain` weighs the pixels of `driving`:
+    0 where a made clip does not show what a filmed one would. `guide` is there where an animator
+    is guided.
     """
 
     source: Float[Tensor, "b 3 h w"]
@@ -124,7 +124,7 @@ class FramePair:
     motion_view_driving: Float[Tensor, "b n 3 h w"]
     mouth: Float[Tensor, "b 1 h w"]
     displacement: Float[Tensor, "b h w 2"]
-    displacement_trust: Float[Tensor, "b h w 1"]
+    displacement_confidence: Float[Tensor, "b h w 1"]
     certain: Float[Tensor, "b 1 h w"]
     guide: Guide | None = None
 

@@ -56,7 +56,7 @@ def test_a_moved_head_leaves_the_corners_still():
 def test_the_known_displacement_is_the_move_that_was_made():
     config = AugmentConfig(same_frame=1.0, lips_alone=0.0, motion_view=0.0, mouth_open=0.0)
     pair = drawn(config, seed=3)
-    assert (pair.displacement_trust == 1).all()
+    assert (pair.displacement_confidence == 1).all()
     assert pair.displacement.abs().max() > 0.02
     again = warp_map(pair.source, pair.displacement)
     inner = (..., slice(8, 40), slice(8, 40))
@@ -64,7 +64,7 @@ def test_the_known_displacement_is_the_move_that_was_made():
     after = (again - pair.driving)[inner].abs().mean()
     assert after < 0.15 * before
     unknown = drawn(AugmentConfig(same_frame=0.0, flow=0.0))
-    assert unknown.displacement_trust.max() == 0
+    assert unknown.displacement_confidence.max() == 0
     assert unknown.displacement.abs().max() == 0
 
 

@@ -73,7 +73,7 @@ def test_the_wall_changes_and_the_person_does_not():
 
 def test_the_wall_stands_still_while_the_person_moves():
     drawn = augmented(studio(0.0), studio(0.12), 1, backdrop=1.0, flow=1.0)
-    displacement, trust = drawn.displacement[0], drawn.displacement_trust[0, ..., 0]
+    displacement, trust = drawn.displacement[0], drawn.displacement_confidence[0, ..., 0]
     assert displacement[:12].abs().max() == 0 and (trust[:12] == 1).all()
     inner = person(0.12) & (trust > 0.5)
     assert inner.sum() > 0.5 * person(0.12).sum()

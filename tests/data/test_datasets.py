@@ -42,13 +42,13 @@ from mien.data.speech import (
     WindowSpec,
     add_noise,
     collate_speech,
-    other_throat,
+    vtlp,
 )
 from mien.errors import UserError
 from tests.portrait.tiny import tiny_animator
 
 WINDOW = WindowSpec(frames=12, history=4, front_end=FrontEndConfig())
-SILENT_CHANGE = VoiceConfig(noise=0.0, throat=0.0)
+SILENT_CHANGE = VoiceConfig(noise=0.0, vtlp=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -336,10 +336,10 @@ def test_noise_lies_as_far_below_the_voice_as_asked():
 def test_other_throat_moves_formants_and_nothing_in_time():
     features = torch.zeros(1, 8, 80)
     features[0, 3, 40] = 1.0
-    assert torch.equal(other_throat(features, SILENT_CHANGE, torch.Generator()), features)
+    assert torch.equal(vtlp(features, SILENT_CHANGE, torch.Generator()), features)
     places = set()
     for seed in range(8):
-        moved = other_throat(features, VoiceConfig(), torch.Generator().manual_seed(seed))
+        moved = vtlp(features, VoiceConfig(), torch.Generator().manual_seed(seed))
         assert moved[0, [0, 1, 2, 4, 5, 6, 7]].abs().max() == 0
         places.add(int(moved[0, 3].argmax()))
     assert len(places) > 3 and all(28 < place < 60 for place in places)

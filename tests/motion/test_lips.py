@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mien.data.lips_heard import LipsHeard
+from mien.data.lips_from_sound import LipsFromSound
 from mien.errors import UserError
 from mien.media import load_audio
 from mien.mesh.motion import MESH_DIM, POSE_DIM
@@ -92,12 +92,12 @@ def test_lips_without_a_mesh_are_refused(make_speech):
 
 
 @pytest.fixture(scope="module")
-def heard(shipped) -> LipsHeard:
-    return LipsHeard()
+def heard(shipped) -> LipsFromSound:
+    return LipsFromSound()
 
 
 class TestLipsHeard:
-    def test_a_number_a_frame_and_more_for_speech_than_for_silence(self, heard: LipsHeard):
+    def test_a_number_a_frame_and_more_for_speech_than_for_silence(self, heard: LipsFromSound):
         speech = load_audio(SENTENCE)
         gap = heard(speech)
         assert len(gap) == len(speech) // (SAMPLE_RATE // FPS)
@@ -105,7 +105,7 @@ class TestLipsHeard:
         assert gap.std() > 2 * silence.std() and gap.mean() > 0.02
         assert len(heard(speech[:100])) == 0
 
-    def test_late_sound_moves_the_lips_as_much(self, heard: LipsHeard):
+    def test_late_sound_moves_the_lips_as_much(self, heard: LipsFromSound):
         speech = load_audio(SENTENCE)
         late = torch.cat((torch.zeros(5 * SAMPLE_RATE // FPS), speech))
         a, b = (torch.from_numpy(heard(sound)) for sound in (speech, late))

@@ -17,7 +17,7 @@ def seeded(seed=0):
 def voice(speech, frames, b=1):
     features = torch.randn(b, 4 * frames, 80, generator=seeded(7))
     with torch.no_grad():
-        return speech.listen(features)
+        return speech.encode_audio(features)
 
 
 def roll(speech, audio, sampling=FEW, seed=0, source=None):

@@ -64,7 +64,7 @@ def test_true_history_gets_noise_of_the_size_that_was_asked(make_speech, clip):
     speech = make_speech()
     many = replace(clip, **{k: v.repeat_interleave(50, 0) for k, v in vars(clip).items()})
     config = without_lips(own_history=0.0, history_noise=(0.1, 0.1))
-    audio = speech.listen(many.features, many.feature_lengths)
+    audio = speech.encode_audio(many.features, many.feature_lengths)
     made = _history(speech, many, audio, config, seeded())
     gap = speech.space.encode(made, many.source_motion) - speech.space.encode(
         many.history, many.source_motion
@@ -75,7 +75,7 @@ def test_true_history_gets_noise_of_the_size_that_was_asked(make_speech, clip):
 def test_own_history_is_the_nets_prediction_where_there_was_a_past(make_speech, clip):
     speech = make_speech()
     config = without_lips(own_history=1.0, history_noise=(0.0, 0.0))
-    audio = speech.listen(clip.features, clip.feature_lengths)
+    audio = speech.encode_audio(clip.features, clip.feature_lengths)
     made = _history(speech, clip, audio, config, seeded())
     true = speech.space.decode(
         speech.space.encode(clip.history, clip.source_motion), clip.source_motion
@@ -93,7 +93,7 @@ def test_a_perfect_net_predicts_the_true_history(make_speech, clip):
     truth = speech.space.encode(motion, clip.source_motion[clip.history_known])
     speech.denoise = lambda mixture, level, told: truth
     made = _history(
-        speech, clip, speech.listen(clip.features, clip.feature_lengths), config, seeded()
+        speech, clip, speech.encode_audio(clip.features, clip.feature_lengths), config, seeded()
     )
     again = speech.space.encode(made, clip.source_motion)
     torch.testing.assert_close(again, speech.space.encode(clip.history, clip.source_motion))
@@ -109,7 +109,7 @@ def test_motion_and_sound_are_taken_from_the_same_frames(make_speech, clip):
     speech_objective(speech, clip, config, seeded())
     before, window = told  # the net's own prediction of the history, then the window itself
 
-    local = speech.listen(clip.features, clip.feature_lengths).local
+    local = speech.encode_audio(clip.features, clip.feature_lengths).local
     for i, start in enumerate(clip.start.tolist()):
         torch.testing.assert_close(window.audio.local[i], local[i, start : start + 8])
     for row, i in enumerate(clip.history_known.nonzero()[:, 0].tolist()):

@@ -6,10 +6,10 @@ import torch
 from mien.config import restore
 from mien.motion.conditioning import (
     ConditionDropout,
-    Told,
-    draw_told,
-    tell_everything,
-    tell_no_audio,
+    ConditionMask,
+    all_conditions,
+    draw_condition_mask,
+    without_audio,
 )
 from mien.motion.objective import take_window
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
@@ -17,7 +17,7 @@ from mien.types import AudioContext, Conditioning
 
 
 def conditioning_of(speech, clip):
-    audio = speech.listen(clip.features, clip.feature_lengths)
+    audio = speech.encode_audio(clip.features, clip.feature_lengths)
     return Conditioning(
         audio=take_window(audio, clip.start, clip.motion.shape[1]),
         history=clip.history,
@@ -31,7 +31,7 @@ def answer(speech, conditioning, told=None, frames=8):
     draw = torch.Generator().manual_seed(3)
     mixture = torch.randn(len(conditioning.appearance), frames, 4, generator=draw)
     level = torch.full((len(mixture),), 0.6)
-    embedded = speech.embed(conditioning, told or tell_everything(conditioning))
+    embedded = speech.embed(conditioning, told or all_conditions(conditioning))
     return speech.denoise(mixture, level, embedded)
 
 
@@ -40,8 +40,8 @@ def changed(before, after):
     return [not torch.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=True)]
 
 
-def test_listening_gives_four_steps_to_a_frame(make_speech, clip):
-    audio = make_speech().listen(clip.features, clip.feature_lengths)
+def test_audio_encoders_take_four_steps_to_a_frame(make_speech, clip):
+    audio = make_speech().encode_audio(clip.features, clip.feature_lengths)
     assert audio.local.shape == (4, 20, 8) and audio.whole.shape == (4, 8)
     assert not audio.local[2, 15:].any() and audio.local[2, :15].any()
 
@@ -58,7 +58,7 @@ def frame_by_frame(speech):
 def test_the_noisy_motion_of_a_frame_is_answered_at_that_frame(make_speech, clip):
     speech = frame_by_frame(make_speech())
     conditioning = conditioning_of(speech, clip)
-    told = speech.embed(conditioning, tell_everything(conditioning))
+    told = speech.embed(conditioning, all_conditions(conditioning))
     mixture, level = torch.randn(4, 8, 4), torch.full((4,), 0.6)
     other = mixture.clone()
     other[:, 2] += 1
@@ -111,11 +111,11 @@ def test_every_condition_is_heeded_when_told(make_speech, clip, name):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("whole", Told(NOTHING, ALL, ALL)),
-        ("local", Told(NOTHING, ALL, ALL)),
-        ("history", Told(ALL, NOTHING, ALL)),
-        ("appearance", Told(ALL, ALL, NOTHING)),
-        ("source", Told(ALL, ALL, NOTHING)),
+        ("whole", ConditionMask(NOTHING, ALL, ALL)),
+        ("local", ConditionMask(NOTHING, ALL, ALL)),
+        ("history", ConditionMask(ALL, NOTHING, ALL)),
+        ("appearance", ConditionMask(ALL, ALL, NOTHING)),
+        ("source", ConditionMask(ALL, ALL, NOTHING)),
     ],
 )
 def test_a_withheld_condition_leaves_no_trace(make_speech, clip, name, told):
@@ -146,12 +146,12 @@ def test_each_condition_can_be_ablated(make_speech, clip, change, name):
 
 def test_audio_alone_is_withheld_for_guidance(make_speech, clip):
     conditioning = conditioning_of(make_speech(), clip)
-    told = tell_no_audio(conditioning)
+    told = without_audio(conditioning)
     assert not told.audio.any() and told.history.all() and told.source.all()
 
 
 def test_dropout_draws_the_shares_it_was_given():
-    told = draw_told(
+    told = draw_condition_mask(
         torch.ones(20_000, dtype=torch.bool),
         ConditionDropout(audio=0.2, everything=0.1, history=0.5),
         torch.Generator().manual_seed(0),
@@ -173,7 +173,7 @@ def test_a_batch_of_two_equals_two_batches_of_one(make_speech, clip):
         one = type(clip)(**{k: v[i : i + 1] for k, v in vars(clip).items()})
         one = replace(one, features=one.features[:, :steps])
         conditioning = conditioning_of(speech, one)
-        told = speech.embed(conditioning, tell_everything(conditioning))
+        told = speech.embed(conditioning, all_conditions(conditioning))
         alone = speech.denoise(mixture[i : i + 1], torch.full((1,), 0.6), told)
         torch.testing.assert_close(alone, together[i : i + 1], atol=1e-4, rtol=1e-4)
 

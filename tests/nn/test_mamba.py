@@ -101,7 +101,7 @@ class TestStreaming:
         other, last = block.stream(sequence[:, 5:], between)
         torch.testing.assert_close(torch.cat((one, other), 1), whole)
         torch.testing.assert_close(last.scan, state.scan)
-        torch.testing.assert_close(last.taps, state.taps)
+        torch.testing.assert_close(last.conv, state.conv)
 
     def test_double_precision_stays_double(self):
         block, sequence = MambaBlock(8).double(), torch.randn(2, 11, 8, dtype=torch.float64)
@@ -116,10 +116,10 @@ class TestStreaming:
         with torch.no_grad():
             _, early = block.stream(torch.randn(1, 3, 8), None)
             _, late = block.stream(torch.randn(1, 500, 8), early)
-        assert early.taps.shape == late.taps.shape == (1, 16, 3)
+        assert early.conv.shape == late.conv.shape == (1, 16, 3)
         assert early.scan.shape == late.scan.shape == (1, 16, 16)
         # A view of the sequence would keep all of it alive.
-        assert late.taps.untyped_storage().nbytes() == 4 * 16 * 3
+        assert late.conv.untyped_storage().nbytes() == 4 * 16 * 3
 
 
 def test_half_precision_keeps_the_scan_in_float32():

@@ -61,7 +61,7 @@ def test_the_decoder_learns_how_far_to_trust_the_interior_and_what_to_make_of_it
     )
     frames.square().sum().backward()
     planes = decoder.face.weight.grad
-    assert decoder.interior_trust.grad.abs() > 0
+    assert decoder.interior_confidence.grad.abs() > 0
     assert planes is not None and (planes[:, 4:].abs().amax(dim=(0, 2, 3)) > 0).all()
 
 

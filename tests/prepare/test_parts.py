@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from mien.data.lips_heard import LipsHeard
+from mien.data.lips_from_sound import LipsFromSound
 from mien.evaluation.points import track as points_of_clip
 from mien.face import FaceMesh, crop, framed, lip_gap, portrait_box
 from mien.media import load_audio, read_frames, to_bytes
+from mien.prepare.audio import CLEAR, FARTHEST, Heard, listen, sound_late
 from mien.prepare.checks import Measures, judge
 from mien.prepare.framing import cut_out, in_square, share_inside, square_of
-from mien.prepare.hearing import CLEAR, FARTHEST, Heard, listen, sound_late
 from mien.prepare.settings import Cut, Limits
 from mien.prepare.spans import Span, split
 from mien.prepare.watch import Sighting, Track
@@ -210,6 +210,6 @@ def test_offsets_of_real_clips_are_found_within_a_frame(name: str, footage: Path
     frames = list(islice(read_frames(clip), 200))
     points = points_of_clip(FaceMesh(), frames)
     gaps = np.array([lip_gap(face) for face in points], np.float32)
-    heard = listen([load_audio(clip).numpy()], LipsHeard()).part(0, len(gaps))
+    heard = listen([load_audio(clip).numpy()], LipsFromSound()).part(0, len(gaps))
     late = sound_late(gaps, heard)
     assert late.frames is not None and abs(late.frames - AUDITED[name]) <= 1

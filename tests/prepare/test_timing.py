@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mien.audio.features import SAMPLES_PER_FRAME
-from mien.data.lips_heard import LipsHeard
+from mien.data.lips_from_sound import LipsFromSound
 from mien.media import load_audio, read_video
 from mien.prepare.command import main
 from mien.types import FPS, SAMPLE_RATE
@@ -78,7 +78,7 @@ def talk(folder: Path, late: int, seconds: int = 14) -> None:
     """Footage whose speech comes so many frames after the lamp, which stands for the lips."""
     sentence = load_audio(SENTENCE)
     speech = sentence.repeat(seconds // 5 + 2)
-    gap = LipsHeard()(speech)
+    gap = LipsFromSound()(speech)
     low, high = np.percentile(gap, (2, 98))
     opening = np.clip((gap - low) / (high - low), 0, 1)
 
@@ -102,7 +102,7 @@ def test_late_and_early_sound_comes_back_to_the_lips(late: int, tmp_path: Path):
     assert parts[0]["first"] == max(0, -late)
     for part in parts:
         sound = load_audio(tmp_path / "d" / "clips" / f"{part['name']}.mp4")
-        light, gap = lit(tmp_path, part), LipsHeard()(sound)
+        light, gap = lit(tmp_path, part), LipsFromSound()(sound)
         follow = [np.corrcoef(light[5:-5], np.roll(gap, -k)[5:-5])[0, 1] for k in range(-4, 5)]
         assert np.argmax(follow) == 4 and follow[4] > 0.6
 

@@ -8,11 +8,11 @@ from mien.errors import UserError
 from mien.nn.mamba import MambaBlock
 from mien.training.optimization import (
     OptimizerConfig,
+    clip_gradients,
     decay_groups,
     rate_at,
     refuse_float16,
     set_rate,
-    tame_gradients,
 )
 
 CONFIG = OptimizerConfig(learning_rate=1.0, warmup_steps=10, decay_steps=100, final=0.1)
@@ -42,7 +42,7 @@ def test_large_gradients_are_scaled_down_and_their_norm_is_told():
     net = nn.Linear(3, 2)
     for parameter in net.parameters():
         parameter.grad = torch.full_like(parameter, 5.0)
-    norm = tame_gradients(net.parameters(), 1.0)
+    norm = clip_gradients(net.parameters(), 1.0)
     assert float(norm) == pytest.approx(5 * 8**0.5)
     left = torch.stack([p.grad.square().sum() for p in net.parameters()]).sum().sqrt()  # pyright: ignore
     assert float(left) == pytest.approx(1.0, abs=1e-4)
@@ -56,7 +56,7 @@ def test_step_with_a_bad_gradient_changes_nothing(bad: float):
     def step(value: float) -> None:
         for parameter in net.parameters():
             parameter.grad = torch.full_like(parameter, value)
-        tame_gradients(net.parameters(), 1.0)
+        clip_gradients(net.parameters(), 1.0)
         optimizer.step()
 
     step(1.0)  # momentum that would go on by itself

@@ -47,13 +47,13 @@ class GlobalAudioEncoder(nn.Module):
     def forward(
         self, features: Float[Tensor, "b l f"], lengths: Int[Tensor, " b"]
     ) -> Float[Tensor, "b d"]:
-        """Mean over the real frames of what the layers heard; `lengths` counts steps."""
+        """Mean over the real frames of what the layers x; `lengths` counts steps."""
         frames = frame_lengths(lengths)
-        heard = self.stem(features, lengths)
+        x = self.stem(features, lengths)
         for layer in self.layers:
-            heard = layer(heard, frames)
-        real = within(frames, heard.shape[1])[..., None]
-        return (self.norm(heard) * real).sum(1) / frames[:, None]
+            x = layer(x, frames)
+        real = within(frames, x.shape[1])[..., None]
+        return (self.norm(x) * real).sum(1) / frames[:, None]
 
 
 class LocalAudioEncoder(nn.Module):
@@ -71,10 +71,10 @@ class LocalAudioEncoder(nn.Module):
     ) -> Float[Tensor, "b t d"]:
         """Hear every frame; `lengths` counts steps, and frames beyond them come out as zeros."""
         frames = frame_lengths(lengths)
-        heard = self.stem(features, lengths)
+        x = self.stem(features, lengths)
         for layer in self.layers:
-            heard = layer(heard, frames)
-        return self.norm(heard) * within(frames, heard.shape[1])[..., None]
+            x = layer(x, frames)
+        return self.norm(x) * within(frames, x.shape[1])[..., None]
 
 
 class FrameStem(nn.Module):
@@ -106,10 +106,10 @@ class BidirectionalLayer(nn.Module):
         self.mamba = BidirectionalMamba(width, state)
 
     def forward(
-        self, heard: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
+        self, x: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t d"]:
         """Listen in both directions within `lengths` frames."""
-        return heard + self.mamba(self.norm(heard), lengths)
+        return x + self.mamba(self.norm(x), lengths)
 
 
 class CausalLayer(nn.Module):
@@ -121,10 +121,10 @@ class CausalLayer(nn.Module):
         self.mamba = MambaBlock(width, state)
 
     def forward(
-        self, heard: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
+        self, x: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t d"]:
         """Listen onwards; padding on the right lies in the future, so `lengths` needs no care."""
-        return heard + self.mamba(self.norm(heard))
+        return x + self.mamba(self.norm(x))
 
 
 def frame_lengths(lengths: Int[Tensor, " b"]) -> Int[Tensor, " b"]:

@@ -54,9 +54,9 @@ class WhisperEncoder(nn.Module):
         """Two steps a video frame, j = 2 * frame_count(s), step i centred on sample 320 i + 160.
 
         `waveform` is mono at 16 kHz in [-1, 1]; the last frame is filled with silence. Sound longer
-        than 10 s is heard in pieces of 10 s that begin at equal distances and share 2.5 s or more;
-        where they overlap their outputs are averaged, the weight of each going to zero towards its
-        edges. The level is that of the whole utterance in every piece.
+        than 10 s is encoded in pieces of 10 s at equal distances, which share 2.5 s or more; where
+        they overlap their outputs are averaged, the weight of each going to zero towards its edges.
+        The level is that of the whole utterance in every piece.
         """
         filling = frame_count(waveform.shape[1]) * SAMPLES_PER_FRAME - waveform.shape[1]
         # Whisper centres mel step i on sample 160 i. One step more, and the first left out,
@@ -68,12 +68,12 @@ class WhisperEncoder(nn.Module):
         starts = piece_starts(j)
         edge = (torch.arange(PIECE) + 0.5).to(mel) / OVERLAP
         weight = torch.minimum(edge, edge.flip(0)).clamp(max=1)[:, None]
-        heard, total = mel.new_zeros(len(mel), j, WIDTH), mel.new_zeros(j, 1)
+        encoded, total = mel.new_zeros(len(mel), j, WIDTH), mel.new_zeros(j, 1)
         for start in starts:
             here = slice(start, start + PIECE)
-            heard[:, here] += weight * self.encode(mel[:, :, 2 * start : 2 * (start + PIECE)])
+            encoded[:, here] += weight * self.encode(mel[:, :, 2 * start : 2 * (start + PIECE)])
             total[here] += weight
-        return heard / total
+        return encoded / total
 
 
 class _Layer(nn.Module):

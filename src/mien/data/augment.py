@@ -48,7 +48,7 @@ class AugmentConfig:
     lips_alone: float = 0.5  # chance that the lips of such a pair move and the head does not
     mouth_open: float = 0.4  # deviation of the lips' opening, in half heights of the mouth box
     mouth_widen: float = 0.12  # deviation of the log of the mouth's width
-    flow: float = 1.0  # trust in the optical flow of the other pairs; 0: it is not measured
+    flow: float = 1.0  # confidence in the optical flow of the other pairs; 0: it is not measured
 
     @classmethod
     def preset(cls, name: str) -> "AugmentConfig":
@@ -117,7 +117,7 @@ def augment_pair(
         motion_view_driving=views[1][None],
         mouth=mouth[None].clamp(0, 1),
         displacement=moved.displacement[None],
-        displacement_trust=moved.trust[None],
+        displacement_confidence=moved.confidence[None],
         certain=torch.ones_like(mouth)[None],
         # Lips that were moved on purpose open onto a plain colour.
         guide=meshes and guide_of_pair(meshes, moved.grids, frames[0][0], inside=not same),
@@ -134,7 +134,7 @@ class _Moved:
     source: Float[Tensor, "_ h w"]
     driving: Float[Tensor, "_ h w"]
     displacement: Float[Tensor, "h w 2"]
-    trust: Float[Tensor, "h w 1"]
+    confidence: Float[Tensor, "h w 1"]
     grids: Grids
 
 
@@ -155,8 +155,8 @@ def _moved_on_purpose(
     driving = _read(torch.cat((source, mouth)), grid)
     tone = torch.rand(1, generator=generator) * 0.5 - 0.95  # dark: a colour that the net can guess
     driving[:3] = torch.lerp(driving[:3], tone.expand_as(driving[:3]), _read(inside, move))
-    trust = torch.ones_like(still[..., :1])
-    return _Moved(_read(source, bent), driving, move - still, trust, (bent, grid))
+    confidence = torch.ones_like(still[..., :1])
+    return _Moved(_read(source, bent), driving, move - still, confidence, (bent, grid))
 
 
 def _two_frames(
@@ -177,8 +177,8 @@ def _two_frames(
     if not config.flow:
         nothing = torch.zeros_like(still)
         return _Moved(pair[0], pair[1], nothing, nothing[..., :1], (grids[0], grids[1]))
-    displacement, trust = measure_flow(pair[0][:3], pair[1][:3])
-    return _Moved(*pair, displacement, config.flow * trust, (grids[0], grids[1]))
+    displacement, confidence = measure_flow(pair[0][:3], pair[1][:3])
+    return _Moved(*pair, displacement, config.flow * confidence, (grids[0], grids[1]))
 
 
 def _mattes(
@@ -205,9 +205,9 @@ def _before_another_wall(moved: _Moved, wall: Backdrop, config: AugmentConfig) -
     # The wall that shows in driving lies at its own place in source, unless the person hides it.
     person, hidden = (frame[3, ..., None] > 0.5 for frame in (moved.driving, moved.source))
     displacement = torch.where(person, moved.displacement, 0.0)
-    trust = torch.where(person, moved.trust, torch.where(hidden, 0.0, config.flow))
+    confidence = torch.where(person, moved.confidence, torch.where(hidden, 0.0, config.flow))
     return replace(
-        moved, source=frames[0], driving=frames[1], displacement=displacement, trust=trust
+        moved, source=frames[0], driving=frames[1], displacement=displacement, confidence=confidence
     )
 
 

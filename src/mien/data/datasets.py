@@ -188,8 +188,8 @@ def as_made(pair: FramePair) -> FramePair:
     face = torch.maximum(guide.skin, guide.inside)
     person = torch.maximum(guide.person, moved_person(guide, guide.displacement))
     certain = _GUESSED + (1 - _GUESSED) * torch.maximum(face, 1 - person)
-    trust = pair.displacement_trust * certain[..., None]
-    return replace(pair, certain=certain[:, None], displacement_trust=trust)
+    confidence = pair.displacement_confidence * certain[..., None]
+    return replace(pair, certain=certain[:, None], displacement_confidence=confidence)
 
 
 def meshes_at(

@@ -38,11 +38,11 @@ def measure_flow(
 
     with_flow = warp_map(pair[:1], displacement)
     error, error_without = (_patch_error(drawn, pair[1:]) for drawn in (with_flow, pair[:1]))
-    trusted = error < ERROR_LEFT * error_without + ERROR_FREE
+    reliable = error < ERROR_LEFT * error_without + ERROR_FREE
     near = displacement.abs().amax(dim=-1)[:, None] < FARTHEST
-    trust = (trusted & near).float().permute(0, 2, 3, 1)
-    fitted, trust = pool_displacement(displacement, trust, source.shape[-1])
-    return fitted[0], trust[0]
+    confidence = (reliable & near).float().permute(0, 2, 3, 1)
+    fitted, confidence = pool_displacement(displacement, confidence, source.shape[-1])
+    return fitted[0], confidence[0]
 
 
 def _grey(picture: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w"]:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from mien.audio.features import SILENCE
 from mien.audio.pretrained import FrontEndConfig
 from mien.data.datasets import People, draw, sample_generator
-from mien.data.heard import Hearing
+from mien.data.features import FeatureCache
 from mien.data.latents import ClipLatents, read
 from mien.data.manifest import ClipRecord
 from mien.data.store import Store
@@ -33,7 +33,7 @@ class VoiceConfig:
 
     noise: float = 0.5  # chance that a recording gets noise
     noise_db: tuple[float, float] = (10.0, 40.0)  # how far below the voice the noise lies
-    throat: float = 0.12  # deviation of the log of the frequency scale
+    vtlp: float = 0.12  # deviation of the log of the frequency scale
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SpeechClips(Dataset[SpeechClip]):
     ) -> None:
         self.people = People(records, balance)
         self.folder, self.window, self.voice, self.seed = folder, window, voice, seed
-        self.hearing = Hearing(window.front_end, folder)
+        self.hearing = FeatureCache(window.front_end, folder)
 
     def __getitem__(self, index: int) -> SpeechClip:
         generator = sample_generator(self.seed, index)
@@ -72,7 +72,7 @@ class SpeechClips(Dataset[SpeechClip]):
 
         if self.window.front_end.bundle is None:
             sound = add_noise(latents.sound, self.voice, generator)
-            features = other_throat(self.hearing(sound), self.voice, generator)
+            features = vtlp(self.hearing(sound), self.voice, generator)
         else:
             features = self.hearing(latents.sound)
         return cut(latents, features, start, portrait, self.window)
@@ -85,7 +85,7 @@ class FixedWindows(Dataset[SpeechClip]):
         self, records: Sequence[ClipRecord], folder: Path | Store, window: WindowSpec
     ) -> None:
         self.records, self.folder, self.window = records, folder, window
-        self.hearing = Hearing(window.front_end, folder)
+        self.hearing = FeatureCache(window.front_end, folder)
 
     def __len__(self) -> int:
         return 2 * len(self.records)
@@ -147,15 +147,15 @@ def add_noise(
     return sound + noise * loudness * below if chance < config.noise else sound
 
 
-def other_throat(
+def vtlp(
     features: Float[Tensor, "b l f"], config: VoiceConfig, generator: torch.Generator
 ) -> Float[Tensor, "b l f"]:
-    """The same speech from a longer or shorter throat: its spectrum stretched along frequency.
+    """The same speech from a longer or shorter vtlp: its spectrum stretched along frequency.
 
     A stretch of the mel axis is close to a factor on the formants (vocal tract length perturbation,
     Jaitly and Hinton 2013).
     """
-    factor = float(torch.exp(config.throat * torch.randn((), generator=generator)))
+    factor = float(torch.exp(config.vtlp * torch.randn((), generator=generator)))
     bins = features.shape[-1]
     place = (torch.arange(bins) * factor).clamp(max=bins - 1)
     low = place.long().clamp(max=bins - 2)

@@ -18,7 +18,7 @@ from mien.checkpoint import (
 )
 from mien.data.contents import Contents
 from mien.data.datasets import spread
-from mien.data.heard import Hearing, hear_all
+from mien.data.features import FeatureCache, extract_features
 from mien.data.latents import extract_all, motion_examples
 from mien.data.loading import endless, once
 from mien.data.manifest import ClipRecord
@@ -97,7 +97,7 @@ class SpeechData(LightningDataModule):
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         extract_all(animator.to(device), records, root, folder)
-        hear_all(Hearing(self._config.front_end, folder), records, folder)
+        extract_features(FeatureCache(self._config.front_end, folder), records, folder)
 
     def setup(self, stage: str) -> None:
         """Make the samples; the clips' motion is there by now."""

@@ -16,7 +16,7 @@ from mien.types import Conditioning
 
 @dataclass(frozen=True)
 class ConditionDropout:
-    """How often training keeps a condition from the denoiser (shares of samples).
+    """Condition dropout in training: shares of samples.
 
     `audio` drops the sound alone, `everything` drops all five, `history` the frames before.
     """
@@ -27,8 +27,8 @@ class ConditionDropout:
 
 
 @dataclass(frozen=True)
-class Told:
-    """Which samples are told what; `source` stands for F_A and M^0 together."""
+class ConditionMask:
+    """Which samples keep which conditions; `source` stands for F_A and M^0 together."""
 
     audio: Bool[Tensor, " b"]
     history: Bool[Tensor, " b"]
@@ -45,7 +45,7 @@ class Embedded:
 
 
 class ConditionEmbedding(nn.Module):
-    """Embed what is told and put a learned "nothing" where it is not."""
+    """Embed the conditions; dropped ones are replaced by learned null embeddings."""
 
     def __init__(
         self,
@@ -68,15 +68,17 @@ class ConditionEmbedding(nn.Module):
         self.source_motion = nn.Linear(space, condition) if source_motion else None
         self.no_source = nn.Parameter(0.02 * torch.randn(condition))
 
-    def forward(self, conditioning: Conditioning, told: Told, space: MotionSpace) -> Embedded:
-        """Embed; a condition that is not told leaves no trace of its value."""
-        whole = _choose(told.audio, self.whole(conditioning.audio.whole), self.no_whole)
-        local = _choose(told.audio, self.local(conditioning.audio.local), self.no_local)
-        steady = whole + _choose(told.source, self._source(conditioning, space), self.no_source)
+    def forward(
+        self, conditioning: Conditioning, mask: ConditionMask, space: MotionSpace
+    ) -> Embedded:
+        """Embed; a dropped condition leaves no trace of its value."""
+        whole = _or_null(mask.audio, self.whole(conditioning.audio.whole), self.no_whole)
+        local = _or_null(mask.audio, self.local(conditioning.audio.local), self.no_local)
+        steady = whole + _or_null(mask.source, self._source(conditioning, space), self.no_source)
 
         coordinates = space.encode(conditioning.history, conditioning.source_motion)
-        known = told.history & conditioning.history_known
-        history = _choose(known, self.history(coordinates), self.no_history)
+        known = mask.history & conditioning.history_known
+        history = _or_null(known, self.history(coordinates), self.no_history)
         before = (steady[:, None] + self.before).expand(-1, history.shape[1], -1)
         return Embedded(frames=steady[:, None] + local, before=before, history=history)
 
@@ -99,31 +101,31 @@ class _SourceEmbedding(nn.Sequential):
         )
 
 
-def tell_everything(conditioning: Conditioning) -> Told:
-    """Nothing is withheld (history still is where it is not known)."""
+def all_conditions(conditioning: Conditioning) -> ConditionMask:
+    """No condition is dropped (but a history that is not known)."""
     yes = torch.ones_like(conditioning.history_known)
-    return Told(audio=yes, history=yes, source=yes)
+    return ConditionMask(audio=yes, history=yes, source=yes)
 
 
-def tell_no_audio(conditioning: Conditioning) -> Told:
-    """The sound alone is withheld: the other end of audio guidance."""
+def without_audio(conditioning: Conditioning) -> ConditionMask:
+    """The sound alone is dropped: the unconditional side of audio guidance."""
     yes = torch.ones_like(conditioning.history_known)
-    return Told(audio=~yes, history=yes, source=yes)
+    return ConditionMask(audio=~yes, history=yes, source=yes)
 
 
-def draw_told(
+def draw_condition_mask(
     like: Bool[Tensor, " b"], dropout: ConditionDropout, generator: torch.Generator
-) -> Told:
-    """Draw for each sample what it is told in training."""
+) -> ConditionMask:
+    """Draw for each sample which conditions it keeps in training."""
     draws = torch.rand(3, len(like), generator=generator, device=generator.device).to(like.device)
     anything = draws[0] >= dropout.everything
-    return Told(
+    return ConditionMask(
         audio=anything & (draws[1] >= dropout.audio),
         history=anything & (draws[2] >= dropout.history),
         source=anything,
     )
 
 
-def _choose(told: Bool[Tensor, " b"], value: Tensor, nothing: Tensor) -> Tensor:
-    """`value` where told, the learned `nothing` elsewhere; never a zero that means something."""
-    return torch.where(told.view(-1, *[1] * (value.ndim - 1)), value, nothing.to(value.dtype))
+def _or_null(keep: Bool[Tensor, " b"], value: Tensor, null: Tensor) -> Tensor:
+    """`value` where it is kept, the learned null embedding elsewhere."""
+    return torch.where(keep.view(-1, *[1] * (value.ndim - 1)), value, null.to(value.dtype))

@@ -22,31 +22,33 @@ class MotionDenoiser(nn.Module):
         self, space: int, width: int, layers: int, heads: int, expand: int, condition: int
     ):
         super().__init__()
-        self.inwards = nn.Linear(space, width)
+        self.in_proj = nn.Linear(space, width)
         self.level = LevelEmbedding(condition)
         self.blocks = nn.ModuleList(
             DenoiserBlock(width, heads, expand, condition) for _ in range(layers)
         )
         self.norm = PlainNorm(width)
         self.modulation = Modulation(condition, width, parts=2)
-        self.outwards = nn.Linear(width, space)
-        nn.init.zeros_(self.outwards.weight)
-        nn.init.zeros_(self.outwards.bias)
+        self.out_proj = nn.Linear(width, space)
+        nn.init.zeros_(self.out_proj.weight)
+        nn.init.zeros_(self.out_proj.bias)
 
     def forward(
-        self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], told: Embedded
+        self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], embedded: Embedded
     ) -> Float[Tensor, "b t k"]:
         """Answer for the window's frames; the frames before are context only."""
-        n, t = told.history.shape[1], mixture.shape[1]
-        tokens = torch.cat([told.history, self.inwards(mixture)], dim=1)
-        condition = torch.cat([told.before, told.frames], dim=1) + self.level(level)[:, None]
+        n, t = embedded.history.shape[1], mixture.shape[1]
+        tokens = torch.cat([embedded.history, self.in_proj(mixture)], dim=1)
+        condition = (
+            torch.cat([embedded.before, embedded.frames], dim=1) + self.level(level)[:, None]
+        )
         positions = torch.arange(-n, t, device=mixture.device)
 
         for block in self.blocks:
             tokens = block(tokens, condition, positions)
         frames = tokens[:, n:]
         shift, scale = self.modulation(condition[:, n:])
-        return self.outwards(self.norm.modulated(frames, shift, scale))
+        return self.out_proj(self.norm.modulated(frames, shift, scale))
 
 
 class DenoiserBlock(nn.Module):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mien.audio.features import shift_level
 from mien.diffusion.objective import LossWeights, noised, objective, to_clean
 from mien.diffusion.schedule import at_levels
-from mien.motion.conditioning import ConditionDropout, draw_told, tell_everything
+from mien.motion.conditioning import ConditionDropout, all_conditions, draw_condition_mask
 from mien.motion.lips import closed, has_mesh, lip_numbers
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.ops.precision import full_precision
@@ -28,7 +28,7 @@ class SpeechObjectiveConfig:
     """Weights and draws of training.
 
     `variance_weight`: how much a dimension's variance counts (0 whitened, 1 plain motion error).
-    `own_history`: of the histories that are told, the share replaced by the net's own prediction;
+    `own_history`: of the given histories, the share replaced by the net's own prediction;
     the rest are true frames with noise, its deviation drawn from `history_noise` (whitened units).
     `direct`: weight of the direct head's loss, where the net has one (SpeechToMotionConfig).
     `closed_lips`: by how much more frames of closed lips weigh in the prediction (1: no more);
@@ -66,7 +66,7 @@ def speech_objective(
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
     """The loss of a batch and its parts; every draw comes from `generator`."""
     clean = speech.space.encode(clip.motion, clip.source_motion)
-    audio = speech.listen(_other_level(speech, clip, config, generator), clip.feature_lengths)
+    audio = speech.encode_audio(_other_level(speech, clip, config, generator), clip.feature_lengths)
 
     conditioning = Conditioning(
         audio=take_window(audio, clip.start, clean.shape[1]),
@@ -75,12 +75,12 @@ def speech_objective(
         appearance=clip.appearance,
         source_motion=clip.source_motion,
     )
-    told = draw_told(clip.history_known, config.dropout, generator)
+    mask = draw_condition_mask(clip.history_known, config.dropout, generator)
 
     levels = at_levels(speech.config.schedule, uniform(clean.shape[:1], clean, generator))
     noise = gaussian(clean.shape, clean, generator)
     mixture = noised(clean, noise, levels)
-    answer = speech.answer(mixture, levels.level, speech.embed(conditioning, told))
+    answer = speech.answer(mixture, levels.level, speech.embed(conditioning, mask))
     loss, parts = objective(
         answer,
         mixture,
@@ -100,8 +100,8 @@ def speech_objective(
         drawn = speech.space.decode(seen, clip.source_motion)
         # As with velocity: near pure noise the clean motion cannot be read off noise.
         noisy = speech.config.parameterisation == "noise"
-        trust = levels.alpha.square() if noisy else torch.ones_like(levels.alpha)
-        more["lips"] = config.lips * lip_loss(drawn, clip.motion, trust)
+        weight = levels.alpha.square() if noisy else torch.ones_like(levels.alpha)
+        more["lips"] = config.lips * lip_loss(drawn, clip.motion, weight)
     added = {name: part.detach() for name, part in more.items()}
     return loss + sum(more.values()), {**parts, **added}
 
@@ -117,17 +117,17 @@ def frame_weights(
 
 @full_precision
 def lip_loss(
-    drawn: Float[Tensor, "b t m"], real: Float[Tensor, "b t m"], trust: Float[Tensor, " b"]
+    drawn: Float[Tensor, "b t m"], real: Float[Tensor, "b t m"], weight: Float[Tensor, " b"]
 ) -> Float[Tensor, ""]:
     """Smooth L1 of the lips' gap and width, in the real ones' standard deviations.
 
     Of the gap its logarithm counts: whether lips touch is seen, a wide mouth a little wider is not.
-    `trust` weighs the samples; those of clips without a face do not count.
+    `weight` weighs the samples; those of clips without a face do not count.
     """
     shown, wanted = (_as_seen(lip_numbers(motion)) for motion in (drawn, real))
     spread = wanted.flatten(0, 1).std(dim=0).clamp(min=1e-4)
     wrong = F.smooth_l1_loss(shown / spread, wanted / spread, reduction="none").mean(dim=(1, 2))
-    return (wrong * trust * has_mesh(real)).mean()
+    return (wrong * weight * has_mesh(real)).mean()
 
 
 def _as_seen(lips: Float[Tensor, "b t 2"]) -> Float[Tensor, "b t 2"]:
@@ -141,7 +141,7 @@ def _as_seen(lips: Float[Tensor, "b t 2"]) -> Float[Tensor, "b t 2"]:
 def direct_loss(read: Float[Tensor, "b t k"], clean: Float[Tensor, "b t k"]) -> Float[Tensor, ""]:
     """Smooth L1 of the space coordinates that the direct head read, and of their frame differences.
 
-    Told neither noise nor history, the local encoder learns from it what the sound alone says.
+    It sees neither noise nor history, so it teaches the local encoder what the sound alone says.
     """
     moved = F.smooth_l1_loss(read.diff(dim=1), clean.diff(dim=1)) if read.shape[1] > 1 else 0.0
     return F.smooth_l1_loss(read, clean) + moved
@@ -216,8 +216,8 @@ def _own_prediction(
         appearance=clip.appearance[own],
         source_motion=source,
     )
-    told = speech.embed(conditioning, tell_everything(conditioning))
-    return speech.denoise(mixture, level[own], told)[:, :n]
+    embedded = speech.embed(conditioning, all_conditions(conditioning))
+    return speech.denoise(mixture, level[own], embedded)[:, :n]
 
 
 def uniform(shape: torch.Size, like: Tensor, generator: torch.Generator) -> Float[Tensor, "*shape"]:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from mien.diffusion.samplers import Denoise, ddim, euler, guided
 from mien.diffusion.schedule import descent
 from mien.mesh.motion import POSE_DIM
-from mien.motion.conditioning import Told, tell_everything, tell_no_audio
+from mien.motion.conditioning import ConditionMask, all_conditions, without_audio
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.presets import read_preset
 from mien.types import AudioContext, Conditioning
@@ -135,8 +135,8 @@ def sample_window(
 ) -> Float[Tensor, "b t m"]:
     """Draw the motion of one window."""
 
-    def denoiser(told: Told) -> Denoise:
-        embedded = speech.embed(conditioning, told)
+    def denoiser(mask: ConditionMask) -> Denoise:
+        embedded = speech.embed(conditioning, mask)
         return lambda x, level: speech.denoise(x, level, embedded)
 
     b, t, _ = conditioning.audio.local.shape
@@ -144,9 +144,9 @@ def sample_window(
     noise = torch.randn(shape, generator=generator, device=generator.device)
     noise = noise.to(conditioning.source_motion)
 
-    denoise = denoiser(tell_everything(conditioning))
+    denoise = denoiser(all_conditions(conditioning))
     if sampling.guidance != 1:
-        denoise = guided(denoise, denoiser(tell_no_audio(conditioning)), sampling.guidance)
+        denoise = guided(denoise, denoiser(without_audio(conditioning)), sampling.guidance)
     sample = ddim if sampling.sampler == "ddim" else euler
     clean = sample(denoise, noise, descent(speech.config.schedule, sampling.steps, noise))
     motion = speech.space.decode(clean, conditioning.source_motion)

@@ -22,7 +22,7 @@ from mien.config import require_multiple
 from mien.diffusion.objective import Parameterisation, to_clean
 from mien.diffusion.schedule import Schedule, at_levels
 from mien.mesh.motion import MESH_DIM, POSE_DIM
-from mien.motion.conditioning import ConditionEmbedding, Embedded, Told
+from mien.motion.conditioning import ConditionEmbedding, ConditionMask, Embedded
 from mien.motion.denoiser import MotionDenoiser
 from mien.motion.space import MotionSpace
 from mien.presets import read_preset
@@ -83,26 +83,26 @@ class SpeechToMotionConfig:
 
 
 class SpeechToMotion(nn.Module):
-    """Two ears, a motion space and a denoiser."""
+    """Audio-conditioned motion diffusion: audio encoders, motion space, denoiser."""
 
     def __init__(self, config: SpeechToMotionConfig):
         super().__init__()
         self.config = config
-        features, heard = config.front_end.dims, config.audio_width
+        features, width = config.front_end.dims, config.audio_width
         self.global_encoder = (
             None
             if config.global_encoder is None
-            else GlobalAudioEncoder(features, heard, config.global_encoder)
+            else GlobalAudioEncoder(features, width, config.global_encoder)
         )
         self.local_encoder = (
             None
             if config.local_encoder is None
-            else LocalAudioEncoder(features, heard, config.local_encoder)
+            else LocalAudioEncoder(features, width, config.local_encoder)
         )
-        self.direct = nn.Linear(heard, config.space_dims) if config.direct_head else None
+        self.direct = nn.Linear(width, config.space_dims) if config.direct_head else None
         self.space = MotionSpace(config.motion_blocks, config.space_dims)
         self.conditions = ConditionEmbedding(
-            audio=heard,
+            audio=width,
             space=config.space_dims,
             appearance=config.appearance_dim if config.appearance else None,
             source_motion=config.source_motion,
@@ -118,10 +118,10 @@ class SpeechToMotion(nn.Module):
             condition=config.condition_width,
         )
 
-    def listen(
+    def encode_audio(
         self, features: Float[Tensor, "b l f"], lengths: Int[Tensor, " b"] | None = None
     ) -> AudioContext:
-        """Hear whole utterances, l = 4 t steps for t frames; `lengths` are real steps (None: all).
+        """Encode utterances, l = 4 t steps for t frames; `lengths` are real steps (None: all).
 
         Raises:
             ValueError: the steps are not a whole number of frames.
@@ -140,20 +140,20 @@ class SpeechToMotion(nn.Module):
             else self.local_encoder(features, lengths),
         )
 
-    def embed(self, conditioning: Conditioning, told: Told) -> Embedded:
+    def embed(self, conditioning: Conditioning, mask: ConditionMask) -> Embedded:
         """Conditions made ready once, for all the steps of a sampler."""
-        return self.conditions(conditioning, told, self.space)
+        return self.conditions(conditioning, mask, self.space)
 
     def answer(
-        self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], told: Embedded
+        self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], embedded: Embedded
     ) -> Float[Tensor, "b t k"]:
         """The net's raw answer, in the form that `config.parameterisation` names, for training."""
-        return self.denoiser(mixture, level, told)
+        return self.denoiser(mixture, level, embedded)
 
     def denoise(
-        self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], told: Embedded
+        self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], embedded: Embedded
     ) -> Float[Tensor, "b t k"]:
         """The clean motion, in space coordinates, that the net sees in `mixture`."""
         levels = at_levels(self.config.schedule, level)
-        answer = self.answer(mixture, level, told)
+        answer = self.answer(mixture, level, embedded)
         return to_clean(answer, mixture, levels, self.config.parameterisation)

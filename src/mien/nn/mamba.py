@@ -24,11 +24,11 @@ class MambaState:
     """What a block remembers between two parts of a sequence; its size does not grow.
 
     Attributes:
-        taps: the filter's last inputs.
+        conv: the last inputs of the convolution.
         scan: the state of the scan, float32 (float64 in a float64 block).
     """
 
-    taps: Float[Tensor, "b e p"]
+    conv: Float[Tensor, "b e p"]
     scan: Float[Tensor, "b e k"]
 
 
@@ -40,17 +40,17 @@ class MambaBlock(nn.Module):
     Args:
         width: numbers in and out at each time.
         state: numbers of memory a channel.
-        taps: length of the filter before the scan.
+        kernel: length of the filter before the scan.
         expand: channels of the scan for each of `width`.
     """
 
-    def __init__(self, width: int, state: int = 16, taps: int = 4, expand: int = 2):
+    def __init__(self, width: int, state: int = 16, kernel: int = 4, expand: int = 2):
         super().__init__()
         inner = expand * width
         self.dt_rank = math.ceil(width / 16)
         self.state = state
         self.in_proj = nn.Linear(width, 2 * inner, bias=False)
-        self.conv1d = nn.Conv1d(inner, inner, taps, groups=inner, padding=taps - 1)
+        self.conv1d = nn.Conv1d(inner, inner, kernel, groups=inner, padding=kernel - 1)
         self.x_proj = nn.Linear(inner, self.dt_rank + 2 * state, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, inner)
         self.A_log = nn.Parameter(torch.log(torch.arange(1.0, state + 1).repeat(inner, 1)))
@@ -76,11 +76,11 @@ class MambaBlock(nn.Module):
         if state is None:
             state = self.empty_state(part)
         x, z = self._project_in(part)
-        taps = next_state(state.taps, x)
-        x = causal_conv1d(x, *self._filter(), initial_state=state.taps)
+        conv = next_state(state.conv, x)
+        x = causal_conv1d(x, *self._filter(), initial_state=state.conv)
         selected = self._selection(x)
         y, scan = selective_scan(**selected, z=z, initial_state=state.scan, return_last_state=True)
-        return self.out_proj(rearrange(y, "b e t -> b t e")), MambaState(taps, scan)
+        return self.out_proj(rearrange(y, "b e t -> b t e")), MambaState(conv, scan)
 
     def step(
         self, now: Float[Tensor, "b d"], state: MambaState | None
@@ -89,12 +89,12 @@ class MambaBlock(nn.Module):
         x, z = self.in_proj(now).chunk(2, dim=-1)
         if state is None:
             state = self.empty_state(x)
-        x, taps = causal_conv1d_step(state.taps, x, *self._filter())
+        x, conv = causal_conv1d_step(state.conv, x, *self._filter())
         selected = self._selection(x[..., None])
         for name in ("u", "delta", "B", "C"):
             selected[name] = selected[name][..., 0]
         y, scan = selective_scan_step(state.scan, **selected, z=z)
-        return self.out_proj(y), MambaState(taps, scan)
+        return self.out_proj(y), MambaState(conv, scan)
 
     def empty_state(self, like: Float[Tensor, "b ..."]) -> MambaState:
         """What a block remembers before a sequence begins, for a batch as large as `like`'s."""
@@ -113,8 +113,8 @@ class MambaBlock(nn.Module):
 
     def _selection(self, x: Float[Tensor, "b e t"]) -> dict[str, Any]:
         """The scan's arguments but the gate: time step, B and C are what the input selects."""
-        told = self.x_proj(rearrange(x, "b e t -> b t e"))
-        dt, B, C = told.split((self.dt_rank, self.state, self.state), dim=-1)
+        projected = self.x_proj(rearrange(x, "b e t -> b t e"))
+        dt, B, C = projected.split((self.dt_rank, self.state, self.state), dim=-1)
         return dict(
             u=x,
             delta=rearrange(dt @ self.dt_proj.weight.T, "b t e -> b e t"),
@@ -126,9 +126,9 @@ class MambaBlock(nn.Module):
             delta_softplus=True,
         )
 
-    def _filter(self) -> tuple[Float[Tensor, "e taps"], Float[Tensor, " e"]]:
+    def _filter(self) -> tuple[Float[Tensor, "e kernel"], Float[Tensor, " e"]]:
         assert self.conv1d.bias is not None
-        return rearrange(self.conv1d.weight, "e 1 taps -> e taps"), self.conv1d.bias
+        return rearrange(self.conv1d.weight, "e 1 kernel -> e kernel"), self.conv1d.bias
 
     @torch.no_grad()
     def _initialise_dt(self) -> None:

@@ -1,6 +1,6 @@
 """Depthwise causal convolution along time: the short filter in front of Mamba's scan.
 
-Axes are causal-conv1d's: b batch, d channels, l time, k taps; p the k - 1 inputs before the first.
+Axes are causal-conv1d's: b batch, d channels, l time, k kernel; p the k - 1 inputs before.
 """
 
 from collections.abc import Callable
@@ -23,12 +23,12 @@ def causal_conv1d(
     initial_state: Float[Tensor, "b d p"] | None = None,
     back_end: str | None = None,
 ) -> Float[Tensor, "b d l"]:
-    """Filter each channel with its own `k` taps, the last tap on the present step, then SiLU.
+    """Filter each channel with its own `k` kernel, the last tap on the present step, then SiLU.
 
     Args:
         x: the input.
-        weight: the taps.
-        bias: added to what the taps give.
+        weight: the kernel.
+        bias: added to what the kernel give.
         initial_state: the k - 1 inputs before the first (zeros without it); `next_state` gives
             them for the part that follows.
         back_end: reference or causal_conv1d; without it, what MIEN_CONV1D names, or else the
@@ -46,7 +46,7 @@ def causal_conv1d(
         if x.dtype == torch.float64:
             return "it computes in float32, and the inputs are float64"
         if not 2 <= weight.shape[1] <= 4:
-            return f"it takes two to four taps, not {weight.shape[1]}"
+            return f"it takes two to four kernel, not {weight.shape[1]}"
         return None
 
     _, filtered = CAUSAL_CONV1D.choose(x.device.type, refuse, back_end)
@@ -78,8 +78,8 @@ def causal_conv1d_reference(
     x: Float[Tensor, "b d l"], weight: Float[Tensor, "d k"], bias: Float[Tensor, " d"]
 ) -> Float[Tensor, "b d l"]:
     """The definition of `causal_conv1d`, in plain torch on any device."""
-    d, taps = weight.shape
-    return F.silu(F.conv1d(F.pad(x, (taps - 1, 0)), weight[:, None], bias, groups=d))
+    d, kernel = weight.shape
+    return F.silu(F.conv1d(F.pad(x, (kernel - 1, 0)), weight[:, None], bias, groups=d))
 
 
 def _load_causal_conv1d() -> Filter:

@@ -45,34 +45,34 @@ def read_map(
 
 @full_precision
 def pool_displacement(
-    displacement: Float[Tensor, "b h1 w1 2"], trust: Float[Tensor, "b h1 w1 1"], size: int
+    displacement: Float[Tensor, "b h1 w1 2"], confidence: Float[Tensor, "b h1 w1 1"], size: int
 ) -> tuple[Float[Tensor, "b h2 w2 2"], Float[Tensor, "b h2 w2 1"]]:
-    """Displacement on a coarser grid, the mean of what is trusted, and the mean trust."""
-    return _mean_of_trusted(pool_plane(_weighed(displacement, trust), size))
+    """Confidence-weighted mean of the displacement on a coarser grid, and the mean confidence."""
+    return _confident_mean(pool_plane(_weighed(displacement, confidence), size))
 
 
 @full_precision
 def read_displacement(
     displacement: Float[Tensor, "b h1 w1 2"],
-    trust: Float[Tensor, "b h1 w1 1"],
+    confidence: Float[Tensor, "b h1 w1 1"],
     places: Float[Tensor, "b h2 w2 2"],
 ) -> tuple[Float[Tensor, "b h2 w2 2"], Float[Tensor, "b h2 w2 1"]]:
-    """Displacement at any places, the mean of what is trusted around each, and the mean trust."""
-    planes = _weighed(displacement, trust).permute(0, 3, 1, 2)
-    return _mean_of_trusted(read_map(planes, places).permute(0, 2, 3, 1))
+    """Confidence-weighted mean of the displacement around any places, and the mean confidence."""
+    planes = _weighed(displacement, confidence).permute(0, 3, 1, 2)
+    return _confident_mean(read_map(planes, places).permute(0, 2, 3, 1))
 
 
 def _weighed(
-    displacement: Float[Tensor, "b h w 2"], trust: Float[Tensor, "b h w 1"]
+    displacement: Float[Tensor, "b h w 2"], confidence: Float[Tensor, "b h w 1"]
 ) -> Float[Tensor, "b h w 3"]:
-    return torch.cat((displacement * trust, trust), dim=-1)
+    return torch.cat((displacement * confidence, confidence), dim=-1)
 
 
-def _mean_of_trusted(
+def _confident_mean(
     weighed: Float[Tensor, "b h w 3"],
 ) -> tuple[Float[Tensor, "b h w 2"], Float[Tensor, "b h w 1"]]:
-    moved, trust = weighed.split((2, 1), dim=-1)
-    return moved / trust.clamp_min(1e-6), trust
+    moved, confidence = weighed.split((2, 1), dim=-1)
+    return moved / confidence.clamp_min(1e-6), confidence
 
 
 def pool_plane(plane: Float[Tensor, "b h1 w1 c"], size: int) -> Float[Tensor, "b h2 w2 c"]:

@@ -87,7 +87,7 @@ class Animator(nn.Module):
 
     def guide_state(self) -> dict[str, Tensor]:
         """The weights of the guide alone: what a net that was trained without one lacks."""
-        guides = "dense_motion.guide.", "frame_decoder.face.", "frame_decoder.interior_trust"
+        guides = "dense_motion.guide.", "frame_decoder.face.", "frame_decoder.interior_confidence"
         return {k: v for k, v in self.state_dict().items() if k.startswith(guides)}
 
     def encode_appearance(self, source: Float[Tensor, "b 3 H W"]) -> Appearance:
@@ -183,9 +183,9 @@ def _decoder_body(c: AnimatorConfig) -> SpadeDecoder | ResidualDecoder:
         return SpadeDecoder(channels_in, c.decoder_channels, c.decoder_blocks)
     if not c.warped_skips:
         return ResidualDecoder(channels_in, c.decoder_channels, c.decoder_blocks, (0, 0))
-    told = 2 + c.depth_layers  # the flow and the mask
+    field = 2 + c.depth_layers  # the flow and the mask
     skips = (c.encoder_channels[1], c.encoder_channels[0])
-    return ResidualDecoder(channels_in + told, c.decoder_channels, c.decoder_blocks, skips)
+    return ResidualDecoder(channels_in + field, c.decoder_channels, c.decoder_blocks, skips)
 
 
 def _for_frames(appearance: Appearance, frames: int) -> Appearance:

@@ -27,7 +27,7 @@ Occlusion = Literal["blend", "multiply"]
 # Of a guide: skin, inside of the mouth, person, background that the person uncovers, and the
 # picture of the mouth's inside (RGB times alpha, alpha).
 _PLANES = 8
-_INTERIOR_TRUST = 6.0  # at first the picture of the mouth's inside is drawn as it is
+_INTERIOR_CONFIDENCE = 6.0  # at first the picture of the mouth's inside is drawn as it is
 
 
 def occlude(
@@ -182,7 +182,7 @@ class FrameDecoder(nn.Module):
         self.face = nn.Conv2d(_PLANES, body.entry.out_channels, 1, bias=False) if guided else None
         if self.face is not None:
             nn.init.zeros_(self.face.weight)
-            self.interior_trust = nn.Parameter(torch.tensor(_INTERIOR_TRUST))
+            self.interior_confidence = nn.Parameter(torch.tensor(_INTERIOR_CONFIDENCE))
         self.body, self.warped_skips, self.upscale = body, warped_skips, upscale
         self.norm = group_norm(body.channels_out)
         picture = 4 if warped_skips else 3
@@ -208,17 +208,17 @@ class FrameDecoder(nn.Module):
         flow = mean_flow(field.displacement, field.mask) if field.fine is None else field.fine
         at_volume = resize_displacement(flow, flat.shape[2], flat.shape[3])
         # The factor brings moves of a few per cent of the picture to the scale of the features.
-        told = (flat, rearrange(at_volume, "b h w xy -> b xy h w") * 20, mask)
+        inputs = (flat, rearrange(at_volume, "b h w xy -> b xy h w") * 20, mask)
         skips = tuple(_moved(skip, flow) for skip in appearance.skips)
         person = None if guide is None else moved_person(guide, flow)
         drawn = self._head(
-            self.body(torch.cat(told, dim=1), skips, self._face_of(guide, person, flat))
+            self.body(torch.cat(inputs, dim=1), skips, self._face_of(guide, person, flat))
         )
         moved, through = _moved(appearance.picture, flow), drawn[:, 3:]
         if guide is not None and person is not None:
             moved = uncovered(moved, guide, gone_person(guide, person))
             moved, cover = _with_interior(moved, guide.interior)
-            through = through + self.interior_trust * cover
+            through = through + self.interior_confidence * cover
         alpha = torch.sigmoid(through)
         return alpha * moved + (1 - alpha) * torch.tanh(drawn[:, :3])
 

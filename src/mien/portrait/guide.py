@@ -23,7 +23,7 @@ from mien.types import Guide, MotionField
 REGIONS = 2  # the mesh of the face, the head as a whole
 # At first the mesh is trusted on the face (0.98), around it, where its rings fade out, by a third,
 # and the head hardly anywhere.
-_MESH_TRUST, _MESH_FROM, _HEAD_BIAS = 5.0, 0.17, -4.0
+_MESH_CONFIDENCE, _MESH_FROM, _HEAD_BIAS = 5.0, 0.17, -4.0
 
 
 class GuideAttention(nn.Module):
@@ -47,7 +47,7 @@ class GuideAttention(nn.Module):
         nn.init.normal_(self.share.weight, std=1e-2)
         assert self.share.bias is not None
         nn.init.zeros_(self.share.bias)
-        self.trust = nn.Parameter(torch.tensor(_MESH_TRUST))
+        self.confidence = nn.Parameter(torch.tensor(_MESH_CONFIDENCE))
         self.head_bias = nn.Parameter(torch.tensor(_HEAD_BIAS))
 
     def forward(
@@ -72,7 +72,7 @@ class GuideAttention(nn.Module):
         seen.append(person)
         looked = self.mix(torch.cat((hidden, self.look(torch.cat(seen, dim=1))), dim=1))
         logits = rearrange(self.share(looked), "b (g z) h w -> b g z h w", g=REGIONS)
-        mesh = logits[:, 0] + self.trust * (skin + inside - _MESH_FROM)
+        mesh = logits[:, 0] + self.confidence * (skin + inside - _MESH_FROM)
         head = logits[:, 1] + self.head_bias
         others = torch.zeros_like(mesh)
         shares = torch.softmax(torch.stack((others, mesh, head), dim=1), dim=1)[:, 1:]

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from mien.audio.voice_activity import BELOW_SPEECH_DB
 from mien.face import Box
 from mien.face.geometry import Array, common
+from mien.prepare.audio import FARTHEST, AudioAnalysis, Lateness
 from mien.prepare.framing import share_inside
-from mien.prepare.hearing import FARTHEST, Heard, Lateness
 from mien.prepare.settings import Cut, Limits
 from mien.prepare.spans import Span
 from mien.prepare.watch import Watched
@@ -51,13 +51,15 @@ class Measures:
     lips_follow: float
 
 
-def measure(span: Span, square: Box, watched: Watched, heard: Heard, late: Lateness) -> Measures:
-    """The numbers of one clip; `heard` is its own part of the sound."""
+def measure(
+    span: Span, square: Box, watched: Watched, audio: AudioAnalysis, late: Lateness
+) -> Measures:
+    """The numbers of one clip; `audio` is its own part of the sound."""
     seen = span.sightings
     heights = seen.faces[:, 3] - seen.faces[:, 1]
     middles = (seen.faces[:, :2] + seen.faces[:, 2:]) / 2
     travel = float(np.ptp(middles, axis=0).max() / np.median(heights))
-    level = heard.level
+    level = audio.level
     loud, quiet = (float(np.quantile(level, part)) for part in (0.95, 0.1))
     found = Measures(
         seconds=len(span) / FPS,
@@ -72,7 +74,7 @@ def measure(span: Span, square: Box, watched: Watched, heard: Heard, late: Laten
         motion=float(seen.column("change")[1:].mean()) if len(seen) > 1 else 0.0,
         voiced=float((level > loud - BELOW_SPEECH_DB).mean()) if loud > -60 else 0.0,
         loud=loud,
-        clipped=float(heard.clipped.mean()),
+        clipped=float(audio.clipped.mean()),
         pauses=loud - quiet,
         sound_late=late.frames,
         lag=late.best,

@@ -17,25 +17,25 @@ from jaxtyping import Float
 from PIL import Image
 
 from mien.audio.features import SAMPLES_PER_FRAME
-from mien.data.lips_heard import LipsHeard
+from mien.data.lips_from_sound import LipsFromSound
 from mien.errors import UserError
 from mien.face import Box, FaceIdentity, Picture
 from mien.media import VideoWriter
 from mien.media.files import Unwritable, readable, writable, written_whole
 from mien.media.timeline import Damaged, Tracks, look_inside, pictures_on_grid, sound_on_grid
+from mien.prepare.audio import (
+    FARTHEST,
+    AudioAnalysis,
+    Lateness,
+    SoundInOrder,
+    analyse_audio,
+    no_audio,
+    sound_late,
+)
 from mien.prepare.checks import judge, measure, without_sound
 from mien.prepare.collections import Source
 from mien.prepare.engine import progress
 from mien.prepare.framing import cut_out, in_square, resized, square_of
-from mien.prepare.hearing import (
-    FARTHEST,
-    Heard,
-    Lateness,
-    SoundInOrder,
-    listen,
-    nothing_heard,
-    sound_late,
-)
 from mien.prepare.outcome import CLIPS, STRIPS, Outcome, Part
 from mien.prepare.settings import Preparation
 from mien.prepare.spans import Span, split
@@ -66,7 +66,7 @@ class SourceCutter:
         self.root, self.output, self.settings = root, output, settings
         self.stopwatch = Stopwatch()  # where the time of all videos went
         self._mesh = load_face_finder(settings.face_finder)
-        self._lips_heard = LipsHeard()
+        self._lips_from_sound = LipsFromSound()
         self._identity = FaceIdentity() if settings.people == "faces" else None
 
     def __call__(self, source: Source, name: str) -> Outcome:
@@ -118,19 +118,20 @@ class SourceCutter:
             watched = watcher.watch(pictures)
         with self.stopwatch.measure("listen"):
             sound = self._up_to_damage(self._sound(source, path, inside), notes)
-            heard = listen(sound, self._lips_heard) if has_sound else nothing_heard(watched.frames)
-        if len(heard.loudness) < watched.frames - FPS:
-            seconds = (watched.frames - len(heard.loudness)) / FPS
+            lips = self._lips_from_sound
+            audio = analyse_audio(sound, lips) if has_sound else no_audio(watched.frames)
+        if len(audio.loudness) < watched.frames - FPS:
+            seconds = (watched.frames - len(audio.loudness)) / FPS
             notes.append(f"the sound ends {seconds:.1f} s before the picture")
         parts = []
         for number, track in enumerate(watched.tracks):
             gaps = np.ascontiguousarray(track.sightings.column("gap"))
-            late = sound_late(gaps, heard.part(track.first, track.first + len(track)))
+            late = sound_late(gaps, audio.part(track.first, track.first + len(track)))
             moved = self._move_of(late.frames)
             # Moving lips without a sound would teach that lips do not matter.
-            track.keep(-moved, len(heard.loudness) - moved)
+            track.keep(-moved, len(audio.loudness) - moved)
             for span in split(number, track, self.settings.cut.longest):
-                part = self._part(span, watched, heard, late, moved, has_sound)
+                part = self._part(span, watched, audio, late, moved, has_sound)
                 parts.append(part)
         return sorted(parts, key=lambda part: (part.first, part.square)), notes
 
@@ -152,14 +153,14 @@ class SourceCutter:
         self,
         span: Span,
         watched: Watched,
-        heard: Heard,
+        audio: AudioAnalysis,
         late: Lateness,
         moved: int,
         has_sound: bool,
     ) -> Part:
         cut = self.settings.cut
         square = square_of(span, cut.framing, watched.width, watched.height)
-        own = heard.part(span.first + moved, span.end + moved)
+        own = audio.part(span.first + moved, span.end + moved)
         found = measure(span, square, watched, own, late)
         limits = self.settings.limits if has_sound else without_sound(self.settings.limits)
         reasons = judge(found, cut, limits, self.settings.shift_sound)

@@ -207,8 +207,8 @@ class DataSet:
         """
         split = read_split(self.folder, self._by_face)
         sightings = list(self._sightings(jobs))
-        told = split.by_face(sightings) if self._by_face else split.by_name(sightings)
-        split.add(sightings, told, self._kept_for_validation(split, split.newcomers(told)))
+        known = split.by_face(sightings) if self._by_face else split.by_name(sightings)
+        split.add(sightings, known, self._kept_for_validation(split, split.newcomers(known)))
         split.write(self.folder)
         records = self.folder / RECORDS
         with (
@@ -220,9 +220,9 @@ class DataSet:
                 parts = []
                 for part in outcome.parts:
                     key = clip_key(outcome, part) if self._by_face else source_key(outcome)
-                    if self._by_face and key not in told and not part.reasons:
+                    if self._by_face and key not in known and not part.reasons:
                         part = replace(part, reasons=[UNTOLD])
-                    who = told.get(key) or identity_of(job)
+                    who = known.get(key) or identity_of(job)
                     parts.append(replace(part, identity=who, split=split.side_of(who)))
                 record = replace(outcome, parts=parts).as_record()
                 lines.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -66,7 +66,7 @@ def encode_waveform(
     device = next(speech.parameters()).device
     features = load_front_end(speech.config.front_end)(waveform[None])
     gate = speech_gate(speech_probability(waveform, frame_count(waveform.shape[0])))
-    return speech.listen(features.to(device)), gate.to(device)
+    return speech.encode_audio(features.to(device)), gate.to(device)
 
 
 def _sound_of(source: SoundSource, name: str) -> Sound:

@@ -102,8 +102,8 @@ def known_field_loss(field: MotionField, pair: FramePair, mouth: float = 0.0) ->
     """
     flow = mean_flow(field.displacement, field.mask)
     side = flow.shape[1]
-    wanted, trust = pool_displacement(pair.displacement, pair.displacement_trust, side)
-    weight = trust * (1 + mouth * pool_plane(pair.mouth.permute(0, 2, 3, 1), side))
+    wanted, confidence = pool_displacement(pair.displacement, pair.displacement_confidence, side)
+    weight = confidence * (1 + mouth * pool_plane(pair.mouth.permute(0, 2, 3, 1), side))
     return (weight * _distance(flow - wanted)).mean()
 
 
@@ -119,9 +119,9 @@ def place_loss(
     A token that looks at a spot of `driving` must look at the same spot of `source`; where the
     displacement is known, that says where to. `mouth` is how much more the mouth counts.
     """
-    move, trust = read_displacement(pair.displacement, pair.displacement_trust, driving)
+    move, confidence = read_displacement(pair.displacement, pair.displacement_confidence, driving)
     at_mouth = read_map(pair.mouth, driving).permute(0, 2, 3, 1)
-    weight = trust * (1 + mouth * at_mouth)
+    weight = confidence * (1 + mouth * at_mouth)
     return (weight.detach() * _distance(driving + move - source)).mean()
 
 

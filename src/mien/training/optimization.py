@@ -60,7 +60,7 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def tame_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Float[Tensor, ""]:
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Float[Tensor, ""]:
     """Clip gradients to a norm and return the norm they had.
 
     A norm that is not finite takes all gradients away: the optimiser's step then changes nothing,

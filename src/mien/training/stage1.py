@@ -13,7 +13,7 @@ from torch.optim import Adam, Optimizer
 from mien.checkpoint import ANIMATOR
 from mien.data.specs import PortraitSpec
 from mien.errors import UserError
-from mien.kinds import describe, read_weights, refuse_other_run
+from mien.kinds import current_state, describe, read_weights, refuse_other_run
 from mien.metrics import mouth_l1, psnr
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
 from mien.portrait.frame_decoder import with_larger_head
@@ -98,7 +98,7 @@ class ReconstructionStage(SteppedModule):
     def _start_from(self, path: Path) -> None:
         weights = read_weights(path, ANIMATOR)
         fresh = {} if weights.config.get("guide") else self.animator.guide_state()
-        state, ours = weights.state, self.animator.config.upscale
+        state, ours = current_state(weights), self.animator.config.upscale
         if ours > weights.config.get("upscale", 1) == 1:
             state = with_larger_head(state, ours)
         try:

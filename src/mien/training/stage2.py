@@ -111,7 +111,7 @@ class DiffusionStage(SteppedModule):
 
     def predict_step(self, batch: SpeechClip, batch_idx: int) -> Tensor:
         """Motion for the whole sound of each clip (b t m)."""
-        audio = self.speech.listen(batch.features, batch.feature_lengths)
+        audio = self.speech.encode_audio(batch.features, batch.feature_lengths)
         windows = rollout(
             self.speech,
             audio,

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from mien.errors import UserError
 from mien.training.optimization import (
     OptimizerConfig,
+    clip_gradients,
     rate_at,
     refuse_float16,
     set_rate,
-    tame_gradients,
 )
 
 
@@ -71,7 +71,7 @@ class SteppedModule(LightningModule):
         if not self.ends_step:
             return None
         set_rate(optimizer, rate_at(self.global_step, self.optimizer_config))
-        norm = tame_gradients(net.parameters(), self.optimizer_config.clip)
+        norm = clip_gradients(net.parameters(), self.optimizer_config.clip)
         optimizer.step()
         return norm
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.audio.features import SAMPLES_PER_FRAME
-from mien.data.lips_heard import LONGEST
+from mien.data.lips_from_sound import LONGEST
 from mien.media.timeline import Damaged
 from mien.metrics import correlation_at_lags, without_slow
 
@@ -31,7 +31,7 @@ ENOUGH = 100  # frames
 
 
 @dataclass(frozen=True)
-class Heard:
+class AudioAnalysis:
     """The sound of a video, three numbers a frame: root mean square, the share at full scale, and
     how far it lets expect the lips apart.
     """
@@ -40,10 +40,10 @@ class Heard:
     clipped: Float[Array, " t"]
     lips: Float[Array, " t"]
 
-    def part(self, first: int, end: int) -> "Heard":
+    def part(self, first: int, end: int) -> "AudioAnalysis":
         """From frame `first` to before `end`; silence where there is no sound."""
         spare = max(0, end - len(self.loudness))
-        return Heard(*(np.pad(all_, (0, spare))[first:end] for all_ in vars(self).values()))
+        return AudioAnalysis(*(np.pad(all_, (0, spare))[first:end] for all_ in vars(self).values()))
 
     @property
     def level(self) -> Float[Array, " t"]:
@@ -51,14 +51,14 @@ class Heard:
         return 20 * np.log10(np.maximum(self.loudness, 1e-6))
 
 
-def nothing_heard(frames: int) -> Heard:
+def no_audio(frames: int) -> AudioAnalysis:
     """Of a video without a sound track."""
-    return Heard(*np.zeros((3, frames), np.float32))
+    return AudioAnalysis(*np.zeros((3, frames), np.float32))
 
 
-def listen(
+def analyse_audio(
     pieces: Iterable[Float[Array, " _"]], lips_of: Callable[[Tensor], Float[Array, " _"]]
-) -> Heard:
+) -> AudioAnalysis:
     """Hear a sound to its end; only three numbers a frame are kept. `lips_of` reads the gap of the
     lips in each frame off a sound of up to LONGEST samples.
     """
@@ -77,7 +77,7 @@ def listen(
             take(rest[:LONGEST])
             rest = rest[LONGEST:]
     take(rest[: len(rest) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME])
-    return Heard(*(np.array(all_, np.float32) for all_ in (loudness, clipped, lips)))
+    return AudioAnalysis(*(np.array(all_, np.float32) for all_ in (loudness, clipped, lips)))
 
 
 @dataclass(frozen=True)
@@ -96,22 +96,22 @@ class Lateness:
     follow: float
 
 
-def sound_late(gaps: Float[Array, " t"], heard: Heard) -> Lateness:
+def sound_late(gaps: Float[Array, " t"], audio: AudioAnalysis) -> Lateness:
     """Compare lips with what the sound lets expect of them, at all shifts of up to 0.7 s."""
     reach = min(SEARCHED, len(gaps) // 4)
     if reach <= APART:
         return Lateness(None, 0, 0.0)
-    best, at_lags, fast = _best_lag(gaps, heard.lips, reach)
+    best, at_lags, fast = _best_lag(gaps, audio.lips, reach)
     elsewhere = max(value for lag, value in at_lags.items() if abs(lag - best) > APART)
     clear = fast[best] >= CLEAR and at_lags[best] - elsewhere >= CLEARER
     middle = len(gaps) // 2
     halves = (slice(None, middle), slice(middle, None)) if middle >= ENOUGH else ()
     agreed = all(
-        abs(_best_lag(gaps[half], heard.lips[half], reach)[0] - best) <= NEARLY for half in halves
+        abs(_best_lag(gaps[half], audio.lips[half], reach)[0] - best) <= NEARLY for half in halves
     )
-    told = clear and agreed and len(gaps) >= ENOUGH
+    certain = clear and agreed and len(gaps) >= ENOUGH
     late = max(-FARTHEST, min(FARTHEST, -best))
-    return Lateness(late if told else None, late, at_lags[best] / 2)
+    return Lateness(late if certain else None, late, at_lags[best] / 2)
 
 
 def _best_lag(

@@ -18,7 +18,7 @@ from mien.motion.lips import lip_numbers
 LONGEST = 60 * 25 * SAMPLES_PER_FRAME  # samples that are heard at once: a minute
 
 
-class LipsHeard:
+class LipsFromSound:
     """The net, loaded once.
 
     Raises:
@@ -43,6 +43,6 @@ class LipsHeard:
         speech = self._speech
         assert speech.direct is not None
         features = self._front_end(waveform[None])
-        read = speech.direct(speech.listen(features).local)
+        read = speech.direct(speech.encode_audio(features).local)
         at_rest = torch.zeros(1, sum(speech.config.motion_blocks))
         return lip_numbers(speech.space.decode(read, at_rest))[0, :, 0].numpy()

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from mien.audio.features import log_mel
 from mien.audio.pretrained import FrontEndConfig, WhisperSpeech
-from mien.data.heard import Hearing, hear_all
+from mien.data.features import FeatureCache, extract_features
 from mien.data.latents import ClipLatents, read, write
 from mien.data.manifest import ClipRecord
 from mien.data.speech import FixedWindows, SpeechClips, VoiceConfig, WindowSpec
@@ -54,18 +54,18 @@ def kept(folder: Path) -> list[Path]:
 
 
 def test_each_clip_is_heard_once(folder: Path, heard: list[int]):
-    hear_all(Hearing(WHISPER, folder), RECORDS, folder)
+    extract_features(FeatureCache(WHISPER, folder), RECORDS, folder)
     assert heard == [12800, 12800] and len(kept(folder)) == 2
     clips = SpeechClips(RECORDS, folder, WINDOW, VoiceConfig(), balance=0.0, seed=0)
     fixed = FixedWindows(RECORDS, folder, WINDOW)
     for index in range(4):
         assert clips[index].features.shape == fixed[index].features.shape == (1, 80, 384)
-    hear_all(Hearing(WHISPER, folder), RECORDS, folder)
+    extract_features(FeatureCache(WHISPER, folder), RECORDS, folder)
     assert len(heard) == 2
 
 
 def test_features_are_kept_in_half_the_bits(folder: Path):
-    hearing = Hearing(WHISPER, folder)
+    hearing = FeatureCache(WHISPER, folder)
     sound = read(folder, RECORDS[0]).sound
     first, again = hearing(sound), hearing(sound)
     assert first.dtype == torch.float32 and torch.equal(first, again)
@@ -74,30 +74,30 @@ def test_features_are_kept_in_half_the_bits(folder: Path):
 
 
 def test_a_changed_clip_is_heard_anew(folder: Path, heard: list[int]):
-    hear_all(Hearing(WHISPER, folder), RECORDS, folder)
+    extract_features(FeatureCache(WHISPER, folder), RECORDS, folder)
     write(Store(folder), RECORDS[0], latents(0.1 * torch.randn(20 * 640)))
-    hear_all(Hearing(WHISPER, folder), RECORDS, folder)
+    extract_features(FeatureCache(WHISPER, folder), RECORDS, folder)
     assert len(heard) == len(kept(folder)) == 3
 
 
 def test_another_front_end_keeps_its_own(folder: Path, monkeypatch):
     sound = read(folder, RECORDS[0]).sound
-    first = Hearing(WHISPER, folder)
-    other = Hearing(WHISPER, folder)
+    first = FeatureCache(WHISPER, folder)
+    other = FeatureCache(WHISPER, folder)
     first(sound)
     encoder = other.front_end
     assert isinstance(encoder, WhisperSpeech)
     with torch.no_grad():
         encoder.encoder.conv1.weight.mul_(1.5)
-    monkeypatch.setattr("mien.data.heard.load_front_end", lambda config: encoder)
-    changed = Hearing(WHISPER, folder)
+    monkeypatch.setattr("mien.data.features.load_front_end", lambda config: encoder)
+    changed = FeatureCache(WHISPER, folder)
     assert not torch.allclose(changed(sound), first(sound), atol=0.01)
     assert len({path.parent for path in kept(folder)}) == 2
 
 
 def test_voices_are_changed_for_log_mel_alone(folder: Path):
-    loud = VoiceConfig(noise=1.0, noise_db=(0.0, 0.0), throat=0.5)
-    still = VoiceConfig(noise=0.0, throat=0.0)
+    loud = VoiceConfig(noise=1.0, noise_db=(0.0, 0.0), vtlp=0.5)
+    still = VoiceConfig(noise=0.0, vtlp=0.0)
     for front_end, changes in ((WHISPER, False), (FrontEndConfig(), True)):
         window = WindowSpec(12, 4, front_end)
         plain, other = (
@@ -108,8 +108,8 @@ def test_voices_are_changed_for_log_mel_alone(folder: Path):
 
 
 def test_log_mel_is_not_kept(folder: Path):
-    hearing = Hearing(FrontEndConfig(), folder)
-    hear_all(hearing, RECORDS, folder)
+    hearing = FeatureCache(FrontEndConfig(), folder)
+    extract_features(hearing, RECORDS, folder)
     sound = read(folder, RECORDS[0]).sound
     assert torch.equal(hearing(sound), log_mel(sound[None]))
     assert not [path for path in folder.iterdir() if path.is_dir()]

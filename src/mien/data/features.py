@@ -23,7 +23,7 @@ from mien.data.store import Store
 from mien.kinds import fingerprint
 
 
-class Hearing:
+class FeatureCache:
     """A front end with a memory, at `folder` of the motion cache.
 
     Raises:
@@ -59,7 +59,9 @@ def features_name(sound: Float[Tensor, " s"]) -> str:
 
 
 @torch.inference_mode()
-def hear_all(hearing: Hearing, records: Sequence[ClipRecord], folder: Path | Store) -> None:
+def extract_features(
+    hearing: FeatureCache, records: Sequence[ClipRecord], folder: Path | Store
+) -> None:
     """Keep what is still missing of the features of all clips, whose latents are in `folder`."""
     if hearing.kept is None:
         return
