@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 
+import cv2
 from lightning import Trainer
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
@@ -21,6 +22,13 @@ class SampleNumbers(Sampler[int]):
         return itertools.count(self.start + self.process, self.processes)
 
 
+def stop_opencv_threads() -> None:
+    """End the threads of OpenCV in this process, before workers are forked from it: a child has the
+    pool but not its threads, and crashes or waits for ever where it uses or ends them.
+    """
+    cv2.setNumThreads(1)
+
+
 def endless(
     samples: Dataset,
     batch_size: int,
@@ -28,10 +36,13 @@ def endless(
     trainer: Trainer,
     collate: Callable,
     accumulate: int,
+    start_method: str | None = None,
 ) -> DataLoader:
     """Training samples from where the step counter stands: a resumed run sees none twice. A step is
-    made of `accumulate` batches.
+    made of `accumulate` batches. `start_method` of the workers: fork, spawn, forkserver, or
+    Python's choice.
     """
+    stop_opencv_threads()
     a_step = batch_size * accumulate * trainer.world_size
     start = trainer.global_step * a_step
     return DataLoader(
@@ -40,14 +51,21 @@ def endless(
         sampler=SampleNumbers(start, trainer.global_rank, trainer.world_size),
         collate_fn=collate,
         num_workers=workers,
+        multiprocessing_context=start_method if workers else None,
         pin_memory=trainer.strategy.root_device.type == "cuda",
     )
 
 
 def once(
-    samples: Dataset, batch_size: int, workers: int, trainer: Trainer, collate: Callable
+    samples: Dataset,
+    batch_size: int,
+    workers: int,
+    trainer: Trainer,
+    collate: Callable,
+    start_method: str | None = None,
 ) -> DataLoader:
     """Samples in order; of several processes each takes its share (some twice, to make it even)."""
+    stop_opencv_threads()
     several = trainer.world_size > 1
     sampler = (
         DistributedSampler(samples, trainer.world_size, trainer.global_rank, shuffle=False)
@@ -60,5 +78,6 @@ def once(
         sampler=sampler,
         collate_fn=collate,
         num_workers=workers,
+        multiprocessing_context=start_method if workers else None,
         pin_memory=trainer.strategy.root_device.type == "cuda",
     )

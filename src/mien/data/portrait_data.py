@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Literal
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -34,6 +35,7 @@ class PortraitData(LightningDataModule):
         valid_pairs: pairs of each of these clips.
         cached_megabytes: of decoded clips that each worker keeps in memory, all data sets together.
         workers: processes that decode and augment beside the training; 0 does it in between.
+        start_method: how these start; None: Python's choice.
         balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, frames and augmentation.
         meshes: folder that keeps the faces' meshes, which only a guided animator asks for.
@@ -56,6 +58,7 @@ class PortraitData(LightningDataModule):
         valid_pairs: int = 4,
         cached_megabytes: int = 512,
         workers: int = 1,
+        start_method: Literal["fork", "spawn", "forkserver"] | None = None,
         balance: float = 0.25,
         seed: int = 0,
         meshes: Path = Path("runs/meshes"),
@@ -70,6 +73,7 @@ class PortraitData(LightningDataModule):
         self.batch_size = batch_size
         self.valid_clips, self.valid_pairs = valid_clips, valid_pairs
         self.cached_megabytes, self.workers = cached_megabytes, workers
+        self.start_method = start_method
         self.balance, self.seed = balance, seed
         self.meshes, self.augmentation = meshes, augmentation
         self.mix, self.cross_identity = mix or {}, cross_identity
@@ -152,15 +156,14 @@ class PortraitData(LightningDataModule):
         """Without end."""
         assert self.trainer is not None
         pairs, size = self.train_pairs, self.batch_size
-        return endless(
-            pairs, size, self.workers, self.trainer, collate_pairs, self._spec.accumulate
-        )
+        more = self._spec.accumulate, self.start_method
+        return endless(pairs, size, self.workers, self.trainer, collate_pairs, *more)
 
     def val_dataloader(self) -> DataLoader:
         """The fixed pairs, in order."""
         assert self.trainer is not None
         pairs, size = self.fixed_pairs, self.batch_size
-        return once(pairs, size, self.workers, self.trainer, collate_pairs)
+        return once(pairs, size, self.workers, self.trainer, collate_pairs, self.start_method)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader

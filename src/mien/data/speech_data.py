@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from jaxtyping import Float
 from lightning import LightningDataModule
@@ -48,6 +49,7 @@ class SpeechData(LightningDataModule):
         valid_clips: clips of the validation manifest that are judged on, spread over its people;
             None: all of them.
         workers: processes that prepare samples beside the training; 0 does it in between.
+        start_method: how these start; None: Python's choice.
         balance: 0 draws every person alike, 1 every second of footage.
         seed: of people, clips, windows and changes of voice.
         voice: how strongly voices are changed (log-mel only).
@@ -65,6 +67,7 @@ class SpeechData(LightningDataModule):
         batch_size: int = 32,
         valid_clips: int | None = 64,
         workers: int = 1,
+        start_method: Literal["fork", "spawn", "forkserver"] | None = None,
         balance: float = 0.5,
         seed: int = 0,
         voice: VoiceConfig = VoiceConfig(),  # noqa: B008 (frozen)
@@ -77,6 +80,7 @@ class SpeechData(LightningDataModule):
         self.cache, self.voice = Store(cache), voice
         self._told: set[Path] = set()  # of which manifests the silent clips were said
         self.batch_size, self.valid_clips, self.workers = batch_size, valid_clips, workers
+        self.start_method = start_method
         self.balance, self.seed = balance, seed
 
     def prepare_data(self) -> None:
@@ -143,15 +147,14 @@ class SpeechData(LightningDataModule):
         """Without end."""
         assert self.trainer is not None
         clips, size = self.speech_clips, self.batch_size
-        return endless(
-            clips, size, self.workers, self.trainer, collate_speech, self._config.accumulate
-        )
+        more = self._config.accumulate, self.start_method
+        return endless(clips, size, self.workers, self.trainer, collate_speech, *more)
 
     def val_dataloader(self) -> DataLoader:
         """The fixed windows, in order."""
         assert self.trainer is not None
         windows, size = self.fixed_windows, self.batch_size
-        return once(windows, size, self.workers, self.trainer, collate_speech)
+        return once(windows, size, self.workers, self.trainer, collate_speech, self.start_method)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
