@@ -10,7 +10,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from mien.errors import UserError, missing_package
+from mien.command_line import failed
+from mien.errors import UserError
 
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien reenact VIDEO PORTRAIT [-o OUT.mp4]        a portrait moves as the face of a video
@@ -53,14 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(
             f"no command {command}: the commands are {', '.join((*COMMANDS, *TRAINING))}"
         )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:
-        if (missing := missing_package(error)) is None:
-            raise
-        print(f"error: {missing}", file=sys.stderr)
-        return 1
+    except (UserError, ModuleNotFoundError) as error:
+        return failed(error)
     except KeyboardInterrupt:
         return 130
 

@@ -87,14 +87,8 @@ def guarded(work: Callable[[], None], afterwards: str = "nothing was written") -
     try:
         with _sigterm_unwinds():
             work()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:
-        if (missing := missing_package(error)) is None:
-            raise
-        print(f"error: {missing}", file=sys.stderr)
-        return 1
+    except (UserError, ModuleNotFoundError) as error:
+        return failed(error)
     except KeyboardInterrupt:
         print(f"stopped: {afterwards}", file=sys.stderr)
         return INTERRUPTED
@@ -102,6 +96,19 @@ def guarded(work: Callable[[], None], afterwards: str = "nothing was written") -
         print(f"terminated: {afterwards}", file=sys.stderr)
         return TERMINATED
     return 0
+
+
+def failed(error: UserError | ModuleNotFoundError) -> int:
+    """Print a mistake as one sentence; returns the exit status.
+
+    Raises:
+        ModuleNotFoundError: the error itself, where no extra of mien brings the package.
+    """
+    sentence = error if isinstance(error, UserError) else missing_package(error)
+    if sentence is None:
+        raise error
+    print(f"error: {sentence}", file=sys.stderr)
+    return 1
 
 
 @contextmanager
