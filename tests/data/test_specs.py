@@ -72,6 +72,15 @@ def test_stages_say_what_their_nets_need():
     assert stage.data_spec == wanted
 
 
+def test_a_condition_that_the_animator_never_learned_is_refused(clips: Path, tmp_path: Path):
+    path = tmp_path / "animator.safetensors"
+    save_net(path, ANIMATOR, tiny_animator(use_appearance=False))
+    c = TINY_SPEECH
+    spec = SpeechSpec(c.appearance_dim, c.window, c.history, c.front_end, c.mesh)
+    with pytest.raises(UserError, match="use_appearance: false.*model.speech.appearance"):
+        SpeechData(path, str(clips), cache=str(tmp_path), spec=spec).prepare_data()
+
+
 def test_nothing_in_data_looks_for_the_module_in_training():
     for path in Path(str(data.__file__)).parent.glob("*.py"):
         assert "lightning_module" not in path.read_text(encoding="utf-8"), path

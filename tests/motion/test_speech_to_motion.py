@@ -14,6 +14,7 @@ from mien.motion.conditioning import (
 from mien.motion.objective import take_window
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.types import AudioContext, Conditioning
+from tests.tiny_nets import TINY_SPEECH
 
 
 def conditioning_of(speech, clip):
@@ -198,3 +199,19 @@ def test_a_config_survives_a_checkpoint():
 def test_a_history_longer_than_the_window_is_refused():
     with pytest.raises(ValueError, match="history 9 must be shorter than window 8"):
         SpeechToMotionConfig(appearance_dim=1, history=9, window=8)
+
+
+def test_noise_form_is_bounded_at_pure_noise():
+    speech = SpeechToMotion(replace(TINY_SPEECH, parameterisation="noise"))
+    with torch.no_grad():
+        for parameter in speech.denoiser.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    audio = AudioContext(torch.randn(2, 16), torch.randn(2, 20, 16))
+    motion = torch.randn(2, 768)
+    given = Conditioning(
+        audio, motion[:, None].repeat(1, 4, 1), torch.zeros(2).bool(), torch.randn(2, 32), motion
+    )
+    speech.space.fit(torch.randn(100, 768), torch.zeros(2, 768))
+    embedded = speech.embed(given, all_conditions(given))
+    clean = speech.denoise(torch.randn(2, 20, 8), torch.ones(2), embedded)
+    assert float(clean.abs().max()) == 5.0

@@ -84,3 +84,5 @@ def test_float16_is_refused():
         refuse_float16(precision)
     with pytest.raises(UserError, match="16-mixed"):
         refuse_float16("16-mixed")
+    with pytest.raises(UserError, match="bf16-true"):
+        refuse_float16("bf16-true")

@@ -36,6 +36,7 @@ class SpeechSpec:
         front_end: what the sound is encoded by.
         mesh: whether the motion of the face's mesh stands behind the animator's.
         accumulate: batches that make one step.
+        appearance: whether F_A is a condition, which the animator must then have learned.
     """
 
     appearance_dim: int
@@ -44,3 +45,4 @@ class SpeechSpec:
     front_end: FrontEndConfig
     mesh: bool
     accumulate: int = 1
+    appearance: bool = True

@@ -93,6 +93,11 @@ class SpeechData(LightningDataModule):
                 f"model.speech.appearance_dim {self._config.appearance_dim} is not the "
                 f"{appearance_dim} of the animator {self.animator_path}: set it to {appearance_dim}"
             )
+        if self._config.appearance and not animator.config.use_appearance:
+            raise UserError(
+                f"model.speech.appearance is on, but the animator {self.animator_path} was trained "
+                "without F_A (use_appearance: false): set model.speech.appearance to false"
+            )
         records = [*self._records(self.train_manifest), *self._valid_records()]
         refuse_other_framing(records, animator.config.framing)
         self._contents.learn(records)

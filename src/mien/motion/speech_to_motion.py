@@ -28,6 +28,8 @@ from mien.motion.space import MotionSpace
 from mien.presets import read_preset
 from mien.types import AudioContext, Conditioning
 
+LARGEST = 5.0  # deviations of a whitened component that a clean motion may show
+
 
 @dataclass(frozen=True)
 class SpeechToMotionConfig:
@@ -156,4 +158,7 @@ class SpeechToMotion(nn.Module):
         """The clean motion, in space coordinates, that the net sees in `mixture`."""
         levels = at_levels(self.config.schedule, level)
         answer = self.answer(mixture, level, embedded)
-        return to_clean(answer, mixture, levels, self.config.parameterisation)
+        clean = to_clean(answer, mixture, levels, self.config.parameterisation)
+        if self.config.parameterisation == "noise":  # near pure noise its errors grow without bound
+            clean = clean.clamp(-LARGEST, LARGEST)
+        return clean

@@ -83,7 +83,7 @@ class DeviationTransformer(nn.Module):
         if self.training:
             square = difference.detach().square().mean(dim=(0, 1, 3, 4))
             # A plain mean at first: differences start far below 1 and would be lost meanwhile.
-            self.batches_seen += 1
+            self.batches_seen.add_(1).clamp_(max=100)  # beyond, the mean moves at one rate
             weight = torch.clamp(1 / self.batches_seen, min=0.01)
             self.running_square.lerp_(square.to(self.running_square.dtype), weight)
         deviation = torch.sqrt(self.running_square + EPS)

@@ -75,12 +75,13 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Float[Te
 
 
 def refuse_float16(precision: str) -> None:
-    """Float16 needs its gradients scaled before they are clipped, which these stages do not do.
+    """Float16 needs its gradients scaled before they are clipped, which these stages do not do;
+    bf16-true would keep weights, their average and Mamba's A in bfloat16.
 
     Raises:
-        UserError: the precision is 16-mixed or 16-true.
+        UserError: the precision is 16-mixed, 16-true or bf16-true.
     """
-    if precision.startswith("16"):
+    if precision.startswith("16") or precision == "bf16-true":
         raise UserError(f"trainer.precision {precision} is too narrow here: use bf16-mixed or 32")
 
 

@@ -61,6 +61,7 @@ class DiffusionStage(SteppedModule):
             c.front_end,
             c.mesh,
             self.optimizer_config.accumulate,
+            c.appearance,
         )
 
     def setup(self, stage: str) -> None:
