@@ -1,4 +1,4 @@
-"""Voice activity detection: a gate in [0, 1] for every video frame, 0 where nobody speaks.
+"""Voice activity detection: a gate in [0, 1] for every video frame, 0 without speech.
 
 A face must rest while nothing is said, also over music, noise or hum. Silero VAD (MIT, weights in
 its wheel) distinguishes speech from these; loudness does not.
@@ -68,7 +68,7 @@ def _detector() -> Any:
 
 @full_precision
 def speech_gate(probability: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
-    """1 while somebody speaks, else 0, with a smooth attack before and release after.
+    """1 during speech, else 0, with a smooth attack before and release after.
 
     The gate has fully opened when speech begins and starts to close 0.4 s after it ended.
     """

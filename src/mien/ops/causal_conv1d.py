@@ -35,7 +35,7 @@ def causal_conv1d(
             fastest that works for these inputs here.
 
     Raises:
-        UserError: the back end asked for cannot do it.
+        UserError: the requested back end cannot take these inputs.
     """
 
     def refuse(name: str) -> str | None:
@@ -69,7 +69,7 @@ def causal_conv1d_step(
 
 
 def next_state(state: Float[Tensor, "b d p"], x: Float[Tensor, "b d l"]) -> Float[Tensor, "b d p"]:
-    """The last inputs up to the end of `x`, as many as `state` holds from before it."""
+    """The state for the next part: the last k - 1 inputs up to the end of `x`."""
     joined = torch.cat((state.to(x.dtype), x), dim=-1)
     return joined[..., joined.shape[-1] - state.shape[-1] :].clone()  # a view would keep all of x
 

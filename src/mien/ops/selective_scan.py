@@ -34,7 +34,7 @@ def selective_scan(
 ) -> Float[Tensor, "b d l"] | tuple[Float[Tensor, "b d l"], Float[Tensor, "b d n"]]:
     """h_t = exp(s_t A) h_{t-1} + s_t B_t u_t and y_t = C_t h_t + D u_t, times silu(z_t).
 
-    The time step s is `delta` plus `delta_bias`, through softplus where asked (arXiv 2312.00752,
+    The time step s is `delta` plus `delta_bias`, through softplus if requested (arXiv 2312.00752,
     algorithm 2). The meaning is that of mamba-ssm's `selective_scan_fn`, with real A; beyond it,
     `initial_state` is the h before the first step (zero without it), and gradients flow through the
     last state too.
@@ -57,7 +57,7 @@ def selective_scan(
 
     Raises:
         ValueError: shapes do not fit together, or A is complex.
-        UserError: the back end asked for cannot do it.
+        UserError: the requested back end cannot take these inputs.
     """
     given = (u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state)
     inputs = ScanInputs(*given)

@@ -31,7 +31,7 @@ class AnimatorConfig:
     volume_channels: int = 24  # C
     depth_layers: int = 4  # S_d
     depth_pooling: DepthPooling = "space"  # "space_and_depth" is the paper's literal formula
-    volume_blocks: int = 1  # ResNet3D blocks behind the depth weights
+    volume_blocks: int = 1  # ResNet3D blocks after the depth weights
     appearance_dim: int = 256  # F_A
     appearance_channels: tuple[int, ...] = (32, 64, 128, 192)
 

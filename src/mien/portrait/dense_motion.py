@@ -1,6 +1,6 @@
 """Deviation maps + appearance -> motion field (the paper's Latent Motion Deviation Decoder, LMDD).
 
-D = f(Delta, F_A, F_id) - f(0, F_A, F_id): biases, norms and modulation behind Delta would otherwise
+D = f(Delta, F_A, F_id) - f(0, F_A, F_id): biases, norms and modulation after Delta would otherwise
 turn no deviation into some motion. With the difference, driving = source gives exactly the identity
 field.
 Axes: b batch, t video frames, r regions, k token dimensions, c channels, z depth layers, h w space.

@@ -227,9 +227,9 @@ class FrameDecoder(nn.Module):
             return None
         planes = (guide.skin, guide.inside, person, gone_person(guide, person))
         cover = guide.interior[:, 3:]
-        seen = (torch.stack(planes, dim=1), guide.interior[:, :3] * cover, cover)
-        seen = torch.cat([F.adaptive_avg_pool2d(x, like.shape[-1]) for x in seen], dim=1)
-        return self.face(seen.to(like.dtype))
+        maps = (torch.stack(planes, dim=1), guide.interior[:, :3] * cover, cover)
+        inputs = torch.cat([F.adaptive_avg_pool2d(x, like.shape[-1]) for x in maps], dim=1)
+        return self.face(inputs.to(like.dtype))
 
     def _head(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.upscale)

@@ -37,9 +37,9 @@ class GuideAttention(nn.Module):
 
     def __init__(self, compressed: int, depth_layers: int, hidden: int) -> None:
         super().__init__()
-        seen = (REGIONS * (compressed + 1) + 2) * depth_layers + 1
+        channels = (REGIONS * (compressed + 1) + 2) * depth_layers + 1
         self.depth_layers = depth_layers
-        self.look = nn.Conv2d(seen, hidden, 3, padding=1, bias=False)
+        self.look = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
         self.mix = nn.Sequential(
             nn.Conv2d(2 * hidden, hidden, 3, padding=1), group_norm(hidden), nn.SiLU()
         )
@@ -136,5 +136,5 @@ def gone_person(guide: Guide, person: Float[Tensor, "b h w"]) -> Float[Tensor, "
 
 def moved_person(guide: Guide, fine: Float[Tensor, "b h w 2"]) -> Float[Tensor, "b h w"]:
     """The source's person mask warped to the frame; 1 everywhere where no mesh is known."""
-    behind = 1 - warp_map(guide.person[:, None], fine)[:, 0]
-    return 1 - behind * guide.known[:, None, None]
+    background = 1 - warp_map(guide.person[:, None], fine)[:, 0]
+    return 1 - background * guide.known[:, None, None]

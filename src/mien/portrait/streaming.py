@@ -50,7 +50,7 @@ def with_neighbours(
     Yields (frames, how many precede the chunk, how many the chunk has); at the ends of the stream
     there are fewer neighbours, and the last chunk may be short.
     """
-    held: Tensor | None = None  # frames not yet yielded, behind `before` frames that were
+    held: Tensor | None = None  # `before` frames that were yielded, then those that were not yet
     before = 0
     for window in windows:
         held = window if held is None else torch.cat((held, window), dim=1)

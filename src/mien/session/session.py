@@ -52,7 +52,7 @@ def load_models(
     speech: Path | str | None = None,
     device: torch.device | None = None,
 ) -> tuple[Animator, SpeechToMotion]:
-    """Both nets, ready for use: those that ship unless named, on the accelerator if torch sees one
+    """Both nets, ready for use: the shipped ones unless named, on the accelerator if torch sees one
     unless a device is named.
 
     Raises:
@@ -183,8 +183,8 @@ class Session:
         speech, own = self.speech, portrait.motion
         at_rest = with_mesh_at_rest(own) if speech.config.mesh else own
         vector, generator = portrait.appearance.vector, torch.Generator().manual_seed(seed)
-        asked = sampling or SamplingConfig()
-        motion = rollout(speech, sound.context, vector, at_rest, asked, generator)
+        sampling = sampling or SamplingConfig()
+        motion = rollout(speech, sound.context, vector, at_rest, sampling, generator)
         motion = finish(motion, sound.gate, at_rest, speech.config, controls or Controls(), seed)
         yield from (watch or Stopwatch()).measure_items("motion", within(self._inference, motion))
 

@@ -33,7 +33,7 @@ class Command(LightningCLI):
         """Build model, data and trainer.
 
         Raises:
-            UserError: a number is refused, or an optional package is missing.
+            UserError: a config value is invalid, or an optional package is missing.
         """
         try:
             super().instantiate_classes()

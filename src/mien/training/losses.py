@@ -1,7 +1,7 @@
 """The losses of stage 1: a1 L_per + a2 L_adv + a3 L_pg (paper, section 3), and pixel terms.
 
 The pixel terms with their mouth weight are additions of this project and can be set to 0; the
-perceptual and adversarial parts stand in `perceptual.py` and `discriminator.py`.
+perceptual and adversarial parts are in `perceptual.py` and `discriminator.py`.
 Axes: b batch, c channels, z depth layers, h w space, r regions.
 """
 

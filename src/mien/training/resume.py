@@ -54,7 +54,7 @@ class ResumePoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time (Lightning runs checkpoint callbacks last, behind the averaging)."""
+        """Save when it is time (Lightning runs checkpoint callbacks last, after the averaging)."""
         if getattr(pl_module, "part", 0):  # in the middle of a step of several batches
             return
         step = trainer.global_step
