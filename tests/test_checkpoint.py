@@ -122,7 +122,7 @@ def test_other_stage_1_is_refused_with_both_fingerprints(pair):
 
 
 def test_kinds_are_not_mistaken(pair):
-    with pytest.raises(UserError, match="kind animator, here speech_to_motion is wanted"):
+    with pytest.raises(UserError, match="kind animator, but speech_to_motion is expected"):
         load_speech_to_motion(pair[0], "")
 
 
@@ -260,9 +260,9 @@ class TestAThirdKind:
 
     def test_other_kinds_are_refused_both_ways(self, pair, tmp_path: Path):
         path, _ = self.training_checkpoint(tmp_path, BlinkConfig())
-        with pytest.raises(UserError, match="of the kind blinks, here animator is wanted"):
+        with pytest.raises(UserError, match="of the kind blinks, but animator is expected"):
             load_animator(path)
-        with pytest.raises(UserError, match="of the kind animator, here blinks is wanted"):
+        with pytest.raises(UserError, match="of the kind animator, but blinks is expected"):
             load(pair[0], BLINKS)
 
     def test_keys_numbers_and_bytes_that_do_not_fit_are_named(self, tmp_path: Path):

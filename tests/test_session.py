@@ -92,7 +92,7 @@ def test_any_form_of_picture_and_sound_gives_the_same_frames(session: Session, t
     [
         ((np.zeros((SAMPLE_RATE, 2)), SAMPLE_RATE), "channels x samples"),
         ((np.zeros((1, 1, 9)), SAMPLE_RATE), "3 axes"),
-        ((np.full(SAMPLE_RATE, np.nan), SAMPLE_RATE), "no numbers"),
+        ((np.full(SAMPLE_RATE, np.nan), SAMPLE_RATE), "NaN or infinite samples"),
         ((np.zeros(SAMPLE_RATE), 0), "rate of 0"),
         (([], SAMPLE_RATE), "no chunk"),
         ((np.zeros(5), SAMPLE_RATE), "less than a video frame"),

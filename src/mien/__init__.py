@@ -69,7 +69,7 @@ _compat.install()
 
 
 def __getattr__(name: str) -> Any:
-    """Fetch a public name from its file the first time it is asked for."""
+    """Import a public name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'mien' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

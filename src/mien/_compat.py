@@ -1,12 +1,13 @@
-"""Let a CPU build of torch live beside torchvision and torchaudio wheels that were built for CUDA.
+"""Make a CPU build of torch work with torchvision and torchaudio wheels that were built for CUDA.
 
-Such a pair is common (registries hold CUDA wheels only) and breaks more than itself: torchvision's
-first import fails on operators that its compiled half would have registered, and with it lightning,
-torchmetrics, timm and lpips, merely because torchvision is installed. The repair declares those
-operators without a body and tells torchaudio that its compiled half is absent; whatever really
-needs compiled code still fails, when called, with torch's own message.
+Such a pair is common (registries hold CUDA wheels only) and breaks other packages: torchvision's
+first import fails on operators that its compiled extension would have registered, and with it
+lightning, torchmetrics, timm and lpips, merely because torchvision is installed. The repair
+declares those operators without an implementation and marks torchaudio's compiled extension as
+absent; what needs compiled code still fails, when called, with torch's own message.
 
-Nothing is imported here: a finder waits for the first import of either package and steps aside.
+Nothing is imported here: an import hook runs the repair just before the first import of either
+package.
 """
 
 import importlib.util
@@ -45,7 +46,7 @@ def _stand_in_for_torchaudio_extension() -> None:
     extension: Any = ModuleType("torchaudio._extension")
 
     def fail_if_no_align(function: Any) -> Any:
-        """Replace a function that needs the compiled half by one that says so."""
+        """Replace a function that needs the compiled extension by one that says so."""
 
         def refuse(*_: Any, **__: Any) -> None:
             raise RuntimeError(f"{function.__name__} needs torchaudio's compiled extension")
@@ -60,7 +61,7 @@ def _stand_in_for_torchaudio_extension() -> None:
 
 
 class _RepairOnImport:
-    """A finder that finds nothing: it repairs just before the import it was waiting for."""
+    """An import hook (meta path finder) that finds no module: it repairs just before an import."""
 
     def __init__(self) -> None:
         self.waiting = {
@@ -71,7 +72,7 @@ class _RepairOnImport:
     def find_spec(
         self, name: str, path: Any = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Repair the named package once if torch's build differs; never answer the search."""
+        """Repair the named package once if torch's build differs; always returns None."""
         repair = self.waiting.pop(name, None)
         if repair is not None and name not in sys.modules:
             built_for, torch_built_for = cuda_build(name), cuda_build("torch")
@@ -84,6 +85,6 @@ class _RepairOnImport:
 
 
 def install() -> None:
-    """Watch for the first import of torchvision and torchaudio; twice is as good as once."""
+    """Install the import hook for torchvision and torchaudio; idempotent."""
     if not any(isinstance(finder, _RepairOnImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _RepairOnImport())  # pyright: ignore[reportArgumentType]

@@ -1,7 +1,7 @@
-"""The two kinds of weights of this system, an animator and a speech-to-motion, and those that ship.
+"""The two kinds of weights of this system, animator and speech-to-motion, and the shipped weights.
 
-`kinds.py` says what a file of weights is. A speech-to-motion is bound to the animator whose motion
-it learned.
+`kinds.py` defines the files of weights. A speech-to-motion is bound to the animator on whose motion
+it was trained.
 """
 
 from collections.abc import Mapping
@@ -42,11 +42,11 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def motion_fingerprint(animator: Mapping[str, Tensor]) -> str:
-    """The fingerprint of an animator's motion: of the parts that say what motion and appearance
-    are. A stage 2 is bound to it, and stays so while the parts that draw are trained on.
+    """The fingerprint of an animator's motion: of the modules that encode motion and identity. A
+    stage 2 is bound to it, and stays valid when the rendering modules are trained further.
     """
-    speaks = "motion_encoder.", "appearance_vector."
-    return fingerprint({k: v for k, v in animator.items() if k.startswith(speaks)})
+    encoders = "motion_encoder.", "appearance_vector."
+    return fingerprint({k: v for k, v in animator.items() if k.startswith(encoders)})
 
 
 def load_animator(path: Path) -> Animator:
@@ -59,8 +59,8 @@ def load_animator(path: Path) -> Animator:
 
 
 def load_speech_to_motion(path: Path, animator_fingerprint: str | None = None) -> SpeechToMotion:
-    """Rebuild the net that turns speech into the motion of this animator, ready for use; None where
-    no animator will draw the motion.
+    """Rebuild the net that turns speech into the motion of this animator, ready for use; with None
+    the animator is not checked.
 
     Raises:
         UserError: as load_animator, or it was trained on the motion of another animator.
@@ -75,5 +75,5 @@ def load_speech_to_motion(path: Path, animator_fingerprint: str | None = None) -
 
 
 def default_weights() -> tuple[Path, Path]:
-    """The animator and the speech-to-motion that ship inside the package."""
+    """The animator and the speech-to-motion weights that the package ships."""
     return WEIGHTS / "animator.safetensors", WEIGHTS / "speech_to_motion.safetensors"

@@ -1,6 +1,6 @@
 """The commands `mien` and `lightning`: making videos, data and measurements, and training.
 
-Training goes through LightningCLI; a person's mistake is told in one sentence, without traceback.
+Training uses LightningCLI; user errors are printed as one sentence, without traceback.
 """
 
 import sys
@@ -15,13 +15,13 @@ from mien.errors import UserError
 
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien reenact VIDEO PORTRAIT [-o OUT.mp4]        a portrait moves as the face of a video
-       mien demo                                       the astronaut does, into demo.mp4
+       mien demo                                       a sample portrait speaks, into demo.mp4
        mien prepare FOOTAGE -o DATASET                 clips to train on from your footage
        mien make-pairs PORTRAITS CLIPS -o DATASET      clips to train on from still portraits
-       mien evaluate speech|cross|reenact|sync ...     how good lips and pictures are, beside rivals
+       mien evaluate speech|cross|reenact|sync ...     metrics of lips and frames, with baselines
        mien fit --config stage1.yaml --data.root DIR   train (stage2.yaml: the second stage)
        mien validate|test|predict --config stage1.yaml --ckpt_path last.ckpt --data.root DIR
-       mien doctor                                     what works on this machine, and why not
+       mien doctor                                     what works on this machine, or why not
        mien COMMAND --help, mien --version"""
 
 # Each in a file of its own, whose main takes the arguments and returns the exit status.
@@ -68,7 +68,7 @@ def _version() -> str:
 
 
 def with_joined_configs(arguments: list[str]) -> list[str]:
-    """Replace every --config by one text that joins them all; other arguments win over it."""
+    """Replace all --config options by one merged YAML text; other arguments override it."""
     names: list[str] = []
     others: list[str] = []
     waiting = iter(arguments)
@@ -88,9 +88,9 @@ def _joined(names: list[str]) -> str:
 
 
 def train(arguments: list[str]) -> int:
-    """One LightningCLI command, in words that a person understands when it cannot be done."""
+    """Run one LightningCLI command."""
     _check_checkpoint(arguments)
-    _quieten()
+    _suppress_warnings()
     from mien.training.command import run
 
     run(arguments)
@@ -98,7 +98,7 @@ def train(arguments: list[str]) -> int:
 
 
 def _check_checkpoint(arguments: list[str]) -> None:
-    """A wrong --ckpt_path is told before anything starts."""
+    """Check --ckpt_path before anything starts."""
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name, _, inline = flag.partition("=")
         path = Path(inline or value)
@@ -112,15 +112,15 @@ def _check_checkpoint(arguments: list[str]) -> None:
             )
 
 
-def _quieten() -> None:
-    """Drop the warnings that are true of every run here and ask nothing of the user."""
+def _suppress_warnings() -> None:
+    """Suppress the warnings that every run raises and that need no action by the user."""
     for message in (
         "LightningCLI's args parameter is intended",
         "Using ModelCheckpoint with manual optimization",
         ".*does not have many workers",
         "You're using the WeightAveraging callback",
         "Checkpoint directory .* exists and is not empty",
-        "The dirpath has changed from .*",  # a run that goes on in another folder
+        "The dirpath has changed from .*",  # a run that is resumed in another folder
         ".*LeafSpec.* is deprecated",
     ):
         warnings.filterwarnings("ignore", message)

@@ -1,5 +1,5 @@
-"""What all commands share: a parser whose messages are one sentence, types of numbers, a guard that
-turns mistakes and signals into exit statuses, a progress bar.
+"""Shared by all commands: a parser whose messages are one sentence, argument types, a guard that
+turns errors and signals into exit statuses, a progress bar.
 """
 
 import argparse
@@ -26,14 +26,14 @@ INTERRUPTED, TERMINATED = 130, 143  # what shells expect: 128 + the signal's num
 
 
 class Terminated(BaseException):
-    """SIGTERM came: unwind like Ctrl-C, so that nothing half-made stays behind."""
+    """SIGTERM was received: unwind like Ctrl-C, so that no partial file is left behind."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one sentence."""
+    """An argument parser whose error messages are one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        """Tell a wrong command line as any other mistake."""
+        """Raise a wrong command line as a UserError."""
         raise UserError(f"{message} (--help shows the use)")
 
 
@@ -53,7 +53,7 @@ def add_video_options(p: Parser, named_after: str) -> None:
 
 
 def box(text: str) -> "Box":
-    """x0,y0,x1,y1 -> four numbers that span a rectangle."""
+    """Argument type: x0,y0,x1,y1 -> the corners of a rectangle."""
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))
     except ValueError:
@@ -64,7 +64,7 @@ def box(text: str) -> "Box":
 
 
 def positive(kind: type[int] | type[float], or_zero: bool = False) -> Callable[[str], int | float]:
-    """A finite number above zero, or zero itself where that is allowed."""
+    """Argument type: a finite number above zero, or zero as well with `or_zero`."""
 
     def number(text: str) -> int | float:
         try:
@@ -80,9 +80,9 @@ def positive(kind: type[int] | type[float], or_zero: bool = False) -> Callable[[
 
 
 def guarded(work: Callable[[], None], afterwards: str = "nothing was written") -> int:
-    """Do a command's work: mistakes become one sentence, signals leave nothing half-made behind.
+    """Run a command: errors become one sentence, signals leave no partial file behind.
 
-    `afterwards` is what somebody who stops it is told.
+    `afterwards` is added to the message when the command is stopped.
     """
     try:
         with _sigterm_unwinds():
@@ -128,14 +128,14 @@ def _sigterm_unwinds() -> Iterator[None]:
 
 
 def chosen(kind: type[Settings], given: argparse.Namespace) -> Settings:
-    """A dataclass of settings: what the command line gives of it, else its defaults."""
+    """A dataclass of settings: values from the command line where given, else the defaults."""
     given_ones = {name: value for name, value in vars(given).items() if value is not None}
     return kind(**{f.name: given_ones[f.name] for f in fields(kind) if f.name in given_ones})  # pyright: ignore[reportArgumentType]
 
 
 @contextmanager
 def progress_bar() -> "Iterator[Progress]":
-    """A bar of frames on stderr, shown where a person can watch it."""
+    """A progress bar of frames on stderr, shown only on a terminal."""
     from tqdm import tqdm
 
     with tqdm(unit="frame", disable=None, leave=False) as bar:

@@ -11,7 +11,7 @@ Config = TypeVar("Config")
 
 
 def restore(cls: type[Config], saved: dict[str, Any]) -> Config:
-    """Rebuild a frozen config from the dictionary a checkpoint carries.
+    """Rebuild a frozen config from the dictionary in a checkpoint.
 
     Raises:
         UserError: a key is unknown, missing or of the wrong type; the message names it.
@@ -24,6 +24,6 @@ def restore(cls: type[Config], saved: dict[str, Any]) -> Config:
 
 
 def require_multiple(name: str, value: int, of_name: str, of: int) -> None:
-    """Refuse a number that another does not divide, naming both."""
+    """Raise a ValueError that names both numbers unless `value` is a multiple of `of`."""
     if of <= 0 or value % of:
         raise ValueError(f"{name} {value} is not a multiple of {of_name} {of}")

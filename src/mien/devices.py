@@ -1,4 +1,4 @@
-"""Where nets compute and how precisely: the options --device and --precision of every command.
+"""Device and precision of the nets: the options --device and --precision of every command.
 
 torch is imported late, so that a command line can be read without it.
 """
@@ -68,9 +68,9 @@ def choose_device(text: str = AUTO) -> "Device":
 
 
 def autocast(device: "Device", precision: str = FULL) -> AbstractContextManager[object]:
-    """A context in which nets on the device compute so precisely: 32-true or bf16-mixed.
+    """A context in which nets on the device compute in this precision: 32-true or bf16-mixed.
 
-    What `mien.ops.precision` guards (places, the motion space, losses) stays in float32. The
+    What `mien.ops.precision` guards (positions, the motion space, losses) stays in float32. The
     context belongs around a loop, never around the `yield` of a generator, which would leak it.
 
     Raises:
@@ -91,10 +91,9 @@ def autocast(device: "Device", precision: str = FULL) -> AbstractContextManager[
 
 
 def synchronize(device: "Device | None" = None) -> None:
-    """Wait until the device has done all that it was given, as a clock must before it is read.
+    """Wait until the device has finished all queued work, as is needed before reading a clock.
 
-    Without a device: until the current GPU has, where this process uses one. On a CPU nothing
-    is ever pending.
+    Without a device: the current GPU, if this process uses one. A CPU has no queue.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""`mien doctor`: what works on this machine of inference and of its back ends, and why not."""
+"""`mien doctor`: which parts of inference and which back ends work on this machine, or why not."""
 
 import argparse
 import tempfile
@@ -28,45 +28,48 @@ _TOLERANCE = 1e-4
 
 
 def main(arguments: list[str]) -> int:
-    """Run each back end on a small example and print what came of it; returns the exit status."""
+    """Run each back end on a small example and print the results; returns the exit status."""
     argparse.ArgumentParser("mien doctor", description=__doc__).parse_args(arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(f"machine  {machine()}")
     print(f"torch    {torch.__version__}, tensors go to {device}")
-    with warnings.catch_warnings(action="ignore"):  # what they would tell stands in the tables
-        sound = [_inference()]
-        sound += [_judge(SELECTIVE_SCAN, _scan, device), _judge(CAUSAL_CONV1D, _filter, device)]
-    print("\n-> is what runs here (unasked, unless an environment variable named it).")
-    return 0 if all(sound) else 1
+    with warnings.catch_warnings(action="ignore"):  # the tables have the same information
+        works = [_check_inference()]
+        works += [
+            _check(SELECTIVE_SCAN, _scan, device),
+            _check(CAUSAL_CONV1D, _convolve, device),
+        ]
+    print("\n-> marks the back end in use (chosen automatically or by an environment variable).")
+    return 0 if all(works) else 1
 
 
-def _inference() -> bool:
-    """Do what making a video needs, part by part, and print a line for each; False if one fails."""
-    print("\nwhat a video is made with")
-    sound = True
+def _check_inference() -> bool:
+    """Try each part of inference and print a line for it; False if one fails."""
+    print("\nparts of inference")
+    works = True
     for name, work in INFERENCE.items():
         begin = time.perf_counter()
         try:
             work()
             verdict = f"works ({time.perf_counter() - begin:.2f} s)"
-        except Exception as error:  # whatever is missing or broken is what one wants to read here
+        except Exception as error:  # anything may be missing or broken
             verdict = f"WRONG: it fails ({type(error).__name__}: {error})"
-            sound = False
+            works = False
         print(f"   {name:14}{verdict}")
-    return sound
+    return works
 
 
-def _hear() -> None:
+def _encode_audio() -> None:
     silence = torch.zeros(SAMPLE_RATE)
     log_mel(silence[None])
     encode_waveform(load_models()[1], silence + 0.1)
 
 
-def _see() -> None:
+def _detect_faces() -> None:
     face_mesh().all_faces(np.full((256, 256, 3), 127, np.uint8))
 
 
-def _write() -> None:
+def _write_video() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.mp4")
         with VideoWriter(path, torch.zeros(SAMPLE_RATE)) as writer:
@@ -74,10 +77,15 @@ def _write() -> None:
         read_video(path)
 
 
-INFERENCE = {"weights": load_models, "sound": _hear, "faces": _see, "video": _write}
+INFERENCE = {
+    "weights": load_models,
+    "sound": _encode_audio,
+    "faces": _detect_faces,
+    "video": _write_video,
+}
 
 
-def _judge(operation: Operation, run: Callable[[str, str], Tensor], device: str) -> bool:
+def _check(operation: Operation, run: Callable[[str, str], Tensor], device: str) -> bool:
     """Print a line for each back end; False if one gives wrong results."""
     print(f"\n{operation.what} ({operation.variable} forces one of them by name)")
     try:
@@ -86,16 +94,16 @@ def _judge(operation: Operation, run: Callable[[str, str], Tensor], device: str)
         used = f"nothing runs: {error}"
         print(used)
     expected = run("reference", device)
-    sound = True
+    works = True
     for name, problem in operation.problems().items():
         verdict = f"no: {problem}" if problem else _try(run, name, device, expected)
-        sound &= not verdict.startswith("WRONG")
+        works &= not verdict.startswith("WRONG")
         print(f"{'->' if name == used else '  '} {name:14}{verdict}")
-    return sound
+    return works
 
 
 def _try(run: Callable[[str, str], Tensor], name: str, device: str, expected: Tensor) -> str:
-    """What a back end makes of the example; its first call may compile."""
+    """Error and times of a back end on the example; its first call may compile."""
     device = "cpu" if name == "numba" else device
     begin = time.perf_counter()
     try:
@@ -115,28 +123,28 @@ def _try(run: Callable[[str, str], Tensor], name: str, device: str, expected: Te
 
 def _scan(name: str, device: str) -> Tensor:
     """The output and the input's gradient."""
-    u, delta, z, B, C, A, bias = _drawn(device, (2, 64, 500), (2, 64, 500), (2, 64, 500),
+    u, delta, z, B, C, A, bias = _random(device, (2, 64, 500), (2, 64, 500), (2, 64, 500),
                                         (2, 16, 500), (2, 16, 500), (64, 16), (64,))  # fmt: skip
     arguments = u, delta, -A.exp(), B, C, bias, z, bias, True
     y = selective_scan(*arguments, back_end=name)
     assert isinstance(y, Tensor)
-    return _there_and_back(y, u)
+    return _with_gradient(y, u)
 
 
-def _filter(name: str, device: str) -> Tensor:
+def _convolve(name: str, device: str) -> Tensor:
     """The output and the input's gradient."""
-    x, weight, bias = _drawn(device, (2, 64, 500), (64, 4), (64,))
-    return _there_and_back(causal_conv1d(x, weight, bias, back_end=name), x)
+    x, weight, bias = _random(device, (2, 64, 500), (64, 4), (64,))
+    return _with_gradient(causal_conv1d(x, weight, bias, back_end=name), x)
 
 
-def _there_and_back(y: Tensor, given: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(y.sum(), given)
+def _with_gradient(y: Tensor, x: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(y.sum(), x)
     both = torch.stack((y.detach(), gradient))
     if both.is_cuda:
         torch.cuda.synchronize()
     return both
 
 
-def _drawn(device: str, *shapes: tuple[int, ...]) -> list[Tensor]:
+def _random(device: str, *shapes: tuple[int, ...]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(s, generator=generator).to(device).requires_grad_() for s in shapes]

@@ -1,6 +1,6 @@
-"""The error that a person is meant to read: entry points print one sentence and exit with 1."""
+"""The error that is shown to the user: entry points print one sentence and exit with 1."""
 
-# The extra of mien that brings a package, for those that the core does without.
+# The extra of mien that installs an optional package.
 EXTRAS = {
     "filelock": "train",
     "jsonargparse": "train",
@@ -15,7 +15,7 @@ class UserError(Exception):
 
 
 def missing_package(error: ModuleNotFoundError) -> UserError | None:
-    """What to install for a package that is not there; None for one that no extra brings."""
+    """The error that names the extra to install; None for a package that no extra installs."""
     package = (error.name or "").split(".")[0]
     if package not in EXTRAS:
         return None

@@ -27,15 +27,16 @@ def parser() -> Parser:
     )
     p.add_argument("audio", type=Path, help="speech: wav, mp3, m4a, flac, the sound of a video ...")
     add_video_options(p, named_after="audio")
-    p.add_argument("--seed", type=int, default=0, help="another seed, another motion (default 0)")
-    p.add_argument("--steps", type=positive(int), help="denoising steps of each window of motion")
-    p.add_argument("--guidance", type=positive(float), help="how strongly motion follows the voice")
+    p.add_argument("--seed", type=int, default=0, help="random seed of the motion (default 0)")
+    p.add_argument("--steps", type=positive(int), help="denoising steps per window of motion")
+    p.add_argument("--guidance", type=positive(float),
+                   help="scale of classifier-free guidance by the audio (1: none)")  # fmt: skip
     p.add_argument("--blink", type=positive(float, or_zero=True), metavar="RATE",
-                   help="blinks a minute (14; 0: none)")  # fmt: skip
+                   help="blinks per minute (14; 0: none)")  # fmt: skip
     p.add_argument(
         "--channel",
         default="auto",
-        help="which channel speaks: left, right, a number, mix (default: found out)",
+        help="channel with the speech: left, right, a number, mix (default: detected)",
     )
     p.add_argument("--speech", type=Path, help="stage-2 weights trained with that animator")
     return p
@@ -78,7 +79,7 @@ def _run(given: argparse.Namespace) -> "Report":
     except UserError as error:
         if _swapped(given.audio, given.portrait):
             raise UserError(
-                f"{given.audio} is a picture and {given.portrait} a sound: "
+                f"{given.audio} is a picture and {given.portrait} an audio file: "
                 "the audio comes first, then the portrait"
             ) from error
         raise

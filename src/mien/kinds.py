@@ -1,8 +1,8 @@
-"""Weights that describe themselves: a net is rebuilt, with its numbers, from the file alone.
+"""Self-describing weights: a net is rebuilt, with its config, from the file alone.
 
-A kind of weights says so itself: its module registers a name, the config and the net, and SYSTEMS
-lists that module. Two forms are read alike: safetensors files, as they ship, and the .ckpt files
-that training leaves (of those the averaged weights, which are the ones to use).
+The module of each kind of weights registers its name, config class and net, and SYSTEMS lists that
+module. Two formats are read: safetensors files, as they are shipped, and the .ckpt files of
+training (of those the averaged weights, which are the ones to use).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from mien.config import restore
 from mien.errors import UserError
 from mien.media.files import written_whole
 
-# The modules that register kinds; read when a kind is asked for by its name.
+# The modules that register kinds; imported when a kind is looked up by its name.
 SYSTEMS = ("mien.checkpoint",)
 
 _UNREADABLE = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, PickleError)
@@ -37,12 +37,12 @@ class Kind(Generic[Net]):
 
     Args:
         name: in files and messages.
-        config: the frozen dataclass of the net's numbers.
+        config: the frozen dataclass of the net's hyperparameters.
         net: makes the net of a config.
         part: the attribute of the training module that holds the net.
-        before: what a number meant in files that were written before it existed, where that is not
-            its default.
-        renamed: parts of names in older files, and what they are called now.
+        before: values of config fields for files written before the field existed, where that is
+            not the field's default.
+        renamed: substrings of state dict keys in older files, and what replaces them.
     """
 
     name: str
@@ -94,10 +94,10 @@ class Weights:
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
-    """Sixteen letters that change with any weight by more than float16 can tell.
+    """A hash of 16 hex digits that changes with any weight by more than float16's resolution.
 
     Taken over names and values rounded to float16, so that a float16 copy keeps its fingerprint;
-    zeros count alike whatever their sign, which averaging weights over steps takes away.
+    the sign of zeros is ignored, since averaging weights over steps loses it.
     """
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -109,7 +109,7 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(path: Path, weights: Weights) -> None:
-    """Write a safetensors file, whole or not at all."""
+    """Write a safetensors file atomically."""
     metadata = {
         "kind": weights.kind,
         "config": json.dumps(weights.config),
@@ -126,7 +126,7 @@ def save_weights(path: Path, weights: Weights) -> None:
 
 
 def as_half(weights: Weights) -> Weights:
-    """The same weights at half the size; the fingerprint stays."""
+    """The same weights in float16; the fingerprint is unchanged."""
     state = {
         name: value.half() if value.is_floating_point() else value
         for name, value in weights.state.items()
@@ -157,7 +157,7 @@ def build(weights: Weights, kind: Kind[Net], path: Path) -> Net:
 
 
 def config_of(kind: Kind[Any], saved: Mapping[str, Any]) -> Any:
-    """The config that a file carries, as it was meant when the file was written.
+    """The config in a file, as it was meant when the file was written.
 
     Raises:
         UserError: a key is unknown, missing or of the wrong type; the message names it.
@@ -166,7 +166,7 @@ def config_of(kind: Kind[Any], saved: Mapping[str, Any]) -> Any:
 
 
 def fill(net: nn.Module, weights: Weights, path: Path) -> None:
-    """Put the weights into a net that must fit them exactly.
+    """Load the weights into a net that must fit them exactly.
 
     Raises:
         UserError: a key is missing, unknown or of another shape; the message names it.
@@ -188,7 +188,7 @@ def fill(net: nn.Module, weights: Weights, path: Path) -> None:
 
 
 def current_state(weights: Weights) -> dict[str, Tensor]:
-    """The weights under the names that they have now, whatever they were called in the file."""
+    """The weights under their current names, renamed from those of older files."""
 
     def current(name: str) -> str:
         for before, now in kind_named(weights.kind).renamed.items():
@@ -199,10 +199,10 @@ def current_state(weights: Weights) -> dict[str, Tensor]:
 
 
 def read_weights(path: Path, kind: Kind[Any] | None = None) -> Weights:
-    """Read a .safetensors of mien or a .ckpt of its training, and check that it is whole.
+    """Read a .safetensors of mien or a .ckpt of its training, and check its integrity.
 
     Raises:
-        UserError: it is missing, damaged, foreign, or of another kind than the one asked for.
+        UserError: it is missing, damaged, foreign, or of another kind than the requested one.
     """
     path = Path(path)
     try:
@@ -217,7 +217,7 @@ def read_weights(path: Path, kind: Kind[Any] | None = None) -> Weights:
 
     if kind is not None and weights.kind != kind.name:
         raise UserError(
-            f"{path} holds weights of the kind {weights.kind}, here {kind.name} is wanted"
+            f"{path} has weights of the kind {weights.kind}, but {kind.name} is expected"
         )
     if fingerprint(weights.state) != weights.fingerprint:
         raise UserError(f"{path} is damaged: its weights do not match its own fingerprint")
@@ -254,17 +254,17 @@ def part_of(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def describe(checkpoint: dict[str, Any], kind: Kind[Any], config: Any) -> None:
-    """Let a training checkpoint say what it is."""
+    """Store kind, config and fingerprint in a training checkpoint."""
     checkpoint["kind"] = kind.name
     checkpoint["config"] = asdict(config)
     checkpoint["fingerprint"] = fingerprint(part_of(checkpoint["state_dict"], kind.part))
 
 
 def refuse_other_run(checkpoint: dict[str, Any], kind: Kind[Any], config: Any) -> None:
-    """A training checkpoint continues only the run that it is of.
+    """Check that a training checkpoint is of this run.
 
     Raises:
-        UserError: it is of another stage, or a number of its net differs; the message names it.
+        UserError: it is of another stage, or a config field differs; the message names it.
     """
     if checkpoint.get("kind") != kind.name:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Measures that training, preparation and evaluation share: nearness of pictures, correlation.
+"""Metrics that training, preparation and evaluation share: image similarity, correlation.
 
 Axes: b batch, t video frames, h w space. Pictures are RGB in [-1, 1].
 """
@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SLOW_FRAMES = 15  # 0.6 s: what is slower is the melody of the sentence, not its sounds
-EQUAL = 100.0  # dB of equal pictures
+SLOW_FRAMES = 15  # 0.6 s: slower changes are prosody, not single speech sounds
+EQUAL = 100.0  # dB of equal pictures, the upper limit
 
 
 def psnr(drawn: Float[Tensor, "b 3 h w"], wanted: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
@@ -30,7 +30,7 @@ def weighted_l1(
     wanted: Float[Tensor, "b 3 h w"],
     weight: Float[Tensor, "b 1 h w"],
 ) -> Float[Tensor, " b"]:
-    """Mean absolute error of each picture where `weight` says; 0 where it says nothing."""
+    """Weighted mean absolute error of each picture; 0 where all weights are 0."""
     error = ((drawn - wanted).abs() * weight).mean(dim=(1, 2, 3))
     return error / weight.mean(dim=(1, 2, 3)).clamp_min(1e-8)
 
@@ -40,7 +40,7 @@ def mouth_l1(
     wanted: Float[Tensor, "b 3 h w"],
     mouth: Float[Tensor, "b 1 h w"],
 ) -> Float[Tensor, " b"]:
-    """`weighted_l1` of the mouth on the scale of `l1`; NaN where the mouth's place is unknown."""
+    """`weighted_l1` of the mouth on the scale of `l1`; NaN where the mouth is unknown."""
     error = weighted_l1(drawn.clamp(-1, 1), wanted, mouth) / 2
     return torch.where(mouth.flatten(1).any(dim=1), error, torch.nan)
 
@@ -48,13 +48,13 @@ def mouth_l1(
 def correlation_at_lags(
     x: Float[Tensor, " t"], y: Float[Tensor, " t"], reach: int
 ) -> dict[int, float]:
-    """Pearson's correlation with x taken so many frames later, for every lag up to `reach`."""
+    """Pearson's correlation with x shifted by every lag from -`reach` to `reach` frames."""
     return {lag: _correlation_at(x, y, lag) for lag in range(-reach, reach + 1)}
 
 
 def without_slow(values: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
-    """The values without their running mean of 0.6 s, which near the ends is shorter on both sides
-    alike: a straight line leaves nothing.
+    """High-pass filter: the values minus their centred running mean of 0.6 s, whose window shrinks
+    symmetrically near the ends, so that a straight line gives 0.
     """
     count = len(values)
     sums = np.concatenate(([0.0], np.cumsum(values)))
@@ -64,7 +64,7 @@ def without_slow(values: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
 
 
 def correlation(x: Float[Tensor, " t"], y: Float[Tensor, " t"]) -> float:
-    """Pearson's correlation; 0 where either does not change."""
+    """Pearson's correlation; 0 where either is constant."""
     x, y = x.double() - x.double().mean(), y.double() - y.double().mean()
     size = float(x.norm() * y.norm())
     return float(x @ y) / size if size > 1e-9 else 0.0

@@ -1,9 +1,9 @@
-"""Where config files are found, and how overlays join them.
+"""Where config files are found, and how they are merged.
 
-`--config stage1.yaml --config tiny.yaml` lays the second file over the first. An overlay that is
-meant for both stages holds what they share at the top and, below `stage1:` and `stage2:`, what is
-for one of them; the other section is dropped. `model.class_path` tells which stage is at hand. A
-file that says `over: base.yaml` is laid over that file, wherever it is used.
+`--config stage1.yaml --config tiny.yaml` merges the second file over the first. An overlay for both
+stages has the keys that they share at the top and, below `stage1:` and `stage2:`, those of one of
+them; the other section is dropped. `model.class_path` determines the stage. A file with
+`over: base.yaml` is merged over that file, wherever it is used.
 """
 
 import sysconfig
@@ -17,7 +17,7 @@ from mien.errors import UserError
 
 
 def shared_folder(name: str) -> Path:
-    """A folder that comes with the package: of the checkout that it lies in, or as installed."""
+    """A folder that comes with the package: in the checkout, or as installed."""
     checkout = Path(__file__).parents[2] / name
     installed = Path(sysconfig.get_path("data"), "share", "mien", name)
     return checkout if checkout.is_dir() else installed
@@ -47,7 +47,7 @@ def find_config(name: str, packaged: bool = False) -> Path:
 
 
 def read_config(path: Path) -> DictConfig:
-    """One file as it stands.
+    """One file, without merging.
 
     Raises:
         UserError: it is not a YAML mapping.
@@ -62,7 +62,7 @@ def read_config(path: Path) -> DictConfig:
 
 
 def read_stack(name: str, packaged: bool = False) -> list[tuple[str, DictConfig]]:
-    """A file, behind the files that it says it is laid over."""
+    """A file, preceded by the files that its `over` key names."""
     config = read_config(find_config(name, packaged))
     under = config.pop("over", None)
     return [*(read_stack(under, packaged) if under else []), (name, config)]
@@ -73,7 +73,7 @@ def join_configs(names: list[str], packaged: bool = False) -> str:
     configs/ alone, whatever lies in the working directory.
 
     Raises:
-        UserError: a file is missing or broken, or an overlay stands alone.
+        UserError: a file is missing or broken, or an overlay has no base config.
     """
     stack = [layer for name in names for layer in read_stack(name, packaged)]
     joined = cast(DictConfig, OmegaConf.merge(*(config for _, config in stack)))

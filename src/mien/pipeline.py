@@ -1,16 +1,16 @@
 """The main jobs on one page: a portrait and a voice, or a driving video, become a video.
 
     portrait - Session.prepare -> Portrait: source (b 3 h w), Appearance, motion (b m), guided face
-    audio    - Session.encode  -> EncodedSound: features (l f) -> AudioContext, and who speaks when
+    audio    - Session.encode  -> EncodedSound: features (l f) -> AudioContext, and voice activity
     both     - Session.speak   -> rollout: motion (b t m), a window at a time
-                                  finish: swaying, resting where nobody speaks, blinking
+                                  finish: head sway, rest where nobody speaks, blinks
                                   guides_for: the mesh motion on this portrait -> Guide, if guided
                                   render_stream -> frames (b t 3 h w), a few at a time
-    driver   - Session.drive   -> load_driver: its face in every frame, its sound
+    driver   - Session.drive   -> load_driver: its face tracked in every frame, its sound
                                   driven_motion: motion (b t m); then as above
     frames   - write           -> VideoWriter -> mp4, as they come
 
-Only the sound is held whole; frames never pile up.
+Only the sound is in memory as a whole; frames are written as they are rendered.
 """
 
 from pathlib import Path
@@ -115,7 +115,7 @@ def write(
     seed: int | None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """Draw all frames into an mp4 with their sound, as they come, and report what that took."""
+    """Write all frames with their sound to an mp4 as they are rendered; returns the report."""
     done = 0
     with VideoWriter(output, stream.sound) as writer:
         for frames in stream:
@@ -129,7 +129,7 @@ def write(
 
 
 def refuse_output(output: Path, inputs: tuple[Path, ...], overwrite: bool) -> None:
-    """Say what is wrong with an output path before any work is done.
+    """Check the output path before any work is done.
 
     Raises:
         UserError: it is not an mp4, its folder is missing, it exists already, or it is an input.

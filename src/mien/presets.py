@@ -1,7 +1,8 @@
 """The presets by name, for Python: `AnimatorConfig.preset("base")` and the like.
 
-A preset's numbers stand once, in configs/: what differs from the defaults of the dataclasses, which
-are the numbers of stage1.yaml and stage2.yaml. Neither lightning nor the command line is needed.
+A preset's values are defined once, in configs/: those that differ from the defaults of the
+dataclasses, which are those of stage1.yaml and stage2.yaml. Neither lightning nor the command line
+is needed.
 """
 
 from typing import Literal, TypeVar, cast
@@ -18,7 +19,7 @@ Config = TypeVar("Config")
 
 
 def read_preset(cls: type[Config], name: str, stage: Stage, place: str) -> Config:
-    """One frozen config of a preset; `place` is where it stands in that stage's file, such as
+    """One frozen config of a preset; `place` is its key in that stage's file, such as
     model.init_args.animator.
 
     Raises:

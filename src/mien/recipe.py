@@ -1,7 +1,7 @@
-"""A recipe: the phases that lead from nothing to weights, each an overlay in configs/.
+"""A recipe: the training phases from scratch to weights, each an overlay in configs/.
 
-Each phase is one `mien fit` in a process of its own, in a folder of its own. What is finished is
-skipped, what was stopped goes on, and how long a phase took is added up over all its sessions.
+Each phase is one `mien fit` in a process of its own, in a folder of its own. Finished phases are
+skipped, a stopped one is resumed, and a phase's duration is added up over all its runs.
 """
 
 import json
@@ -19,12 +19,12 @@ from mien.kinds import as_half, read_weights, save_weights
 from mien.media.files import written_whole
 
 CHECKPOINT, HOURS = "last.ckpt", "hours.json"
-MADE = "made"  # the folder of made pairs in the data root, as the phases' data.mix names it
+MADE = "made"  # folder of generated pairs in the data root, as named in the phases' data.mix
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One training: of stage 1 or 2, with the overlay of that name."""
+    """One training run: of stage 1 or 2, with the overlay of that name."""
 
     name: str
     stage: int
@@ -46,7 +46,7 @@ class Recipe:
         root: the data set, with train.jsonl and valid.jsonl.
         output: folder of the runs and of the weights.
         overlays: config files laid over every phase, such as tiny.yaml.
-        more: options of `mien fit` for every phase, which win over all files.
+        more: options of `mien fit` for every phase, which override all files.
         phases: in order.
     """
 
@@ -58,14 +58,14 @@ class Recipe:
 
     @property
     def meshes(self) -> Path:
-        """Where the faces' meshes are kept; in runs/, where `mien make-pairs` keeps them too."""
+        """The cache of face meshes; in runs/, where `mien make-pairs` has it too."""
         return self.output.parent / "meshes"
 
     def run(self) -> tuple[Path, Path]:
         """Run or resume what is missing; returns the animator's and the speech's weights.
 
         Raises:
-            UserError: a phase could not be finished; what it said stands above.
+            UserError: a phase could not be finished; its output precedes the message.
         """
         animator: Path | None = None
         for phase in self.phases:
@@ -88,7 +88,7 @@ class Recipe:
         if stopped and status:
             raise KeyboardInterrupt
         if status:
-            raise UserError(f"phase {phase.name} ended before its last step; what it said is above")
+            raise UserError(f"phase {phase.name} ended before its last step; see its output above")
 
     def _options(self, phase: Phase, folder: Path, animator: Path | None) -> Sequence[str]:
         files = f"stage{phase.stage}.yaml", phase.overlay, *self.overlays
@@ -117,8 +117,8 @@ class Recipe:
 
 
 def _run_to_its_end(command: Sequence[str]) -> tuple[int, bool]:
-    """A training that is asked to stop saves first, so it is waited for; returns its status, and
-    whether it was asked.
+    """Run a training and wait for it, since it saves a checkpoint first when it is asked to stop;
+    returns its exit status, and whether it was asked.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     process = subprocess.Popen(command)

@@ -1,4 +1,4 @@
-"""What a run did and what it cost: where the seconds went, on what machine, by which software."""
+"""The report of a run: time per part, machine, and software."""
 
 import os
 import platform
@@ -19,11 +19,11 @@ Item = TypeVar("Item")
 
 @dataclass
 class Stopwatch:
-    """Seconds spent in each part of a run, also where parts are generators that feed each other.
+    """Seconds spent in each part of a run, also where parts are nested generators.
 
-    A part that runs inside another is taken out of the outer one's time, so the parts add up. The
-    clock is read when `device` has done what it was given: a GPU is told what to do long before it
-    does it (default: the current GPU, where this process uses one).
+    The time of a part that runs inside another is subtracted from the outer one's, so the parts add
+    up. The clock is read after `device` has finished its work, since a GPU runs asynchronously
+    (default: the current GPU, if this process uses one).
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Stopwatch:
         self._since = now
 
     def measure_items(self, part: str, items: Iterator[Item]) -> Iterator[Item]:
-        """Pass items on, adding the time that making each one took."""
+        """Yield the items, adding the time that making each one took."""
         while True:
             with self.measure(part):
                 try:
@@ -62,8 +62,8 @@ class Stopwatch:
 
 
 def machine(device: torch.device | None = None) -> str:
-    """The machine in words: processor, cores, and the GPU if one is used (default: the current one
-    if torch sees any).
+    """Description of the machine: processor, cores, and the GPU if one is used (default: the
+    current one if torch sees any).
     """
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
@@ -80,14 +80,14 @@ def _on_gpu(device: torch.device | None) -> bool:
 
 
 def usable_cores() -> int:
-    """Those that this process may use."""
+    """CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def best_time(work: Callable[[], object], device: torch.device, runs: int = 3) -> float:
-    """Seconds of the fastest of some runs, each from an idle device until it is idle again."""
+    """Seconds of the fastest of some runs, each between two synchronisations of the device."""
     seconds = []
     for _ in range(runs):
         synchronize(device)
@@ -99,7 +99,7 @@ def best_time(work: Callable[[], object], device: torch.device, runs: int = 3) -
 
 
 def gflop(work: Callable[[], object]) -> float:
-    """What some work calculates, in 1e9 operations; custom ones (the scan) are not counted."""
+    """Floating-point operations of some work, in 1e9; custom ops (the scan) are not counted."""
     from torch.utils.flop_counter import FlopCounterMode  # imported late: it brings triton
 
     with FlopCounterMode(display=False) as counter:
@@ -108,7 +108,7 @@ def gflop(work: Callable[[], object]) -> float:
 
 
 def back_ends(device: torch.device | None = None) -> str:
-    """Which software does the work on a device (default: the current GPU if torch sees any)."""
+    """Software in use on a device (default: the current GPU if torch sees any)."""
     scan, _ = SELECTIVE_SCAN.choose("cuda" if _on_gpu(device) else "cpu", lambda name: None)
     return f"torch {torch.__version__}, {torch.get_num_threads()} threads, selective scan: {scan}"
 

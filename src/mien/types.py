@@ -1,7 +1,7 @@
-"""What travels between the parts of mien, with named axes; the test suite executes these shapes.
+"""Data types passed between the parts of mien, with named axes; the test suite checks the shapes.
 
 Axes: b batch, t video frames, l audio steps, s audio samples, f mel bins, c channels, z depth
-layers, h w space, m motion numbers, a appearance numbers, d model width, r regions, n history
+layers, h w space, m motion dimensions, a appearance dimensions, d model width, r regions, n history
 frames. Pictures are RGB in [-1, 1]; waveforms are mono in [-1, 1] at 16 kHz.
 """
 
@@ -15,14 +15,14 @@ SAMPLE_RATE = 16_000  # of every waveform, samples a second
 FPS = 25  # of every video, frames a second
 
 Framing = Literal["face", "half_body"]
-"""What clips and portraits show: head and shoulders, or as much as the picture holds below a head,
-for gestures."""
+"""What clips and portraits show: head and shoulders, or as much of the body below the head as is in
+the picture, for gestures."""
 FRAMINGS: tuple[Framing, ...] = get_args(Framing)
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """Who the source is: all that rendering needs from the portrait, computed once.
+    """Encoded source: all that rendering needs from the portrait, computed once.
 
     `volume` is the paper's F_id, `vector` its F_A; `skips` are the encoder's earlier maps from
     coarse to fine (empty where warped skips are off), `picture` is the source itself at output
@@ -37,12 +37,12 @@ class Appearance:
 
 @dataclass(frozen=True)
 class MotionField:
-    """Where every feature moves, and how much of that move to trust.
+    """Displacement of every feature, and the occlusion mask.
 
     `displacement` is in normalised picture coordinates (2 spans the picture), x before y;
-    `mask` is the paper's d in [0, 1]; `regions` are the softmax shares, background first, those of
-    a guide last. `fine` is the displacement for all depth at the picture's size, where a guide
-    gives one.
+    `mask` is the paper's d in [0, 1]; `regions` are the softmax weights, background first, those of
+    a guide last. `fine` is the displacement of all depth layers at the picture's size, where a
+    guide gives one.
     """
 
     displacement: Float[Tensor, "b z h w 2"]
@@ -53,16 +53,16 @@ class MotionField:
 
 @dataclass
 class Guide:
-    """What two meshes of one face say about a frame: where each place of it lies in the source.
+    """Maps of a frame from two meshes of one face, its own and the source's.
 
-    `displacement` (2 spans the picture) holds for the face's mesh and fades out around it; `skin`
-    and `inside` are 1 on the face and between the inner lips. `head` gives the displacement of a
-    place (x y 1) were it part of the head. `person` is 1 where the *source* shows the person, 0
-    where it shows what stands behind (1 everywhere where nobody knows); `behind` is a picture of
-    that, filled in where the person hides it. `arrived` is 1 where the moved head shows the person,
-    `gone` where the source does and the moved head does not. `known` is 0 where no mesh was found.
-    `interior` is a picture of the mouth's inside, RGB and alpha in [0, 1]; alpha 0 everywhere where
-    there is none.
+    `displacement` (2 spans the picture) leads from each point of the frame to the source; it is
+    that of the face's mesh and fades out around it. `skin` and `inside` are 1 on the face and
+    between the inner lips. `head` gives the displacement of a point (x y 1) moving with the head.
+    `person` is the person mask of the *source*, 0 on the background (1 everywhere if unknown);
+    `behind` is a picture of the background, filled in where the person occludes it. `arrived` is 1
+    where the moved head shows the person, `gone` where the source does and the moved head does not.
+    `known` is 0 where no mesh was found. `interior` is a picture of the mouth interior, RGB and
+    alpha in [0, 1]; alpha is 0 everywhere where there is none.
     """
 
     displacement: Float[Tensor, "b h w 2"]
@@ -79,9 +79,7 @@ class Guide:
 
 @dataclass(frozen=True)
 class AudioContext:
-    """What was heard: `whole` from Mamba-g (the utterance), `local` from Mamba-l (around each
-    frame).
-    """
+    """Encoded audio: `whole` from Mamba-g (the utterance), `local` from Mamba-l (each frame)."""
 
     whole: Float[Tensor, "b d"]
     local: Float[Tensor, "b t d"]
@@ -89,11 +87,11 @@ class AudioContext:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """All that the motion denoiser is told (paper: c = (F_ag, F_al, M[i-4..i-1], F_A), and M^0
-    beside it).
+    """The conditions of the motion denoiser (paper: c = (F_ag, F_al, M[i-4..i-1], F_A), and M^0
+    in addition).
 
     `history_known` is False where there is no frame before (the start of an utterance) or where
-    the history was withheld.
+    the history is dropped.
     """
 
     audio: AudioContext
@@ -105,17 +103,16 @@ class Conditioning:
 
 @dataclass
 class FramePair:
-    """Stage 1 batch: two frames of one clip. `mouth` weighs the mouth region of `driving` in [0,
-    1].
+    """Stage 1 batch: two frames of one clip. `mouth` is a weight map of the mouth region of
+    `driving`, in [0, 1].
 
     `motion_view_*` are the same two frames, recoloured for the motion encoder alone; that of
-    `driving` stands in the middle of n consecutive ones, as many as the animator's convolution over
-    frames looks at (`AnimatorConfig.temporal_context` on each side). Where
-    `driving` is `source` itself, moved on purpose, `displacement` is that move; elsewhere it is
-    what optical flow measured. `displacement_confidence` is 1 where the move was made on purpose,
-    in [0, 1] where it was measured, and 0 in validation. `certain` weighs the pixels of `driving`:
-    0 where a made clip does not show what a filmed one would. `guide` is there where an animator
-    is guided.
+    `driving` is the middle one of n consecutive frames, as many as the animator's convolution over
+    frames covers (`AnimatorConfig.temporal_context` on each side). Where `driving` is `source`
+    itself, warped by augmentation, `displacement` is that warp; elsewhere it is estimated by
+    optical flow. `displacement_confidence` is 1 where the warp is known, in [0, 1] where it is
+    estimated, and 0 in validation. `certain` weights the pixels of `driving`: 0 where a generated
+    clip does not show what a filmed one would. `guide` is given if the animator is guided.
     """
 
     source: Float[Tensor, "b 3 h w"]
@@ -133,7 +130,7 @@ class FramePair:
 class SpeechClip:
     """Stage 2 batch: a window of motion with the sound of its whole clip.
 
-    `features` are padded on the right to the longest clip, `feature_lengths` counts the real steps;
+    `features` are padded on the right to the longest clip, `feature_lengths` counts unpadded steps;
     `start` is the window's first video frame within the clip.
     """
 

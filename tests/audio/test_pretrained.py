@@ -28,7 +28,7 @@ def test_resampling_refuses_what_would_drift():
 
 def test_no_bundle_means_log_mel():
     assert load_front_end(FrontEndConfig()) is log_mel
-    with pytest.raises(ValueError, match="80 numbers a step, but dims is 768"):
+    with pytest.raises(ValueError, match="80 features per step, but dims is 768"):
         FrontEndConfig(dims=768)
 
 

@@ -159,5 +159,5 @@ def test_what_is_heard_of_a_long_sound_depends_on_its_pieces_alone(front_end):
 
 
 def test_other_dims_are_refused():
-    with pytest.raises(ValueError, match="whisper2 has 384 numbers a step, but dims is 80"):
+    with pytest.raises(ValueError, match="whisper2 has 384 features per step, but dims is 80"):
         FrontEndConfig(bundle="whisper2")

@@ -21,7 +21,7 @@ def _fresh(monkeypatch):
     monkeypatch.delenv("MIEN_SCAN", raising=False)
     monkeypatch.delenv("MIEN_CONV1D", raising=False)
     monkeypatch.setattr(back_ends, "_outcomes", {})
-    SELECTIVE_SCAN._told.clear()
+    SELECTIVE_SCAN._logged.clear()
 
 
 def anything(name: str) -> None:
@@ -76,7 +76,7 @@ def test_without_numba_the_reference_runs_and_the_reason_is_told(monkeypatch, ca
         assert chosen() == "reference"
     told = [record.getMessage() for record in caplog.records]
     assert told == [
-        "the selective scan goes without numba: numba is not installed",
+        "the selective scan: numba is skipped: numba is not installed",
         "the selective scan on cpu: reference",
     ]
 
@@ -97,7 +97,7 @@ def test_a_broken_install_is_passed_over_with_one_warning(
     break_(monkeypatch, tmp_path, package, statement)
     names = [b.name for b in SELECTIVE_SCAN.back_ends]
     others = {n for n in names if n != package and n != "reference"}
-    with pytest.warns(UserWarning, match=f"{package} is passed over.*{told}") as caught:
+    with pytest.warns(UserWarning, match=f"{package} is skipped.*{told}") as caught:
         _, problem = loaded(next(b for b in SELECTIVE_SCAN.back_ends if b.name == package))
     assert len([w for w in caught if str(w.message).startswith(package)]) == 1
     assert told in str(problem)

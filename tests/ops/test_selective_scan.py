@@ -392,7 +392,7 @@ class TestWrongInputs:
          ("z", (2, 4, 8)), ("initial_state", (2, 4, 4)), ("B", (2, 3, 4, 7))],
     )  # fmt: skip
     def test_a_shape_that_does_not_fit_is_named(self, name, shape):
-        with pytest.raises(ValueError, match=rf"^{name} is .*, but .* belongs to"):
+        with pytest.raises(ValueError, match=rf"^{name} is .*, but must be .* for"):
             unchecked(**draw() | {name: torch.zeros(shape, dtype=torch.float64)})
 
     def test_groups_must_divide_the_channels(self):

@@ -1,1 +1,1 @@
-"""Sound in: log-mel steps that line up with video frames, and the encoders that hear them."""
+"""Audio features aligned with video frames, audio encoders, and voice activity detection."""

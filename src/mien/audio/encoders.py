@@ -1,7 +1,8 @@
-"""The paper's two ears: Mamba-g hears the whole utterance, Mamba-l the sound around each frame.
+"""The paper's audio encoders: Mamba-g encodes the whole utterance, Mamba-l the sound around each
+frame.
 
-Axes: b batch, l audio steps (four a frame), t video frames, f numbers a step, d width. Utterances
-are padded on the right; what stands in the padding influences nothing.
+Axes: b batch, l audio steps (four per frame), t video frames, f features per step, d width.
+Utterances are padded on the right; the padding does not affect the output.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from mien.nn.mamba import BidirectionalMamba, MambaBlock
 
 @dataclass(frozen=True)
 class GlobalEncoderConfig:
-    """Mamba-g: `layers` bidirectional blocks with `state` numbers of memory a channel."""
+    """Mamba-g: `layers` bidirectional blocks with a state of `state` values per channel."""
 
     layers: int = 2
     state: int = 16
@@ -26,7 +27,7 @@ class GlobalEncoderConfig:
 
 @dataclass(frozen=True)
 class LocalEncoderConfig:
-    """Mamba-l; `causal` hears nothing later than the frame itself, for streaming."""
+    """Mamba-l; with `causal` a frame's output depends on no later sound, for streaming."""
 
     layers: int = 2
     state: int = 16
@@ -47,7 +48,7 @@ class GlobalAudioEncoder(nn.Module):
     def forward(
         self, features: Float[Tensor, "b l f"], lengths: Int[Tensor, " b"]
     ) -> Float[Tensor, "b d"]:
-        """Mean over the real frames of what the layers x; `lengths` counts steps."""
+        """Mean of the layers' output over the unpadded frames; `lengths` counts steps."""
         frames = frame_lengths(lengths)
         x = self.stem(features, lengths)
         for layer in self.layers:
@@ -57,7 +58,7 @@ class GlobalAudioEncoder(nn.Module):
 
 
 class LocalAudioEncoder(nn.Module):
-    """Mamba-l: one vector a frame, the change of the voice inside a segment."""
+    """Mamba-l: one vector per frame, the change of the voice inside a segment."""
 
     def __init__(self, features: int, width: int, config: LocalEncoderConfig):
         super().__init__()
@@ -69,7 +70,7 @@ class LocalAudioEncoder(nn.Module):
     def forward(
         self, features: Float[Tensor, "b l f"], lengths: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t d"]:
-        """Hear every frame; `lengths` counts steps, and frames beyond them come out as zeros."""
+        """Encode every frame; `lengths` counts steps, and the output of padded frames is zero."""
         frames = frame_lengths(lengths)
         x = self.stem(features, lengths)
         for layer in self.layers:
@@ -78,7 +79,7 @@ class LocalAudioEncoder(nn.Module):
 
 
 class FrameStem(nn.Module):
-    """Fold the four steps of each frame, with as many around them, into one vector a frame."""
+    """Merge the four steps of each frame, and as many around them, into one vector per frame."""
 
     def __init__(self, features: int, width: int, causal: bool):
         super().__init__()
@@ -90,7 +91,7 @@ class FrameStem(nn.Module):
     def forward(
         self, features: Float[Tensor, "b l f"], lengths: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t d"]:
-        """Frame t hears steps 4t-2 .. 4t+5 (causal: 4t-4 .. 4t+3); zeros around the sound."""
+        """Frame t covers steps 4t-2 .. 4t+5 (causal: 4t-4 .. 4t+3), zero-padded at the ends."""
         exact_ratio(features.shape[1], STEPS_PER_FRAME)
         real = within(lengths, features.shape[1])[..., None]
         steps = F.gelu(self.inwards(features)) * real
@@ -98,7 +99,7 @@ class FrameStem(nn.Module):
 
 
 class BidirectionalLayer(nn.Module):
-    """A bidirectional Mamba on normalised input, added to what came in."""
+    """A bidirectional Mamba block as a pre-norm residual layer."""
 
     def __init__(self, width: int, state: int):
         super().__init__()
@@ -108,12 +109,12 @@ class BidirectionalLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t d"]:
-        """Listen in both directions within `lengths` frames."""
+        """Apply in both directions of time within `lengths` frames."""
         return x + self.mamba(self.norm(x), lengths)
 
 
 class CausalLayer(nn.Module):
-    """A Mamba on normalised input, added to what came in; it hears only the past."""
+    """A causal Mamba block as a pre-norm residual layer."""
 
     def __init__(self, width: int, state: int):
         super().__init__()
@@ -123,7 +124,7 @@ class CausalLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t d"]:
-        """Listen onwards; padding on the right lies in the future, so `lengths` needs no care."""
+        """Apply forwards in time; padding on the right is in the future, so `lengths` is unused."""
         return x + self.mamba(self.norm(x))
 
 
@@ -141,5 +142,5 @@ def frame_lengths(lengths: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
 
 
 def within(lengths: Int[Tensor, " b"], size: int) -> Bool[Tensor, "b n"]:
-    """True where a place is nearer than its sequence's length."""
+    """True at the unpadded positions of each sequence."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]

@@ -1,8 +1,8 @@
-"""Sound to log-mel steps that line up with video frames exactly.
+"""Log-mel features, aligned exactly with video frames.
 
-Axes: b batch, s samples, l audio steps, f mel bins. 16 kHz, a step each 10 ms seen through a 25 ms
-window, four steps a video frame at 25 fps. Step i is centred on the middle of its own hop, and the
-steps of frame t are 4t .. 4t+3, so the sound of a frame stands at the frame.
+Axes: b batch, s samples, l audio steps, f mel bins. 16 kHz, 10 ms hop, 25 ms window, four steps per
+video frame at 25 fps. Step i is centred on the middle of its own hop, and the steps of frame t are
+4t .. 4t+3, so features and frames have no offset.
 """
 
 import functools
@@ -18,7 +18,7 @@ from mien.types import FPS, SAMPLE_RATE
 
 
 def exact_ratio(whole: int, part: int) -> int:
-    """How many `part` make a `whole`; a remainder is an error, because it would become drift."""
+    """whole / part; a remainder is an error, because it would accumulate to drift."""
     if part <= 0 or whole % part:
         raise ValueError(f"{whole} is not a whole number of {part}")
     return whole // part
@@ -31,8 +31,8 @@ MEL_BINS = 80
 SAMPLES_PER_FRAME = exact_ratio(SAMPLE_RATE, FPS)
 STEPS_PER_FRAME = exact_ratio(SAMPLES_PER_FRAME, HOP)
 
-# A full-scale sine reads 0 dB in its bin. Fixed constants, never the utterance's own statistics:
-# speech lands within about [-1.5, 1.5] and all that is quieter than -90 dB lands on the floor.
+# A full-scale sine has 0 dB in its bin. Normalised by fixed constants, not by the utterance's own
+# statistics: speech is within about [-1.5, 1.5], and all below -90 dB is clamped to the floor.
 _FLOOR_DB = -90.0
 _CENTRE_DB = -50.0
 _DB_PER_UNIT = 20.0
@@ -43,7 +43,7 @@ def frame_count(samples: int) -> int:
     """Video frames that `samples` of sound need; a trailing part of a frame counts as a frame.
 
     Raises:
-        ValueError: there is no sound at all.
+        ValueError: there are no samples.
     """
     if samples <= 0:
         raise ValueError(f"sound needs at least one sample, not {samples}")
@@ -52,7 +52,7 @@ def frame_count(samples: int) -> int:
 
 @full_precision
 def log_mel(waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
-    """Log-mel steps, exactly `4 * frame_count(s)` of them; the last frame is filled with silence.
+    """Log-mel steps, exactly `4 * frame_count(s)` of them; the last frame is padded with silence.
 
     `waveform` is mono at 16 kHz in [-1, 1]. Digital silence gives `SILENCE` in every bin.
     """
@@ -71,9 +71,9 @@ def log_mel(waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
 def shift_level(
     features: Float[Tensor, "b l f"], decibels: Float[Tensor, " b"]
 ) -> Float[Tensor, "b l f"]:
-    """What `log_mel` would give for the same sound louder by `decibels`; silence stays silence.
+    """Gain in the log-mel domain: `log_mel` of the sound louder by `decibels`; silence stays so.
 
-    Training draws these shifts, which makes the encoders indifferent to the level of a recording.
+    A training augmentation, which makes the encoders robust to the level of a recording.
     """
     shifted = (features + (decibels / _DB_PER_UNIT)[:, None, None]).clamp(min=SILENCE)
     return torch.where(features <= SILENCE, features, shifted)
@@ -81,7 +81,7 @@ def shift_level(
 
 @functools.cache
 def mel_filters(fft: int, norm: Literal["slaney"] | None) -> Float[Tensor, "f n"]:
-    """Triangles over n = fft / 2 + 1 bins, each with a peak of 1 or (slaney) with the same area."""
+    """Triangular mel filters over n = fft / 2 + 1 bins, with a peak of 1 or (slaney) equal area."""
     from mien.ops.numba_compiler import give_numba_a_folder
 
     give_numba_a_folder()

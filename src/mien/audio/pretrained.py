@@ -1,7 +1,7 @@
-"""What the audio encoders are fed: log-mel, Whisper's first layers, or an encoder of torchaudio.
+"""Audio front ends: log-mel, Whisper's first layers, or a pretrained encoder of torchaudio.
 
-Axes: b batch, s samples, j the encoder's own steps (50 a second), l audio steps, f numbers a step.
-The one door to torchaudio, opened only when a config names a bundle.
+Axes: b batch, s samples, j the encoder's own steps (50 a second), l audio steps, f features per
+step. The only module that imports torchaudio, and only when a config names a bundle.
 """
 
 import functools
@@ -35,7 +35,7 @@ FrontEnd = Callable[[Float[Tensor, "b s"]], Float[Tensor, "b l f"]]
 
 @dataclass(frozen=True)
 class FrontEndConfig:
-    """What the audio encoders are fed, `dims` numbers a step.
+    """The input features of the audio encoders, `dims` per step.
 
     `bundle` is null for log-mel (80 dims, no weights), whisper2 for the first two layers of Whisper
     tiny.en, which ship (384 dims), else a name in torchaudio.pipelines, like WAV2VEC2_BASE (768
@@ -48,13 +48,13 @@ class FrontEndConfig:
 
     def __post_init__(self) -> None:
         if self.bundle is None and self.dims != MEL_BINS:
-            raise ValueError(f"log-mel has {MEL_BINS} numbers a step, but dims is {self.dims}")
+            raise ValueError(f"log-mel has {MEL_BINS} features per step, but dims is {self.dims}")
         if self.bundle == WHISPER and self.dims != WIDTH:
-            raise ValueError(f"{WHISPER} has {WIDTH} numbers a step, but dims is {self.dims}")
+            raise ValueError(f"{WHISPER} has {WIDTH} features per step, but dims is {self.dims}")
 
     @property
     def layered(self) -> bool:
-        """Is `layer` of importance, as for the encoders of torchaudio?"""
+        """Whether `layer` is used, as for the encoders of torchaudio."""
         return self.bundle not in (None, WHISPER)
 
 
@@ -81,7 +81,9 @@ def load_front_end(config: FrontEndConfig) -> FrontEnd:
     front_end = PretrainedSpeech(bundle.get_model(), config.layer)
     probe = front_end(torch.zeros(1, SAMPLES_PER_FRAME)).shape[-1]
     if probe != config.dims:
-        raise UserError(f"{config.bundle} gives {probe} numbers a step, but dims is {config.dims}")
+        raise UserError(
+            f"{config.bundle} gives {probe} features per step, but dims is {config.dims}"
+        )
     return front_end
 
 
@@ -91,7 +93,7 @@ def _whisper() -> "WhisperSpeech":
 
 
 class WhisperSpeech(nn.Module):
-    """Whisper's first layers, read at exactly 100 steps a second."""
+    """Whisper's first layers, resampled to exactly 100 steps a second."""
 
     def __init__(self, encoder: WhisperEncoder):
         super().__init__()
@@ -106,7 +108,7 @@ class WhisperSpeech(nn.Module):
 
 
 class PretrainedSpeech(nn.Module):
-    """A frozen torchaudio encoder (any `Wav2Vec2Model`), read at exactly 100 steps a second."""
+    """A frozen torchaudio encoder (any `Wav2Vec2Model`), resampled to 100 steps a second."""
 
     def __init__(self, model: Any, layer: int):
         super().__init__()
@@ -118,7 +120,7 @@ class PretrainedSpeech(nn.Module):
     def forward(self, waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
         """Features with l = 4 * frame_count(s), like `log_mel`."""
         frames = frame_count(waveform.shape[1])
-        # First and last window hang over the edge, so that even a single frame has its steps.
+        # The first and last window reach into the padding, so that even one frame has its steps.
         margin = (_ENCODER_FIELD - _ENCODER_HOP) // 2
         filling = frames * SAMPLES_PER_FRAME - waveform.shape[1]
         padded = F.pad(waveform, (margin, margin + filling))

@@ -1,7 +1,7 @@
-"""When somebody speaks: a gate in [0, 1] for every video frame, 0 where nobody does.
+"""Voice activity detection: a gate in [0, 1] for every video frame, 0 without speech.
 
-A face must rest while nothing is said, also where there is music, noise or hum. Silero VAD (MIT,
-weights in its wheel) tells speech from those; loudness cannot.
+A face must rest while nothing is said, also over music, noise or hum. Silero VAD (MIT, weights in
+its wheel) distinguishes speech from these; loudness does not.
 Axes: s audio samples, t video frames.
 """
 
@@ -18,15 +18,15 @@ from mien.audio.features import SAMPLE_RATE, SAMPLES_PER_FRAME
 from mien.ops.precision import full_precision
 
 BELOW_SPEECH_DB = 35.0  # a frame this far under a recording's loud frames is a pause
-LEAD_FRAMES = 2  # mouths open before they sound
-HOLD_FRAMES = 10  # 0.4 s: a breath between two words closes nothing
+LEAD_FRAMES = 2  # the mouth opens before the sound starts
+HOLD_FRAMES = 10  # 0.4 s: the gate stays open during a breath between two words
 FADE_FRAMES = 4  # half the length of the smooth attack and release
 
-BEGINS, GOES_ON = 0.5, 0.35  # probabilities from which speech begins, and while which it goes on
-_CHUNK = 512  # samples that the detector looks at
-_PEAK = 0.3  # what is quieter is made louder: the detector was trained on usual recordings
+BEGINS, GOES_ON = 0.5, 0.35  # hysteresis: speech begins above the first, ends below the second
+_CHUNK = 512  # samples per step of the detector
+_PEAK = 0.3  # quieter recordings are amplified to it: the detector was trained on usual levels
 
-_busy = threading.Lock()  # the detector remembers what it heard
+_busy = threading.Lock()  # the detector is stateful
 
 
 def frame_loudness(waveform: Float[Tensor, " s"], frames: int) -> Float[Tensor, " t"]:
@@ -39,7 +39,7 @@ def frame_loudness(waveform: Float[Tensor, " s"], frames: int) -> Float[Tensor, 
 @torch.no_grad()
 @full_precision
 def speech_probability(waveform: Float[Tensor, " s"], frames: int) -> Float[Tensor, " t"]:
-    """How probable it is that somebody speaks in each video frame; 0 beyond the sound's end."""
+    """Probability of speech in each video frame; 0 beyond the end of the sound."""
     peak = float(waveform.abs().max()) if len(waveform) else 0.0
     if peak == 0:
         return torch.zeros(frames)
@@ -48,7 +48,7 @@ def speech_probability(waveform: Float[Tensor, " s"], frames: int) -> Float[Tens
         detector = _detector()
         detector.reset_states()
         chunks = detector.audio_forward(louder[None], SAMPLE_RATE)[0]
-    # The likelier of the two chunks that a frame may touch.
+    # The maximum of the two chunks that a frame may overlap.
     starts = torch.arange(frames) * SAMPLES_PER_FRAME
     first, last = starts // _CHUNK, (starts + SAMPLES_PER_FRAME - 1) // _CHUNK
     known = F.pad(chunks, (0, max(0, int(last[-1]) + 1 - len(chunks))))
@@ -68,7 +68,7 @@ def _detector() -> Any:
 
 @full_precision
 def speech_gate(probability: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
-    """1 while somebody speaks, else 0, with a smooth attack before and release after.
+    """1 during speech, else 0, with a smooth attack before and release after.
 
     The gate has fully opened when speech begins and starts to close 0.4 s after it ended.
     """

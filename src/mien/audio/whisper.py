@@ -2,7 +2,7 @@
 
 Weights: OpenAI, MIT, weights/WHISPER_LICENSE.txt; their names are those of transformers'
 WhisperEncoder. Axes: b batch, s samples, n mel steps (100 a second), j encoder steps (50 a second),
-f numbers a step.
+f mel bins, d features per step.
 """
 
 import math
@@ -20,11 +20,11 @@ from mien.audio.features import HOP, MEL_BINS, SAMPLES_PER_FRAME, frame_count, m
 WHISPER_WEIGHTS = (
     Path(__file__).parents[1] / "weights" / "whisper_tiny_en_encoder_2_layers.safetensors"
 )
-WIDTH = 384  # numbers a step
+WIDTH = 384  # features per step
 _HEADS, _LAYERS = 6, 2
 _FFT = 400
-# Encoder steps of a piece and of what two pieces share at least, 10 s and 2.5 s. Whisper knows
-# positions up to 30 s; shorter pieces keep positions near those of the clips in training.
+# Encoder steps of a chunk and of the least overlap of two chunks, 10 s and 2.5 s. Whisper has
+# positions up to 30 s; shorter chunks keep positions near those of the clips in training.
 PIECE, OVERLAP = 500, 125
 
 
@@ -38,10 +38,10 @@ class WhisperEncoder(nn.Module):
         self.layers = nn.ModuleList(_Layer() for _ in range(_LAYERS))
 
     def encode(self, mel: Float[Tensor, "b f n"]) -> Float[Tensor, "b j d"]:
-        """The last layer's output for one piece, n even, j = n / 2 and at most 1500 (30 s).
+        """The last layer's output for one chunk, n even, j = n / 2 and at most 1500 (30 s).
 
-        Positions count from the start of the piece. No final normalisation: Whisper applies it
-        behind its last layer only.
+        Positions count from the start of the chunk. No final normalisation: Whisper applies it
+        after its last layer only.
         """
         steps = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
         steps = steps + positions(steps.shape[1]).to(steps)
@@ -53,10 +53,10 @@ class WhisperEncoder(nn.Module):
     def forward(self, waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b j d"]:
         """Two steps a video frame, j = 2 * frame_count(s), step i centred on sample 320 i + 160.
 
-        `waveform` is mono at 16 kHz in [-1, 1]; the last frame is filled with silence. Sound longer
-        than 10 s is encoded in pieces of 10 s at equal distances, which share 2.5 s or more; where
-        they overlap their outputs are averaged, the weight of each going to zero towards its edges.
-        The level is that of the whole utterance in every piece.
+        `waveform` is mono at 16 kHz in [-1, 1]; the last frame is padded with silence. Sound longer
+        than 10 s is encoded in chunks of 10 s at equal distances, which overlap by 2.5 s or more;
+        their outputs are averaged there with weights that fall to zero towards a chunk's edges.
+        The log-mel of every chunk is normalised by the maximum of the whole utterance.
         """
         filling = frame_count(waveform.shape[1]) * SAMPLES_PER_FRAME - waveform.shape[1]
         # Whisper centres mel step i on sample 160 i. One step more, and the first left out,
@@ -77,7 +77,7 @@ class WhisperEncoder(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Self-attention and a feed-forward net, each on normalised input and added to it."""
+    """Pre-norm transformer layer: self-attention and a feed-forward net, both residual."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _Layer(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Every step looks at every other; Whisper's keys have no bias."""
+    """Multi-head self-attention; Whisper's keys have no bias."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,12 +105,12 @@ class _Attention(nn.Module):
             rearrange(project(steps), "b j (h d) -> b h j d", h=_HEADS)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        seen = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(rearrange(seen, "b h j d -> b j (h d)"))
+        attended = F.scaled_dot_product_attention(q, k, v)
+        return self.out_proj(rearrange(attended, "b h j d -> b j (h d)"))
 
 
 def load_whisper() -> WhisperEncoder:
-    """The encoder with the weights that ship: frozen, in evaluation mode, float32, on the CPU."""
+    """The encoder with the shipped weights: frozen, in evaluation mode, float32, on the CPU."""
     encoder = WhisperEncoder()
     encoder.load_state_dict(load_file(WHISPER_WEIGHTS))
     return encoder.eval().requires_grad_(False)
@@ -130,13 +130,13 @@ def whisper_log_mel(waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b f n"]:
 
 
 def piece_starts(steps: int) -> list[int]:
-    """First steps of the pieces that cover `steps` steps, of which there are more than PIECE."""
+    """First steps of the chunks that cover `steps` steps, of which there are more than PIECE."""
     pieces = 1 + math.ceil((steps - PIECE) / (PIECE - OVERLAP))
     return [round(i * (steps - PIECE) / (pieces - 1)) for i in range(pieces)]
 
 
 def positions(steps: int) -> Float[Tensor, "steps d"]:
-    """Sines, then cosines of each step's number at frequencies from 1 down to 1/10000."""
+    """Sinusoidal positions: sines, then cosines of the step index, at frequencies 1 .. 1/10000."""
     half = WIDTH // 2
     frequencies = torch.exp(-math.log(10000) / (half - 1) * torch.arange(half))
     angle = torch.arange(steps)[:, None] * frequencies

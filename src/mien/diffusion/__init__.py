@@ -1,1 +1,1 @@
-"""Diffusion as functions over `denoise(x, level)`; nothing here knows of sound, faces or nets."""
+"""Diffusion as functions over `denoise(x, level)`; independent of audio, faces and nets."""

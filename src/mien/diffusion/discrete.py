@@ -1,8 +1,8 @@
-"""Discrete schedules: whole timesteps with betas, as pretrained image diffusion nets know them.
+"""Discrete schedules: whole timesteps with betas, as pretrained image diffusion nets use them.
 
 Zero terminal SNR and trailing timesteps are those of arXiv 2305.08891: the last timestep must be
-pure noise in training, as it is in sampling, and sampling must begin at it. It then needs the
-velocity form ("v"): pure noise holds nothing to be read off a prediction of the noise.
+pure noise in training, as it is in sampling, and sampling must begin at it. This needs the velocity
+form ("v-prediction"): at pure noise a prediction of the noise does not determine x0.
 Axes: k timesteps of training, n steps of a sampler.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mien.diffusion.schedule import Levels, at_least_one
 
-CLEAN = -1  # the timestep behind the last step of a sampler, at which no net is asked
+CLEAN = -1  # the timestep after the last step of a sampler, at which the net is not evaluated
 
 
 def scaled_linear_betas(
@@ -54,8 +54,8 @@ class DiscreteSchedule:
         return Levels(timestep.to(like.device), alpha.to(like), sigma.to(like))
 
     def descent(self, steps: int, like: Tensor) -> Levels:
-        """The way down for a sampler: `steps` even steps from the last timestep on ("trailing"),
-        then CLEAN.
+        """Timesteps of a sampler: `steps` evenly spaced ones from the last on ("trailing"), then
+        CLEAN.
 
         Raises:
             ValueError: there is no step, or there are more than timesteps.

@@ -1,11 +1,11 @@
-"""What the denoiser is asked to predict, and how its prediction is scored.
+"""Parameterisations of the denoiser's prediction, and the training loss.
 
 One objective with four forms: the clean sample (x0), the noise (the paper's L_simple), the velocity
 from clean to noise (flow matching), or the velocity along the circle of alpha and sigma ("v", arXiv
-2202.00512). Every form is turned into a clean prediction, because the paper's velocity and
-acceleration losses are on predicted motion.
-Axes: b batch, t frames; what is diffused may have any axes, and one noise level a sample (b) or a
-frame (b t).
+2202.00512). Every form is converted to x0, because the paper's velocity and acceleration losses are
+on predicted motion.
+Axes: b batch, t frames; samples may have any axes, and one noise level per sample (b) or per frame
+(b t).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from mien.ops.precision import full_precision
 
 Parameterisation = Literal["x0", "noise", "flow", "v"]
 
-_SMALLEST_ALPHA = 0.02  # at pure noise x0 cannot be read off the noise; bound the error
+_SMALLEST_ALPHA = 0.02  # at pure noise the noise does not determine x0; bounds the error
 
 
 @dataclass(frozen=True)
@@ -87,20 +87,22 @@ def objective(
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
     """Squared errors of the prediction, and of the first and second frame differences of x0.
 
-    `importance` weighs the dimensions, `frames` the prediction's frames (None: all alike). With the
-    noise form the differences are weighted by alpha²: there the clean prediction divides by alpha,
-    and would explode near pure noise. Of frames with levels of their own the noisiest counts.
+    `importance` weights the dimensions, `frames` the prediction's frames (None: equally). With the
+    noise form the difference terms are weighted by alpha²: x0 is there divided by alpha and would
+    explode near pure noise. If frames have their own noise levels, the noisiest frame of a
+    difference determines its weight.
     """
-    gap = to_clean(prediction, mixture, levels, form) - clean
-    wrong = prediction - target_of(clean, noise, levels, form)
+    clean_error = to_clean(prediction, mixture, levels, form) - clean
+    error = prediction - target_of(clean, noise, levels, form)
     if frames is not None:
-        wrong = wrong * spread((frames / frames.mean()).sqrt(), wrong)
+        error = error * spread((frames / frames.mean()).sqrt(), error)
     confidence = levels.alpha.square() if form == "noise" else torch.ones_like(levels.alpha)
-    terms = {"prediction": _score(wrong, importance).mean()}
+    terms = {"prediction": _score(error, importance).mean()}
     for order, name in enumerate(("velocity", "acceleration"), start=1):
         if confidence.ndim == 2:
             confidence = torch.minimum(confidence[:, 1:], confidence[:, :-1])
-        terms[name] = _weighted_by_confidence(gap.diff(n=order, dim=1), importance, confidence)
+        difference = clean_error.diff(n=order, dim=1)
+        terms[name] = _weighted_by_confidence(difference, importance, confidence)
     loss = (
         weights.prediction * terms["prediction"]
         + weights.velocity * terms["velocity"]
@@ -110,12 +112,12 @@ def objective(
 
 
 def _weighted_by_confidence(
-    gap: Float[Tensor, "b t *dims"], importance: Float[Tensor, "*#dims"], confidence: Tensor
+    error: Float[Tensor, "b t *dims"], importance: Float[Tensor, "*#dims"], confidence: Tensor
 ) -> Float[Tensor, ""]:
     """The mean score, each sample (b) or each frame (b t) weighted by `confidence`."""
     if confidence.ndim == 1:
-        return (confidence * _score(gap, importance)).mean()
-    return _score(gap * spread(confidence.sqrt(), gap), importance).mean()
+        return (confidence * _score(error, importance)).mean()
+    return _score(error * spread(confidence.sqrt(), error), importance).mean()
 
 
 def _score(

@@ -1,7 +1,7 @@
-"""From noise to a clean sample. A sampler sees a denoiser, noise and levels; nothing else.
+"""Samplers: from noise to a clean sample, given only a denoiser, the noise and noise levels.
 
-`denoise(x, level)` predicts the clean sample (x0) from `x`, which may have any axes behind the
-batch; `level` has one number a sample (b), or one a frame (b t) where the levels have.
+`denoise(x, level)` predicts the clean sample (x0) from `x`, which may have any axes after the
+batch; `level` has one value per sample (b), or one per frame (b t) where the levels have.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Denoise = Callable[[Float[Tensor, " b *dims"], Shaped[Tensor, " b *t"]], Float[T
 def ddim(
     denoise: Denoise, noise: Float[Tensor, " b *dims"], levels: Levels
 ) -> Float[Tensor, " b *dims"]:
-    """DDIM with eta 0 (arXiv 2010.02502): x0 and its noise are mixed anew at each level."""
+    """DDIM with eta 0 (arXiv 2010.02502): predicted x0 and noise are remixed at each level."""
     x = noise * spread(levels.sigma[0], noise)
     for here in range(len(levels.level) - 1):
         clean, implied = _split(denoise, x, levels, here)
@@ -64,7 +64,7 @@ def guided(conditional: Denoise, unconditional: Denoise, weight: float) -> Denoi
 def _split(
     denoise: Denoise, x: Float[Tensor, " b *dims"], levels: Levels, here: int
 ) -> tuple[Float[Tensor, " b *dims"], Float[Tensor, " b *dims"]]:
-    """The predicted clean sample in `x`, and the noise that must then be in it."""
+    """The predicted clean sample of `x`, and the noise that it implies."""
     level = levels.level[here]
     clean = denoise(x, level.expand(x.shape[0]) if level.ndim == 0 else level)
     alpha, sigma = spread(levels.alpha[here], x), spread(levels.sigma[here], x)

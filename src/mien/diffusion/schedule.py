@@ -1,4 +1,4 @@
-"""Noise levels: a continuous t in [0, 1], from clean to pure noise, and what it means.
+"""Noise schedules: a noise level is a continuous timestep t in [0, 1], from clean to pure noise.
 
 A noised sample is alpha * clean + sigma * noise; `discrete.py` has schedules of whole timesteps.
 Axes: n steps of a sampler, b batch, t frames.
@@ -20,7 +20,7 @@ Schedule = Literal["cosine", "flow"]
 class Levels:
     """Noise levels with their alpha and sigma and, of continuous ones, the slopes of both.
 
-    In training there is one a sample (b) or one a frame (b t). A sampler has one a step (n), the
+    In training there is one per sample (b) or per frame (b t). A sampler has one per step (n), the
     same for all, or (n b), or (n b t). `level` is t, or a whole timestep.
     """
 
@@ -42,7 +42,7 @@ def at_levels(schedule: Schedule, level: Float[Tensor, "*levels"]) -> Levels:
 
 
 def descent(schedule: Schedule, steps: int, like: Tensor) -> Levels:
-    """The way down for a sampler: `steps` even steps from pure noise to clean, steps + 1 levels.
+    """Noise levels of a sampler: `steps` even steps from pure noise to clean, steps + 1 levels.
 
     Raises:
         ValueError: there is no step.
@@ -64,8 +64,8 @@ def at_least_one(steps: int) -> None:
 
 
 def spread(values: Float[Tensor, "*levels"], like: Tensor) -> Tensor:
-    """Numbers of samples (b) or frames (b t) with axes of 1 behind them, to multiply `like` by; a
-    single number as it is.
+    """Append axes of size 1 to values per sample (b) or per frame (b t), so that they broadcast
+    over `like`; a scalar is returned unchanged.
     """
     if values.ndim == 0:
         return values

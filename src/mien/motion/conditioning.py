@@ -1,4 +1,4 @@
-"""The one place where the five conditions of the denoiser are embedded, and dropped.
+"""Embedding of the denoiser's five conditions, and condition dropout.
 
 Paper: c = (F_ag, F_al, M[i-4 .. i-1], F_A), and beside them the source's own motion M^0.
 Axes: b batch, t frames, n history frames, m motion, k space dimensions, a appearance, c condition.
@@ -16,9 +16,9 @@ from mien.types import Conditioning
 
 @dataclass(frozen=True)
 class ConditionDropout:
-    """Condition dropout in training: shares of samples.
+    """Condition dropout in training: probabilities per sample.
 
-    `audio` drops the sound alone, `everything` drops all five, `history` the frames before.
+    `audio` drops the audio alone, `everything` all five conditions, `history` the frames before.
     """
 
     audio: float = 0.1
@@ -37,7 +37,10 @@ class ConditionMask:
 
 @dataclass(frozen=True)
 class Embedded:
-    """Conditions as the denoiser takes them: a vector a frame, and the frames before as tokens."""
+    """Embedded conditions: a vector per frame, and the history frames as tokens.
+
+    `frames` modulates the window's frames, `before` the history tokens, `history` are those tokens.
+    """
 
     frames: Float[Tensor, "b t c"]
     before: Float[Tensor, "b n c"]
@@ -71,19 +74,19 @@ class ConditionEmbedding(nn.Module):
     def forward(
         self, conditioning: Conditioning, mask: ConditionMask, space: MotionSpace
     ) -> Embedded:
-        """Embed; a dropped condition leaves no trace of its value."""
+        """Embed; the result does not depend on the value of a dropped condition."""
         whole = _or_null(mask.audio, self.whole(conditioning.audio.whole), self.no_whole)
         local = _or_null(mask.audio, self.local(conditioning.audio.local), self.no_local)
-        steady = whole + _or_null(mask.source, self._source(conditioning, space), self.no_source)
+        static = whole + _or_null(mask.source, self._source(conditioning, space), self.no_source)
 
         coordinates = space.encode(conditioning.history, conditioning.source_motion)
         known = mask.history & conditioning.history_known
         history = _or_null(known, self.history(coordinates), self.no_history)
-        before = (steady[:, None] + self.before).expand(-1, history.shape[1], -1)
-        return Embedded(frames=steady[:, None] + local, before=before, history=history)
+        before = (static[:, None] + self.before).expand(-1, history.shape[1], -1)
+        return Embedded(frames=static[:, None] + local, before=before, history=history)
 
     def _source(self, conditioning: Conditioning, space: MotionSpace) -> Float[Tensor, "b c"]:
-        """Who speaks and how the portrait looks at rest, as far as the ablation leaves them."""
+        """F_A and M^0 embedded and added, as far as the config has them (ablations)."""
         embedded = torch.zeros_like(self.no_source).expand(len(conditioning.appearance), -1)
         if self.appearance is not None:
             embedded = embedded + self.appearance(conditioning.appearance)
@@ -93,7 +96,7 @@ class ConditionEmbedding(nn.Module):
 
 
 class _SourceEmbedding(nn.Sequential):
-    """F_A to a condition; its scale is stage 1's business, so it is normalised first."""
+    """Embed F_A; it is normalised first, since its scale depends on the training of stage 1."""
 
     def __init__(self, appearance: int, condition: int):
         super().__init__(
@@ -102,13 +105,13 @@ class _SourceEmbedding(nn.Sequential):
 
 
 def all_conditions(conditioning: Conditioning) -> ConditionMask:
-    """No condition is dropped (but a history that is not known)."""
+    """A mask that drops no condition (an unknown history is dropped regardless)."""
     yes = torch.ones_like(conditioning.history_known)
     return ConditionMask(audio=yes, history=yes, source=yes)
 
 
 def without_audio(conditioning: Conditioning) -> ConditionMask:
-    """The sound alone is dropped: the unconditional side of audio guidance."""
+    """A mask that drops the audio alone: the unconditional branch of classifier-free guidance."""
     yes = torch.ones_like(conditioning.history_known)
     return ConditionMask(audio=~yes, history=yes, source=yes)
 
@@ -118,14 +121,14 @@ def draw_condition_mask(
 ) -> ConditionMask:
     """Draw for each sample which conditions it keeps in training."""
     draws = torch.rand(3, len(like), generator=generator, device=generator.device).to(like.device)
-    anything = draws[0] >= dropout.everything
+    not_all_dropped = draws[0] >= dropout.everything
     return ConditionMask(
-        audio=anything & (draws[1] >= dropout.audio),
-        history=anything & (draws[2] >= dropout.history),
-        source=anything,
+        audio=not_all_dropped & (draws[1] >= dropout.audio),
+        history=not_all_dropped & (draws[2] >= dropout.history),
+        source=not_all_dropped,
     )
 
 
 def _or_null(keep: Bool[Tensor, " b"], value: Tensor, null: Tensor) -> Tensor:
-    """`value` where it is kept, the learned null embedding elsewhere."""
+    """`value` where `keep` is true, the learned null embedding elsewhere."""
     return torch.where(keep.view(-1, *[1] * (value.ndim - 1)), value, null.to(value.dtype))

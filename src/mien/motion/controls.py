@@ -1,4 +1,4 @@
-"""What a user may change about generated motion. Axes: t frames, n motion numbers."""
+"""User controls of generated motion. Axes: t frames, n motion dimensions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from mien.mesh.blinks import BLINKS
 
 @dataclass(frozen=True)
 class Controls:
-    """How strongly a face speaks and a head moves (1: as generated), and how often it blinks.
+    """Scales of expression and head pose (1: as generated), and the blink rate.
 
-    `expression_scale` scales lips and face around them, `pose_scale` the head's move and, with it,
-    the implicit motion that hair and shoulders follow; 0 holds either still. `blink` is in blinks a
+    `expression_scale` scales the lips and the face around them, `pose_scale` the head pose and the
+    implicit motion that hair and shoulders follow; 0 holds either still. `blink` is in blinks per
     minute.
     """
 
@@ -35,15 +35,15 @@ class Controls:
         at_rest: Float[Tensor, "1 n"],
         blocks: tuple[int, ...],
     ) -> Iterator[Float[Tensor, "1 _ n"]]:
-        """Scale motion away from rest; `blocks` as SpeechToMotionConfig.motion_blocks says.
+        """Scale motion relative to rest; `blocks` as in SpeechToMotionConfig.motion_blocks.
 
         Raises:
-            UserError: motion without a mesh is to be scaled in one respect only.
+            UserError: the two scales differ for motion without a mesh.
         """
         if len(blocks) == 1 and self.expression_scale != self.pose_scale:
             raise UserError(
-                "this speech-to-motion net makes no mesh, so expression and pose cannot be told "
-                "apart: give both scales the same value"
+                "this speech-to-motion net generates no mesh motion, so expression and pose cannot "
+                "be scaled separately: give both scales the same value"
             )
         scales = (self.pose_scale, self.expression_scale, self.pose_scale)[: len(blocks)]
         factors = torch.cat(

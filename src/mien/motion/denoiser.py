@@ -1,7 +1,7 @@
-"""The transformer that sees the clean motion in noisy motion.
+"""Motion denoiser: a transformer that predicts clean motion from noisy motion.
 
-Four tokens of the frames before stand in front of the window's tokens; each frame is modulated by
-its own condition: noise level, Mamba-g, F_A, M^0 and its own Mamba-l.
+History tokens (four in the paper) precede the window's tokens. Each token is modulated (AdaLN-Zero)
+by its own condition: noise level, Mamba-g, F_A, M^0 and, in the window, its frame's Mamba-l.
 Axes: b batch, t frames, n history frames, k space dimensions, c condition, d width.
 """
 
@@ -16,7 +16,7 @@ from mien.nn.modulation import Modulation, PlainNorm
 
 
 class MotionDenoiser(nn.Module):
-    """Takes any number of frames; positions are relative, the first frame of the window being 0."""
+    """Takes any number of frames; positions are relative to the window's first frame (0)."""
 
     def __init__(
         self, space: int, width: int, layers: int, heads: int, expand: int, condition: int
@@ -36,7 +36,7 @@ class MotionDenoiser(nn.Module):
     def forward(
         self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], embedded: Embedded
     ) -> Float[Tensor, "b t k"]:
-        """Answer for the window's frames; the frames before are context only."""
+        """Predict the window's frames; the history tokens are context only."""
         n, t = embedded.history.shape[1], mixture.shape[1]
         tokens = torch.cat([embedded.history, self.in_proj(mixture)], dim=1)
         condition = (
@@ -52,7 +52,7 @@ class MotionDenoiser(nn.Module):
 
 
 class DenoiserBlock(nn.Module):
-    """Attention over frames, then a network on each frame; both start as nothing (AdaLN-zero)."""
+    """Self-attention over frames, then an MLP per frame; both gates start at zero (AdaLN-Zero)."""
 
     def __init__(self, width: int, heads: int, expand: int, condition: int):
         super().__init__()
@@ -71,6 +71,6 @@ class DenoiserBlock(nn.Module):
     ) -> Float[Tensor, "b t d"]:
         """Each token is shifted, scaled and gated by its own condition."""
         shift, scale, gate, shift_2, scale_2, gate_2 = self.modulation(condition)
-        seen = self.attention(self.norm.modulated(tokens, shift, scale), positions)
-        tokens = tokens + gate * seen
+        attended = self.attention(self.norm.modulated(tokens, shift, scale), positions)
+        tokens = tokens + gate * attended
         return tokens + gate_2 * self.network(self.norm.modulated(tokens, shift_2, scale_2))

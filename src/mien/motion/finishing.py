@@ -1,6 +1,6 @@
-"""What is done to generated motion before it is drawn: sway, rest in silence, controls, blinks.
+"""Post-processing of generated motion: head sway, rest in silence, user controls, blinks.
 
-Axes: t video frames, n motion numbers, of which those of a mesh's pose are the last.
+Axes: t video frames, n motion dimensions, of which a mesh's head pose is the last part.
 """
 
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ def finish(
     controls: Controls,
     seed: int,
 ) -> Windows:
-    """The motion to draw; behind its numbers stands how far the lids are shut.
+    """The motion to render, with one value appended per frame: how far the eyelids are closed.
 
-    `gate` is 1 in the frames in which somebody speaks, 0 in silence; `at_rest` is the portrait's
-    own motion. Only a net that makes a mesh lets the head sway.
+    `gate` is 1 in frames with speech, 0 in silence; `at_rest` is the portrait's own motion. Sway is
+    added only where the net generates mesh motion.
     """
     frames = len(gate)
     if config.mesh:
@@ -40,31 +40,31 @@ def finish(
 
 
 def with_sway(windows: Windows, frames: int, seed: int) -> Windows:
-    """Let the head sway: added to the pose, the last numbers of each frame."""
+    """Add head sway to the pose, the last dimensions of each frame."""
     curve = torch.from_numpy(sway_curve(frames, seed)).float()
-    for motion, sway in _beside(windows, curve):
+    for motion, sway in _with_curve(windows, curve):
         yield motion + F.pad(sway, (motion.shape[2] - sway.shape[1], 0))
 
 
 def rest_in_silence(
     windows: Windows, gate: Float[Tensor, " t"], at_rest: Float[Tensor, "1 n"]
 ) -> Windows:
-    """Let the face come to rest, as it is in the portrait, where the gate is shut."""
-    for motion, share in _beside(windows, gate[:, None]):
+    """Interpolate between the portrait's own motion (gate 0) and the generated motion (gate 1)."""
+    for motion, share in _with_curve(windows, gate[:, None]):
         yield torch.lerp(at_rest[:, None], motion, share)
 
 
 def with_blinks(windows: Windows, frames: int, seed: int, rate: float) -> Windows:
-    """Put how far the lids are shut, one number more, behind the motion of each frame."""
+    """Append to the motion of each frame how far the eyelids are closed; `rate` per minute."""
     curve = torch.from_numpy(blink_curve(frames, seed, rate)).float()
-    for motion, shut in _beside(windows, curve[:, None]):
+    for motion, shut in _with_curve(windows, curve[:, None]):
         yield torch.cat((motion, shut[None]), dim=2)
 
 
-def _beside(
+def _with_curve(
     windows: Windows, curve: Float[Tensor, "t k"]
 ) -> Iterator[tuple[Float[Tensor, "1 _ n"], Float[Tensor, "_ k"]]]:
-    """Each window with its part of the curve, where the window is."""
+    """Each window with the curve's values of its frames."""
     start = 0
     for motion in windows:
         yield motion, curve[start : start + motion.shape[1]].to(motion)

@@ -1,6 +1,6 @@
-"""The lips in motion that holds a face's mesh: how far they are apart, how wide the mouth is.
+"""Lip measures of mesh motion: the gap between the lips and the width of the mouth.
 
-Lengths are in eye distances of the mean face. Axes: b batch, t frames, m motion numbers.
+Lengths are in eye distances of the mean face. Axes: b batch, t frames, m motion dimensions.
 """
 
 import torch
@@ -10,13 +10,13 @@ from torch import Tensor
 from mien.mesh.motion import MESH_DIM, POSE_DIM
 from mien.mesh.topology import CORNERS, INNER, POINTS
 
-CLOSED = 0.035  # a quarter of the range of speech: what counts as closed in evaluation, too
+CLOSED = 0.035  # lips with a smaller gap are closed, as in evaluation: a quarter of speech's range
 
 
 def lip_numbers(motion: Float[Tensor, "b t m"]) -> Float[Tensor, "b t 2"]:
-    """Gap of the inner lips' middle and change of the mouth's width, both 0 at rest.
+    """Gap between the inner lips' middles and change of the mouth's width, both 0 at rest.
 
-    `motion` ends with the MESH_DIM numbers of a MeshMotion.
+    `motion` ends with the MESH_DIM values of a MeshMotion.
     """
     offsets = motion[..., -MESH_DIM:-POSE_DIM].unflatten(-1, (POINTS, 3))
     upper, lower = list(INNER[4:7]), [INNER[20 - i] for i in (4, 5, 6)]
@@ -26,7 +26,7 @@ def lip_numbers(motion: Float[Tensor, "b t m"]) -> Float[Tensor, "b t 2"]:
 
 
 def has_mesh(motion: Float[Tensor, "b t m"]) -> Float[Tensor, " b"]:
-    """1 for windows that show a face, 0 for those of clips in which FaceMesh saw none (all 0)."""
+    """1 for windows with mesh motion, 0 for those of clips without a detected face (all 0)."""
     return motion[..., -MESH_DIM:].abs().amax(dim=(1, 2)).gt(0).to(motion.dtype)
 
 

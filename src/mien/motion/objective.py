@@ -1,4 +1,4 @@
-"""What stage 2 learns from a clip: see the window's motion through noise, knowing its sound.
+"""Training objective of stage 2: denoise a window's motion, conditioned on its audio.
 
 Axes: b batch, l audio steps, t frames, n history frames, k space dimensions.
 """
@@ -20,21 +20,22 @@ from mien.ops.precision import full_precision
 from mien.presets import read_preset
 from mien.types import AudioContext, Conditioning, SpeechClip
 
-_SMALL_GAP = 0.02  # eye distances: from here on the logarithm bends
+_SMALL_GAP = 0.02  # eye distances: scale of the lip gap in log(1 + gap / scale)
 
 
 @dataclass(frozen=True)
 class SpeechObjectiveConfig:
-    """Weights and draws of training.
+    """Loss weights and augmentations of training.
 
-    `variance_weight`: how much a dimension's variance counts (0 whitened, 1 plain motion error).
-    `own_history`: of the given histories, the share replaced by the net's own prediction;
-    the rest are true frames with noise, its deviation drawn from `history_noise` (whitened units).
+    `variance_weight`: exponent of a dimension's variance in its loss weight (0: whitened, 1: plain
+    motion error). `own_history`: share of known histories replaced by the net's own prediction;
+    the rest are true frames with noise whose standard deviation is drawn from `history_noise`
+    (whitened units).
     `direct`: weight of the direct head's loss, where the net has one (SpeechToMotionConfig).
-    `closed_lips`: by how much more frames of closed lips weigh in the prediction (1: no more);
-    `lips`: weight of the gap and width of the lips that the predicted motion shows, each over its
-    spread in the batch. Both need motion that holds a face's mesh (SpeechToMotionConfig.mesh).
-    `level_shift`: recordings are made louder or softer by up to so many dB (log-mel only).
+    `closed_lips`: weight of frames with closed lips in the prediction term (1: as all others);
+    `lips`: weight of the loss on lip gap and mouth width of the predicted motion, each divided by
+    its standard deviation in the batch. Both need mesh motion (SpeechToMotionConfig.mesh).
+    `level_shift`: gain augmentation, uniform up to this many dB louder or softer (log-mel only).
     """
 
     weights: LossWeights = field(default_factory=LossWeights)
@@ -54,7 +55,7 @@ class SpeechObjectiveConfig:
 
     @property
     def needs_mesh(self) -> bool:
-        """Whether anything here looks at lips."""
+        """Whether a term uses the lips, which needs mesh motion."""
         return self.closed_lips != 1 or self.lips != 0
 
 
@@ -64,9 +65,11 @@ def speech_objective(
     config: SpeechObjectiveConfig,
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-    """The loss of a batch and its parts; every draw comes from `generator`."""
+    """The loss of a batch and its terms; all random numbers come from `generator`."""
     clean = speech.space.encode(clip.motion, clip.source_motion)
-    audio = speech.encode_audio(_other_level(speech, clip, config, generator), clip.feature_lengths)
+    audio = speech.encode_audio(
+        _with_other_gain(speech, clip, config, generator), clip.feature_lengths
+    )
 
     conditioning = Conditioning(
         audio=take_window(audio, clip.start, clean.shape[1]),
@@ -80,9 +83,9 @@ def speech_objective(
     levels = at_levels(speech.config.schedule, uniform(clean.shape[:1], clean, generator))
     noise = gaussian(clean.shape, clean, generator)
     mixture = noised(clean, noise, levels)
-    answer = speech.answer(mixture, levels.level, speech.embed(conditioning, mask))
+    prediction = speech.answer(mixture, levels.level, speech.embed(conditioning, mask))
     loss, parts = objective(
-        answer,
+        prediction,
         mixture,
         clean,
         noise,
@@ -92,24 +95,26 @@ def speech_objective(
         speech.space.importance(config.variance_weight),
         frame_weights(clip.motion, config.closed_lips),
     )
-    more = {}
+    extra = {}
     if speech.direct is not None:
-        more["direct"] = config.direct * direct_loss(speech.direct(conditioning.audio.local), clean)
+        extra["direct"] = config.direct * direct_loss(
+            speech.direct(conditioning.audio.local), clean
+        )
     if config.lips:
-        seen = to_clean(answer, mixture, levels, speech.config.parameterisation)
-        drawn = speech.space.decode(seen, clip.source_motion)
-        # As with velocity: near pure noise the clean motion cannot be read off noise.
+        predicted = to_clean(prediction, mixture, levels, speech.config.parameterisation)
+        drawn = speech.space.decode(predicted, clip.source_motion)
+        # As for velocity: near pure noise x0 is ill-determined by a predicted noise.
         noisy = speech.config.parameterisation == "noise"
         weight = levels.alpha.square() if noisy else torch.ones_like(levels.alpha)
-        more["lips"] = config.lips * lip_loss(drawn, clip.motion, weight)
-    added = {name: part.detach() for name, part in more.items()}
-    return loss + sum(more.values()), {**parts, **added}
+        extra["lips"] = config.lips * lip_loss(drawn, clip.motion, weight)
+    added = {name: part.detach() for name, part in extra.items()}
+    return loss + sum(extra.values()), {**parts, **added}
 
 
 def frame_weights(
     motion: Float[Tensor, "b t m"], closed_lips: float
 ) -> Float[Tensor, "b t"] | None:
-    """How much each frame counts: `closed_lips` where lips are closed, else 1; None: all alike."""
+    """Loss weight of each frame: `closed_lips` where lips are closed, else 1; None: all equal."""
     if closed_lips == 1:
         return None
     return 1 + (closed_lips - 1) * closed(motion) * has_mesh(motion)[:, None]
@@ -119,49 +124,51 @@ def frame_weights(
 def lip_loss(
     drawn: Float[Tensor, "b t m"], real: Float[Tensor, "b t m"], weight: Float[Tensor, " b"]
 ) -> Float[Tensor, ""]:
-    """Smooth L1 of the lips' gap and width, in the real ones' standard deviations.
+    """Smooth L1 of lip gap and mouth width, each divided by the real one's standard deviation.
 
-    Of the gap its logarithm counts: whether lips touch is seen, a wide mouth a little wider is not.
-    `weight` weighs the samples; those of clips without a face do not count.
+    The gap is compared on a log scale: whether lips touch is visible, a small change of an open
+    mouth is not. `weight` is per sample; clips without a face do not count.
     """
-    shown, wanted = (_as_seen(lip_numbers(motion)) for motion in (drawn, real))
-    spread = wanted.flatten(0, 1).std(dim=0).clamp(min=1e-4)
-    wrong = F.smooth_l1_loss(shown / spread, wanted / spread, reduction="none").mean(dim=(1, 2))
-    return (wrong * weight * has_mesh(real)).mean()
+    predicted, target = (_log_gap(lip_numbers(motion)) for motion in (drawn, real))
+    deviation = target.flatten(0, 1).std(dim=0).clamp(min=1e-4)
+    error = F.smooth_l1_loss(predicted / deviation, target / deviation, reduction="none")
+    return (error.mean(dim=(1, 2)) * weight * has_mesh(real)).mean()
 
 
-def _as_seen(lips: Float[Tensor, "b t 2"]) -> Float[Tensor, "b t 2"]:
+def _log_gap(lips: Float[Tensor, "b t 2"]) -> Float[Tensor, "b t 2"]:
+    """The lip gap on a log scale, and the width unchanged."""
     gap, width = lips.unbind(dim=-1)
-    # Below 0 lips press on each other: straight on, so that the gradient does not end there.
-    small = torch.where(gap > 0, torch.log1p(gap.clamp(min=0) / _SMALL_GAP), gap / _SMALL_GAP)
-    return torch.stack((small, width), dim=-1)
+    # A gap below 0 is lips pressed together: linear there, so that the gradient does not vanish.
+    scaled = torch.where(gap > 0, torch.log1p(gap.clamp(min=0) / _SMALL_GAP), gap / _SMALL_GAP)
+    return torch.stack((scaled, width), dim=-1)
 
 
 @full_precision
 def direct_loss(read: Float[Tensor, "b t k"], clean: Float[Tensor, "b t k"]) -> Float[Tensor, ""]:
-    """Smooth L1 of the space coordinates that the direct head read, and of their frame differences.
+    """Smooth L1 of the direct head's space coordinates `read`, and of their frame differences.
 
-    It sees neither noise nor history, so it teaches the local encoder what the sound alone says.
+    The head gets neither noisy motion nor history, so the local encoder must learn what the audio
+    alone determines.
     """
     moved = F.smooth_l1_loss(read.diff(dim=1), clean.diff(dim=1)) if read.shape[1] > 1 else 0.0
     return F.smooth_l1_loss(read, clean) + moved
 
 
 def take_window(audio: AudioContext, start: Int[Tensor, " b"], frames: int) -> AudioContext:
-    """The sound of `frames` frames from `start` on; frames before the clip repeat its first."""
+    """Audio context of `frames` frames from `start` on; beyond the clip its edge frame repeats."""
     place = start[:, None] + torch.arange(frames, device=start.device)
     place = place.clamp(0, audio.local.shape[1] - 1)
     index = place[..., None].expand(-1, -1, audio.local.shape[2])
     return AudioContext(whole=audio.whole, local=audio.local.gather(1, index))
 
 
-def _other_level(
+def _with_other_gain(
     speech: SpeechToMotion,
     clip: SpeechClip,
     config: SpeechObjectiveConfig,
     generator: torch.Generator,
 ) -> Float[Tensor, "b l f"]:
-    """The same voices, recorded louder or softer; pretrained features are left as they are."""
+    """Features with gain augmentation; those of a pretrained front end are left unchanged."""
     if speech.config.front_end.bundle is not None:
         return clip.features
     draw = uniform(clip.features.shape[:1], clip.features, generator)
@@ -176,11 +183,11 @@ def _history(
     config: SpeechObjectiveConfig,
     generator: torch.Generator,
 ) -> Float[Tensor, "b n m"]:
-    """True frames with a little noise, or what the net itself would have made of them."""
+    """History frames: the true ones with noise, or the net's own prediction of them."""
     true = speech.space.encode(clip.history, clip.source_motion)
     least, most = config.history_noise
-    size = least + (most - least) * uniform(true.shape[:1], true, generator)
-    history = true + size[:, None, None] * gaussian(true.shape, true, generator)
+    deviation = least + (most - least) * uniform(true.shape[:1], true, generator)
+    history = true + deviation[:, None, None] * gaussian(true.shape, true, generator)
 
     own = uniform(true.shape[:1], true, generator) < config.own_history
     own = own & clip.history_known
@@ -199,7 +206,7 @@ def _own_prediction(
     level: Float[Tensor, " b"],
     noise: Float[Tensor, "b t k"],
 ) -> Float[Tensor, "own n k"]:
-    """The history as the net sees it through noise, in the window that starts with it."""
+    """The net's prediction of the history frames, denoised in the window that starts with them."""
     n, t = clip.history.shape[1], clip.motion.shape[1]
     source = clip.source_motion[own]
     motion = torch.cat([clip.history, clip.motion], dim=1)[own, :t]
@@ -208,9 +215,9 @@ def _own_prediction(
         noise[own],
         at_levels(speech.config.schedule, level[own]),
     )
-    heard = AudioContext(whole=audio.whole[own], local=audio.local[own])
+    own_audio = AudioContext(whole=audio.whole[own], local=audio.local[own])
     conditioning = Conditioning(
-        audio=take_window(heard, clip.start[own] - n, t),
+        audio=take_window(own_audio, clip.start[own] - n, t),
         history=clip.history[own],
         history_known=torch.zeros_like(clip.history_known[own]),
         appearance=clip.appearance[own],
@@ -221,12 +228,12 @@ def _own_prediction(
 
 
 def uniform(shape: torch.Size, like: Tensor, generator: torch.Generator) -> Float[Tensor, "*shape"]:
-    """Uniform numbers drawn where the generator lives, so that a seed means the same everywhere."""
+    """Uniform numbers drawn on the generator's device, so a seed gives the same on every device."""
     return torch.rand(shape, generator=generator, device=generator.device).to(like)
 
 
 def gaussian(
     shape: torch.Size, like: Tensor, generator: torch.Generator
 ) -> Float[Tensor, "*shape"]:
-    """Normal numbers drawn where the generator lives."""
+    """Standard normal numbers drawn on the generator's device."""
     return torch.randn(shape, generator=generator, device=generator.device).to(like)

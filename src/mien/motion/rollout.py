@@ -1,6 +1,6 @@
-"""Motion for a whole utterance, a window at a time, each knowing the four frames before it.
+"""Motion for a whole utterance, window by window, each conditioned on the frames before it.
 
-Windows overlap by a few frames, in which one passes into the next (not in the paper).
+Windows overlap by a few frames, over which they are cross-faded (not in the paper).
 
 Axes: b batch, t frames, n history frames, m motion, a appearance.
 """
@@ -26,10 +26,12 @@ from mien.types import AudioContext, Conditioning
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How motion is drawn: denoising steps, how far to follow the sound (1: as it was learned),
-    sampler, over how many frames a window passes into the next (0: the paper's hard joins), and
-    over how many the pose of a mesh's head is smoothed (deviation of a Gaussian; 0: it is not):
-    footage teaches the trembling of the net that looked at it.
+    """How motion is sampled.
+
+    `steps`: denoising steps. `guidance`: scale of classifier-free guidance by audio (1: none).
+    `blend`: frames over which windows are cross-faded (0: the paper's hard joins). `steady`:
+    standard deviation in frames of the Gaussian that smooths a mesh's head pose (0: none), since
+    the net learns the jitter of the face tracker from its training data.
     """
 
     steps: int = 10
@@ -48,19 +50,19 @@ class SamplingConfig:
 
     @classmethod
     def preset(cls, name: str) -> "SamplingConfig":
-        """How a preset (`mien.presets`) draws motion."""
+        """The sampling of a preset (`mien.presets`)."""
         return read_preset(cls, name, "stage2", "model.init_args.sampling")
 
     def blend_within(self, config: SpeechToMotionConfig) -> int:
-        """Frames over which windows pass into each other: at most a quarter of them, and so many
-        that the history still lies before.
+        """Frames over which windows are cross-faded: at most a quarter of a window, and few enough
+        that the history fits before them.
         """
         return min(self.blend, config.window // 4, config.window - config.history)
 
 
 def window_starts(frames: int, config: SpeechToMotionConfig, blend: int) -> list[int]:
-    """First frames of the windows of an utterance. The last is as long as the others, unless no
-    history were left before it.
+    """First frames of the windows of an utterance. The last window is as long as the others, unless
+    that would leave no history before it.
     """
     window = config.window
     if frames <= window:
@@ -69,7 +71,7 @@ def window_starts(frames: int, config: SpeechToMotionConfig, blend: int) -> list
 
 
 def joins(frames: int, config: SpeechToMotionConfig, sampling: SamplingConfig) -> list[int]:
-    """The frames in which one window passes into the next, and the first behind them."""
+    """The frames of the cross-fades between windows, each followed by the first frame after it."""
     blend = sampling.blend_within(config)
     ends = [start + config.window for start in window_starts(frames, config, blend)[:-1]]
     return [frame for end in ends for frame in range(end - blend, end + 1)]
@@ -115,8 +117,8 @@ def rollout(
 def passed_into(
     known: Float[Tensor, "b n m"], fresh: Float[Tensor, "b t m"], blend: int
 ) -> Float[Tensor, "b t m"]:
-    """A new window whose first n frames an earlier one made as well: those stay, but for the last
-    `blend` of them, which pass smoothly from the one to the other.
+    """Join a new window to the earlier one that made its first n frames as well: these are kept,
+    except that the last `blend` of them are cross-faded (smoothstep) into the new window.
     """
     n = known.shape[1]
     blend = min(blend, n)
@@ -133,7 +135,7 @@ def sample_window(
     sampling: SamplingConfig,
     generator: torch.Generator,
 ) -> Float[Tensor, "b t m"]:
-    """Draw the motion of one window."""
+    """Sample the motion of one window."""
 
     def denoiser(mask: ConditionMask) -> Denoise:
         embedded = speech.embed(conditioning, mask)
@@ -157,7 +159,7 @@ def sample_window(
 
 
 def smooth(values: Float[Tensor, "b t k"], deviation: float) -> Float[Tensor, "b t k"]:
-    """A Gaussian mean over frames; before the first frame and behind the last these go on."""
+    """Gaussian smoothing over frames, `deviation` in frames; the edge frames are replicated."""
     reach = math.ceil(3 * deviation)
     steps = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)
     weights = torch.softmax(-(steps**2) / (2 * deviation**2), dim=0)

@@ -1,7 +1,7 @@
 """The space in which motion is diffused: whitened principal components of M^i - M^0.
 
-The animator draws differences from the source's own motion, so differences are what is made.
-Axes: b batch, t frames, m motion numbers, k dimensions kept, n examples.
+The animator renders differences from the source's own motion, so differences are generated.
+Axes: b batch, t frames, m motion dimensions, k retained components, n examples.
 """
 
 import torch
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from mien.errors import UserError
 from mien.ops.precision import full_precision
 
-_SMALLEST_SHARE = 1e-4  # of the largest spread: components below it are dust, not to be magnified
+_SMALLEST_SCALE = 1e-4  # relative to the largest: weaker components are noise, not to be amplified
 
 
 class MotionStatistics:
-    """Mean and covariance of M^i - M^0, and the mean of M^0, of examples that come piece by piece.
+    """Mean and covariance of M^i - M^0, and the mean of M^0, accumulated batch by batch.
 
-    Kept in float64 and merged as Chan, Golub and LeVeque (1979) do, so that no example need stay in
-    memory: of m motion numbers 8 m^2 bytes do, and as many while a piece is added.
+    Kept in float64 and merged as by Chan, Golub and LeVeque (1979), so that no example stays in
+    memory: m motion dimensions take 8 m^2 bytes, and as many again while a batch is added.
     """
 
     def __init__(self, motion_dim: int):
@@ -29,7 +29,7 @@ class MotionStatistics:
 
     @torch.no_grad()
     def add(self, differences: Float[Tensor, "n m"], sources: Float[Tensor, "sources m"]) -> None:
-        """Take in more frames, and more sources."""
+        """Add frames and sources."""
         exact, count = differences.double(), len(differences)
         if count:
             mean, whole = exact.mean(0), self.frames + count
@@ -44,15 +44,16 @@ class MotionStatistics:
 
     @property
     def covariance(self) -> Float[Tensor, "m m"]:
-        """Of the frames so far; divided by one less than their number, as torch.cov does."""
+        """Unbiased covariance of the frames so far (divided by n - 1, like torch.cov)."""
         return self._scatter / max(1, self.frames - 1)
 
 
 class MotionSpace(nn.Module):
-    """An affine map between motion and `dims` numbers of unit variance, kept in the state dict.
+    """An affine map between motion and `dims` coordinates of unit variance (whitened PCA), kept in
+    the state dict.
 
-    `blocks` are the sizes of the kinds of motion that a frame's numbers are made of; before
-    components are sought each kind is brought to the same total variance.
+    `blocks` are the sizes of the parts of a motion vector; each part is scaled to the same total
+    variance before the PCA.
     """
 
     mean: Tensor
@@ -75,19 +76,19 @@ class MotionSpace(nn.Module):
         self.register_buffer("fitted", torch.tensor(False))
 
     def fit(self, differences: Float[Tensor, "n m"], sources: Float[Tensor, "sources m"]) -> float:
-        """As `fit_to`, of examples that lie in memory."""
+        """As `fit_to`, from examples in memory."""
         statistics = MotionStatistics(differences.shape[1])
         statistics.add(differences, sources)
         return self.fit_to(statistics)
 
     @torch.no_grad()
     def fit_to(self, statistics: "MotionStatistics") -> float:
-        """Learn the space from M^i - M^0 of many frames, and where sources M^0 lie on average.
+        """Fit the space to statistics of M^i - M^0 of many frames, and of the sources M^0.
 
-        Returns the share of variance that the kept dimensions hold.
+        Returns the share of variance that the retained components explain.
 
         Raises:
-            UserError: there are fewer frames than dimensions, or nothing moves.
+            UserError: there are fewer frames than dimensions, or the motion is constant.
         """
         dims = self.scale.shape[0]
         if statistics.frames <= dims:
@@ -103,19 +104,19 @@ class MotionSpace(nn.Module):
             raise UserError("the training motion never changes, so no motion space can be fitted")
 
         basis = directions[:, :dims]
-        # Eigenvectors have no sign of their own: fix it, so that every machine fits the same space.
+        # The sign of an eigenvector is arbitrary: fix it, so that every machine fits the same.
         sign = basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
         spread = variances[:dims].sqrt()
         self.mean.copy_(mean)
         self.basis.copy_(basis * sign)
-        self.scale.copy_(spread.clamp(min=_SMALLEST_SHARE * float(spread[0])))
+        self.scale.copy_(spread.clamp(min=_SMALLEST_SCALE * float(spread[0])))
         self.rest.copy_(statistics.source)
         self.unit.copy_(unit)
         self.fitted.fill_(True)
         return float(variances[:dims].sum() / variances.sum())
 
     def _units(self, variances: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-        """The total deviation of each block over that of the first, for all of its numbers."""
+        """Total standard deviation of each block relative to the first's, for each dimension."""
         totals = torch.stack([part.sum().sqrt() for part in variances.split(self.blocks)])
         totals = torch.where((totals > 0) & (totals[0] > 0), totals / totals[0], 1.0)
         return torch.cat([total.expand(n) for total, n in zip(totals, self.blocks, strict=True)])
@@ -140,15 +141,16 @@ class MotionSpace(nn.Module):
 
     @full_precision
     def place_source(self, source_motion: Float[Tensor, "b m"]) -> Float[Tensor, "b k"]:
-        """Where M^0 itself lies along the same directions: how the portrait looks and turns."""
+        """Coordinates of M^0 along the same components: the portrait's own expression and pose."""
         self._require_fit()
         return (source_motion - self.rest) / self.unit @ self.basis / self.scale
 
     def importance(self, exponent: float) -> Float[Tensor, " k"]:
         """Loss weights of the dimensions, mean 1: their variance to the power `exponent`.
 
-        Whitening makes the faintest component as loud as the mouth. 0 leaves it so; 1 undoes it
-        (the loss is then the squared error of the motion itself); between lies the compromise.
+        Whitening gives the weakest component the same weight as the mouth. An exponent of 0 keeps
+        that; 1 undoes it (the loss is then the squared error of the motion itself); values between
+        are a compromise.
         """
         self._require_fit()
         raw = self.scale.square() ** exponent

@@ -1,6 +1,6 @@
-"""Stage 2, the paper's latent motion appearance diffusion: hear, then see motion in noise.
+"""Stage 2, the paper's latent motion appearance diffusion: motion diffusion conditioned on audio.
 
-Axes: b batch, l audio steps, f numbers a step, t frames, m motion, k space dimensions.
+Axes: b batch, l audio steps, f features per step, t frames, m motion, k space dimensions.
 """
 
 from dataclasses import dataclass, field
@@ -33,17 +33,17 @@ LARGEST = 5.0  # deviations of a whitened component that a clean motion may show
 
 @dataclass(frozen=True)
 class SpeechToMotionConfig:
-    """Every number of the net; the defaults are those of stage2.yaml.
+    """Hyperparameters of the net; the defaults are those of stage2.yaml.
 
     Ablations: an encoder null, a condition false, `history` 0.
-    `appearance_dim` must be the animator's. `window` is in video frames, `history` too.
-    `direct_head` reads motion off the local encoder alone, which teaches that encoder in training;
-    no sampler uses it.
+    `appearance_dim` must be the animator's. `window` and `history` are in video frames.
+    `direct_head` predicts motion from the local encoder alone, an auxiliary loss in training that
+    supervises this encoder; no sampler uses it.
     """
 
     appearance_dim: int = 256
-    motion_dim: int = 768  # numbers of the animator's motion
-    mesh: bool = True  # mien's own addition: the motion of the face's mesh is made beside it
+    motion_dim: int = 768  # dimensions of the animator's motion
+    mesh: bool = True  # mien's own addition: mesh motion is generated as well
     space_dims: int = 64
     window: int = 64
     history: int = 4
@@ -52,7 +52,7 @@ class SpeechToMotionConfig:
     audio_width: int = 128
     global_encoder: GlobalEncoderConfig | None = field(default_factory=GlobalEncoderConfig)
     local_encoder: LocalEncoderConfig | None = field(default_factory=LocalEncoderConfig)
-    direct_head: bool = True  # mien's own addition: Mamba-l is also asked for the motion itself
+    direct_head: bool = True  # mien's own addition: an auxiliary motion head on Mamba-l
     appearance: bool = True
     source_motion: bool = True
 
@@ -79,7 +79,7 @@ class SpeechToMotionConfig:
 
     @property
     def motion_blocks(self) -> tuple[int, ...]:
-        """What a frame's motion is made of, in numbers: the animator's; the mesh's, its pose."""
+        """Sizes of the parts of a motion vector: the animator's motion, mesh offsets, head pose."""
         mesh = (MESH_DIM - POSE_DIM, POSE_DIM) if self.mesh else ()
         return (self.motion_dim, *mesh)
 
@@ -123,7 +123,7 @@ class SpeechToMotion(nn.Module):
     def encode_audio(
         self, features: Float[Tensor, "b l f"], lengths: Int[Tensor, " b"] | None = None
     ) -> AudioContext:
-        """Encode utterances, l = 4 t steps for t frames; `lengths` are real steps (None: all).
+        """Encode utterances, l = 4 t steps for t frames; `lengths` are unpadded steps (None: all).
 
         Raises:
             ValueError: the steps are not a whole number of frames.
@@ -143,22 +143,22 @@ class SpeechToMotion(nn.Module):
         )
 
     def embed(self, conditioning: Conditioning, mask: ConditionMask) -> Embedded:
-        """Conditions made ready once, for all the steps of a sampler."""
+        """Embed the conditions, once for all steps of a sampler."""
         return self.conditions(conditioning, mask, self.space)
 
     def answer(
         self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], embedded: Embedded
     ) -> Float[Tensor, "b t k"]:
-        """The net's raw answer, in the form that `config.parameterisation` names, for training."""
+        """The net's raw prediction, in the form of `config.parameterisation`, for training."""
         return self.denoiser(mixture, level, embedded)
 
     def denoise(
         self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], embedded: Embedded
     ) -> Float[Tensor, "b t k"]:
-        """The clean motion, in space coordinates, that the net sees in `mixture`."""
+        """The clean motion (x0) in space coordinates, predicted from `mixture`."""
         levels = at_levels(self.config.schedule, level)
-        answer = self.answer(mixture, level, embedded)
-        clean = to_clean(answer, mixture, levels, self.config.parameterisation)
+        prediction = self.answer(mixture, level, embedded)
+        clean = to_clean(prediction, mixture, levels, self.config.parameterisation)
         if self.config.parameterisation == "noise":  # near pure noise its errors grow without bound
             clean = clean.clamp(-LARGEST, LARGEST)
         return clean

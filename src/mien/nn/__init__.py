@@ -1,1 +1,1 @@
-"""Building blocks that know no domain."""
+"""Domain-independent building blocks."""

@@ -10,7 +10,7 @@ from mien.nn.embedding import rotate
 
 
 class SelfAttention(nn.Module):
-    """Every token looks at every other; nearness comes from `positions`, not from order."""
+    """Multi-head self-attention; distance in time comes from `positions`, not from order."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -26,7 +26,7 @@ class SelfAttention(nn.Module):
         """Attend; `positions` may be negative and need not start at zero."""
         pattern = "b t (three heads d) -> three b heads t d"
         query, key, value = rearrange(self.in_proj(tokens), pattern, three=3, heads=self.heads)
-        seen = F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             rotate(query, positions), rotate(key, positions), value
         )
-        return self.out_proj(rearrange(seen, "b heads t d -> b t (heads d)"))
+        return self.out_proj(rearrange(attended, "b heads t d -> b t (heads d)"))

@@ -1,6 +1,6 @@
 """Convolution blocks for pictures and volumes.
 
-Group normalisation throughout: batch statistics mix people, and a batch of two must
+Group normalisation throughout: batch statistics would mix identities, and a batch of two must
 equal two batches of one. Axes: b batch, c channels, z depth layers, h w space.
 """
 
@@ -32,7 +32,7 @@ class ResidualBlock2d(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Refine a map."""
+        """Apply to a feature map."""
         return x + self.body(x)
 
 
@@ -51,7 +51,7 @@ class ResidualBlock3d(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b c z h w"]) -> Float[Tensor, "b c z h w"]:
-        """Refine a volume."""
+        """Apply to a feature volume."""
         return x + self.body(x)
 
 
@@ -64,7 +64,7 @@ class DownBlock(nn.Module):
         self.norm = group_norm(channels_out)
 
     def forward(self, x: Float[Tensor, "b c1 h1 w1"]) -> Float[Tensor, "b c2 h2 w2"]:
-        """Halve a map."""
+        """Apply to a feature map."""
         return F.silu(self.norm(self.conv(x)))
 
 
@@ -77,7 +77,7 @@ class ConvBlock(nn.Module):
         self.norm = group_norm(channels_out)
 
     def forward(self, x: Float[Tensor, "b c1 h w"]) -> Float[Tensor, "b c2 h w"]:
-        """Mix a map."""
+        """Apply to a feature map."""
         return F.silu(self.norm(self.conv(x)))
 
 
@@ -104,7 +104,7 @@ class Hourglass(nn.Module):
         self.pool = nn.AvgPool3d((1, 2, 2)) if volume else nn.AvgPool2d(2)
 
     def forward(self, x: Float[Tensor, "b c1 *space"]) -> Float[Tensor, "b c2 *space"]:
-        """Look wide, answer at the input's size."""
+        """Features at the input's size."""
         levels = [self.entry(x)]
         for down in self.down:
             levels.append(down(self.pool(levels[-1])))

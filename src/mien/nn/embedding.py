@@ -1,4 +1,4 @@
-"""Sinusoids: of a noise level, and as rotations that tell attention how far apart two frames are.
+"""Sinusoidal embeddings: of a noise level (timestep), and rotary position embeddings (RoPE).
 
 Axes: b batch, t time, d width.
 """
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
-_LEVEL_SPAN = 1000.0  # levels in [0, 1] are spread over the range that the sinusoids resolve
+_LEVEL_SPAN = 1000.0  # noise levels in [0, 1] are scaled to the range that the sinusoids resolve
 
 
 def sinusoids(values: Real[Tensor, "*n"], dims: int) -> Float[Tensor, "*n d"]:
@@ -23,7 +23,7 @@ def sinusoids(values: Real[Tensor, "*n"], dims: int) -> Float[Tensor, "*n d"]:
 
 
 class LevelEmbedding(nn.Module):
-    """A noise level in [0, 1] as a vector."""
+    """Timestep embedding: a noise level in [0, 1] as a vector, by sinusoids and an MLP."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -32,7 +32,7 @@ class LevelEmbedding(nn.Module):
         self.outwards = nn.Linear(width, width)
 
     def forward(self, level: Float[Tensor, " b"]) -> Float[Tensor, "b d"]:
-        """Embed one level for each sample."""
+        """Embed one noise level per sample."""
         waves = sinusoids(level * _LEVEL_SPAN, self.width)
         return self.outwards(F.silu(self.inwards(waves.to(self.inwards.weight.dtype))))
 
@@ -40,7 +40,7 @@ class LevelEmbedding(nn.Module):
 def rotate(
     x: Float[Tensor, "b heads t d"], positions: Real[Tensor, " t"]
 ) -> Float[Tensor, "b heads t d"]:
-    """Turn pairs of numbers by an angle proportional to position (rotary embedding, 2104.09864).
+    """Rotate pairs of channels by an angle proportional to position (RoPE, arXiv 2104.09864).
 
     The product of two rotated vectors depends on the difference of their positions only.
     """

@@ -21,7 +21,7 @@ _DT_SMALLEST, _DT_LARGEST, _DT_FLOOR = 1e-3, 1e-1, 1e-4
 
 @dataclass(frozen=True)
 class MambaState:
-    """What a block remembers between two parts of a sequence; its size does not grow.
+    """Recurrent state of a block between two parts of a sequence; its size is constant.
 
     Attributes:
         conv: the last inputs of the convolution.
@@ -35,13 +35,13 @@ class MambaState:
 class MambaBlock(nn.Module):
     """One selective state space layer (arXiv 2312.00752); output t sees inputs up to t.
 
-    Parameters have mamba-ssm's names, shapes and first values, so a state dict goes both ways.
+    Parameters have mamba-ssm's names, shapes and initial values, so a state dict fits both.
 
     Args:
-        width: numbers in and out at each time.
-        state: numbers of memory a channel.
-        kernel: length of the filter before the scan.
-        expand: channels of the scan for each of `width`.
+        width: input and output channels.
+        state: state size per channel.
+        kernel: kernel size of the causal convolution before the scan.
+        expand: ratio of the scan's channels to `width`.
     """
 
     def __init__(self, width: int, state: int = 16, kernel: int = 4, expand: int = 2):
@@ -62,7 +62,7 @@ class MambaBlock(nn.Module):
             parameter._no_weight_decay = True  # pyright: ignore[reportAttributeAccessIssue]
 
     def forward(self, sequence: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
-        """Project in, filter, scan, gate, project out."""
+        """Project in, convolve, scan, gate, project out."""
         x, z = self._project_in(sequence)
         x = causal_conv1d(x, *self._filter())
         y = selective_scan(**self._selection(x), z=z)
@@ -72,7 +72,7 @@ class MambaBlock(nn.Module):
     def stream(
         self, part: Float[Tensor, "b t d"], state: MambaState | None
     ) -> tuple[Float[Tensor, "b t d"], MambaState]:
-        """As `forward` on a part of a sequence, after what `state` remembers (None: nothing)."""
+        """As `forward` on a part of a sequence, continued from `state` (None: its beginning)."""
         if state is None:
             state = self.empty_state(part)
         x, z = self._project_in(part)
@@ -85,7 +85,7 @@ class MambaBlock(nn.Module):
     def step(
         self, now: Float[Tensor, "b d"], state: MambaState | None
     ) -> tuple[Float[Tensor, "b d"], MambaState]:
-        """One time step after what `state` remembers (None: nothing), by small products alone."""
+        """One time step, continued from `state` (None: the beginning); needs no scan kernel."""
         x, z = self.in_proj(now).chunk(2, dim=-1)
         if state is None:
             state = self.empty_state(x)
@@ -97,7 +97,7 @@ class MambaBlock(nn.Module):
         return self.out_proj(y), MambaState(conv, scan)
 
     def empty_state(self, like: Float[Tensor, "b ..."]) -> MambaState:
-        """What a block remembers before a sequence begins, for a batch as large as `like`'s."""
+        """The state before a sequence begins, for the batch size of `like`."""
         inner, batch = self.conv1d.in_channels, len(like)
         return MambaState(
             like.new_zeros(batch, inner, self.conv1d.kernel_size[0] - 1),
@@ -107,12 +107,12 @@ class MambaBlock(nn.Module):
     def _project_in(
         self, sequence: Float[Tensor, "b t d"]
     ) -> tuple[Float[Tensor, "b e t"], Float[Tensor, "b e t"]]:
-        """What is scanned, and what gates it."""
+        """The scan's input and its gate."""
         x, z = rearrange(self.in_proj(sequence), "b t (two e) -> two b e t", two=2)
         return x, z
 
     def _selection(self, x: Float[Tensor, "b e t"]) -> dict[str, Any]:
-        """The scan's arguments but the gate: time step, B and C are what the input selects."""
+        """The scan's arguments except the gate; time step, B and C depend on the input."""
         projected = self.x_proj(rearrange(x, "b e t -> b t e"))
         dt, B, C = projected.split((self.dt_rank, self.state, self.state), dim=-1)
         return dict(
@@ -142,7 +142,7 @@ class MambaBlock(nn.Module):
 
 
 def _exact(given: Tensor) -> Tensor:
-    """The same in float32 at the least: what half precision would spoil."""
+    """Promoted to float32 at least, for values that half precision would round too coarsely."""
     return given.to(torch.promote_types(given.dtype, torch.float32))
 
 
@@ -157,7 +157,7 @@ class BidirectionalMamba(nn.Module):
     def forward(
         self, sequence: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t d"]:
-        """Every real output sees every real input, and nothing that stands beyond `lengths`."""
+        """Each unpadded output depends on all inputs within `lengths`, and on no padding."""
         mirrored = self.backward_in_time(reverse_within(sequence, lengths))
         return self.onward(sequence) + reverse_within(mirrored, lengths)
 

@@ -1,4 +1,4 @@
-"""Adaptive layer norm that starts as nothing (AdaLN-zero, arXiv 2212.09748).
+"""AdaLN-Zero: adaptive layer norm with zero-initialised modulation (arXiv 2212.09748).
 
 Axes: b batch, t tokens, d width, c condition.
 """
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Modulation(nn.Module):
-    """From a condition per token, `parts` vectors of the token's width; all zero at first."""
+    """Project each token's condition to `parts` vectors of the token's width; zero-initialised."""
 
     def __init__(self, condition: int, width: int, parts: int):
         super().__init__()
@@ -23,7 +23,7 @@ class Modulation(nn.Module):
 
 
 class PlainNorm(nn.LayerNorm):
-    """Layer norm without weights of its own: scale and shift come from the condition."""
+    """Layer norm without affine parameters: scale and shift come from the condition."""
 
     def __init__(self, width: int):
         super().__init__(width, elementwise_affine=False)

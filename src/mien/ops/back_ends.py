@@ -1,7 +1,7 @@
-"""Who computes an operation: the back ends that can, in order of speed, and the choice of one.
+"""Back end selection: candidate implementations of an operation, fastest first.
 
-A back end's package is imported when a computation first asks for it, never before. One that is
-missing or broken is passed over, and what is wrong with it is kept, to be told by `mien doctor`.
+A back end's package is imported when a computation first needs it, never before. One that is
+missing or broken is skipped, and the reason is kept for `mien doctor`.
 """
 
 import logging
@@ -22,9 +22,9 @@ _log = logging.getLogger("mien")
 
 @dataclass(frozen=True)
 class BackEnd(Generic[Call]):
-    """One way to compute: `load` imports what it needs and returns the function.
+    """One implementation: `load` imports what it needs and returns the function.
 
-    `devices` are torch's device types that it serves unasked; empty means any.
+    `devices` are torch's device types on which it is chosen automatically; empty means any.
     """
 
     name: str
@@ -32,7 +32,7 @@ class BackEnd(Generic[Call]):
     load: Callable[[], Call]
 
     def serves(self, device: str) -> bool:
-        """Is it taken unasked on such a device?"""
+        """Whether it is chosen automatically on such a device."""
         return not self.devices or device in self.devices
 
 
@@ -43,22 +43,22 @@ class Operation(Generic[Call]):
     Attributes:
         what: its name in words.
         variable: the environment variable that forces a back end by name.
-        back_ends: those there are.
+        back_ends: the candidates.
     """
 
     what: str
     variable: str
     back_ends: tuple[BackEnd[Call], ...]
-    _told: set[str] = field(default_factory=set)
+    _logged: set[str] = field(default_factory=set)
 
     def choose(self, device: str, refuse: Refuse, forced: str | None = None) -> tuple[str, Call]:
         """The name and the function of the first back end that serves the device, can be imported,
-        and for whose name `refuse` has no reason.
+        and is not refused.
 
         Args:
             device: torch's device type.
-            refuse: what stands against a back end for these inputs, if anything.
-            forced: take this one or fail; without it, what the environment variable says.
+            refuse: from a back end's name, the reason why it cannot take these inputs, or None.
+            forced: use this one or fail; without it, the one that the environment variable names.
 
         Raises:
             UserError: the forced one is unknown, cannot be used, or refuses the inputs.
@@ -71,9 +71,9 @@ class Operation(Generic[Call]):
                 continue
             call, problem = loaded(back_end)
             if call is not None:
-                self._tell(f"{self.what} on {device}: {back_end.name}")
+                self._log_once(f"{self.what} on {device}: {back_end.name}")
                 return back_end.name, call
-            self._tell(f"{self.what} goes without {back_end.name}: {problem}")
+            self._log_once(f"{self.what}: {back_end.name} is skipped: {problem}")
         raise AssertionError(f"no back end for {self.what} on {device}: the last must always work")
 
     def _forced(self, name: str, device: str, refuse: Refuse) -> Call:
@@ -86,16 +86,16 @@ class Operation(Generic[Call]):
         problem = problem or refuse(name)
         if call is None or problem:
             raise UserError(f"{self.what} cannot run on {name}: {problem}")
-        self._tell(f"{self.what} on {device}: {name}, as asked")
+        self._log_once(f"{self.what} on {device}: {name}, as asked")
         return call
 
-    def _tell(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
+    def _log_once(self, line: str) -> None:
+        if line not in self._logged:
+            self._logged.add(line)
             _log.info(line)
 
     def problems(self) -> dict[str, str | None]:
-        """For each back end what keeps it from being used here, or None."""
+        """For each back end the reason why it cannot be used here, or None."""
         return {back_end.name: loaded(back_end)[1] for back_end in self.back_ends}
 
 
@@ -103,7 +103,7 @@ _outcomes: dict[BackEnd, tuple[Any, str | None]] = {}
 
 
 def loaded(back_end: BackEnd[Call]) -> tuple[Call | None, str | None]:
-    """A back end's function, or what is wrong with it; it is tried once."""
+    """A back end's function, or the reason why it cannot be loaded; it is tried once."""
     if back_end not in _outcomes:
         _outcomes[back_end] = _load(back_end)
     return _outcomes[back_end]
@@ -114,15 +114,15 @@ def _load(back_end: BackEnd[Call]) -> tuple[Call | None, str | None]:
         return back_end.load(), None
     except Unusable as error:
         return None, str(error)
-    # A compiled package that was built for another torch fails in any way it likes.
+    # A compiled package that was built for another torch may raise any exception.
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == back_end.name:
             return None, f"{back_end.name} is not installed"
         said = next(iter(str(error).splitlines()), "")
         problem = f"its import fails ({type(error).__name__}: {said})"
-        warnings.warn(f"{back_end.name} is passed over: {problem}", stacklevel=5)
+        warnings.warn(f"{back_end.name} is skipped: {problem}", stacklevel=5)
         return None, problem
 
 
 class Unusable(Exception):
-    """A back end's package is there, but this machine or these settings have no use for it."""
+    """A back end's package is installed but cannot be used on this machine or as it is set up."""

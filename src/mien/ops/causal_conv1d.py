@@ -23,19 +23,19 @@ def causal_conv1d(
     initial_state: Float[Tensor, "b d p"] | None = None,
     back_end: str | None = None,
 ) -> Float[Tensor, "b d l"]:
-    """Filter each channel with its own `k` kernel, the last tap on the present step, then SiLU.
+    """Convolve each channel with its own kernel, the last weight on the current step, then SiLU.
 
     Args:
         x: the input.
         weight: the kernel.
-        bias: added to what the kernel give.
+        bias: added to the convolution's output.
         initial_state: the k - 1 inputs before the first (zeros without it); `next_state` gives
             them for the part that follows.
         back_end: reference or causal_conv1d; without it, what MIEN_CONV1D names, or else the
             fastest that works for these inputs here.
 
     Raises:
-        UserError: the back end asked for cannot do it.
+        UserError: the requested back end cannot take these inputs.
     """
 
     def refuse(name: str) -> str | None:
@@ -46,7 +46,7 @@ def causal_conv1d(
         if x.dtype == torch.float64:
             return "it computes in float32, and the inputs are float64"
         if not 2 <= weight.shape[1] <= 4:
-            return f"it takes two to four kernel, not {weight.shape[1]}"
+            return f"it takes kernels of 2 to 4, not of {weight.shape[1]}"
         return None
 
     _, filtered = CAUSAL_CONV1D.choose(x.device.type, refuse, back_end)
@@ -63,15 +63,15 @@ def causal_conv1d_step(
     weight: Float[Tensor, "d k"],
     bias: Float[Tensor, " d"],
 ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d p"]]:
-    """One time step of `causal_conv1d`: what comes out, and the state to carry on."""
-    seen = torch.cat((state.to(x.dtype), x[..., None]), dim=-1)
-    return F.silu((seen * weight).sum(-1) + bias), seen[..., 1:]
+    """One time step of `causal_conv1d`: the output, and the state for the next step."""
+    joined = torch.cat((state.to(x.dtype), x[..., None]), dim=-1)
+    return F.silu((joined * weight).sum(-1) + bias), joined[..., 1:]
 
 
 def next_state(state: Float[Tensor, "b d p"], x: Float[Tensor, "b d l"]) -> Float[Tensor, "b d p"]:
-    """The last inputs up to the end of `x`, as many as `state` holds from before it."""
-    seen = torch.cat((state.to(x.dtype), x), dim=-1)
-    return seen[..., seen.shape[-1] - state.shape[-1] :].clone()  # a view would keep all of x
+    """The state for the next part: the last k - 1 inputs up to the end of `x`."""
+    joined = torch.cat((state.to(x.dtype), x), dim=-1)
+    return joined[..., joined.shape[-1] - state.shape[-1] :].clone()  # a view would keep all of x
 
 
 def causal_conv1d_reference(

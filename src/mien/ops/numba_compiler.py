@@ -20,10 +20,10 @@ _log = logging.getLogger("mien")
 
 @functools.cache
 def give_numba_a_folder() -> None:
-    """Let numba keep compiled code in a folder of this process where the user has no other.
+    """Give numba a temporary cache folder for this process if the home folder is not writable.
 
-    In a container without a home and with read-only packages, whoever asks numba to cache (librosa
-    does while it is imported) fails otherwise.
+    In a container without a home and with read-only packages, code that asks numba to cache
+    (librosa does while it is imported) fails otherwise.
     """
     home = os.path.expanduser("~")  # noqa: PTH111 (Path raises where there is none)
     if os.environ.get(_FOLDER) or os.access(home, os.W_OK):
@@ -35,7 +35,7 @@ def give_numba_a_folder() -> None:
 
 
 def compiled(function: Callable, fastmath: frozenset[str] = frozenset()) -> Any:
-    """Compile on the first call; what wraps the function (a shape check) is taken off first.
+    """Compile on the first call; wrappers of the function (a shape check) are removed first.
 
     Compiled code is kept on disk for the next process, where the folder can be written.
     """

@@ -1,6 +1,7 @@
-"""What stays in float32 under autocast: places in pictures, the motion space, and losses.
+"""What stays in float32 under autocast: positions in pictures, the motion space, and losses.
 
-bfloat16 has eight bits: it knows a place in a picture of 256 pixels to half a pixel.
+bfloat16 has eight significant bits: it resolves a position in a picture of 256 pixels to half a
+pixel.
 """
 
 import functools
@@ -18,7 +19,7 @@ _NARROW = (torch.bfloat16, torch.float16)
 
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function compute without autocast, with what it is given widened to float32.
+    """Decorator: the function computes without autocast, its 16-bit inputs cast to float32.
 
     Outside autocast the function is left as it is.
     """

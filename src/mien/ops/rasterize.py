@@ -1,7 +1,7 @@
-"""Triangles to maps: what a mesh's vertices carry, at every pixel of a picture.
+"""Rasterisation: a mesh's vertex attributes, interpolated at every pixel of a picture.
 
-Axes: n vertices, k triangles, c values of a vertex, h w space. Orthographic: a vertex lies where
-its x and y say, and its z decides what hides what.
+Axes: n vertices, k triangles, c values per vertex, h w space. Orthographic: x and y are the
+position in the picture, z is the depth of the z-buffer.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Raster:
-    """`values` interpolated over the nearest triangle of each pixel, and that triangle's number.
+    """`values` interpolated over the nearest triangle of each pixel, and that triangle's index.
 
-    Where there is no triangle the values are 0 and the number is -1.
+    Where there is no triangle the values are 0 and the index is -1.
     """
 
     values: Float[Array, "h w c"]
@@ -32,7 +32,7 @@ def rasterize(
     """Draw the mesh on size x size pixels by z-buffer; a smaller z is nearer.
 
     `vertices` are x y z in pixels of that picture, a pixel's centre standing at half numbers.
-    Triangles are seen from both sides. Values that are equal at all vertices come out unchanged.
+    Back faces are drawn too. Values that are equal at all vertices come out unchanged.
     """
     from mien.ops.rasterize_numba import draw  # imported late: numba takes a second to load
 

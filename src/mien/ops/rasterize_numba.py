@@ -36,7 +36,7 @@ def draw(vertices, triangles, values, depth, picture, numbers):
                     depth[row, column] = z
                     numbers[row, column] = k
                     for i in range(values.shape[1]):
-                        # From one vertex on, so that equal values stay what they are to the bit.
+                        # Relative to one vertex, so that equal values stay bit-identical.
                         first = values[a, i]
                         picture[row, column, i] = (
                             first + v * (values[b, i] - first) + w * (values[c, i] - first)

@@ -1,4 +1,4 @@
-"""What goes into a selective scan, checked once, and the shapes that back ends share.
+"""The arguments of a selective scan, checked once, and the shapes that back ends share.
 
 Axes are mamba-ssm's: b batch, d channels, l time, n state, g groups of channels.
 """
@@ -16,7 +16,7 @@ Core = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, 
 
 @dataclass(frozen=True)
 class ScanInputs:
-    """The arguments of `mien.ops.selective_scan.selective_scan`, whose docstring tells them."""
+    """The arguments of `mien.ops.selective_scan.selective_scan`, where they are described."""
 
     u: Float[Tensor, "b d l"]
     delta: Float[Tensor, "b d l"]
@@ -57,11 +57,11 @@ class ScanInputs:
     @staticmethod
     def _require(name: str, given: Tensor | None, shape: tuple[int, ...]) -> None:
         if given is not None and tuple(given.shape) != shape:
-            raise ValueError(f"{name} is {tuple(given.shape)}, but {shape} belongs to u and A")
+            raise ValueError(f"{name} is {tuple(given.shape)}, but must be {shape} for u and A")
 
 
 def grouped(given: Tensor, batch: int) -> Float[Tensor, "b g n t"]:
-    """B or C with all axes: a fixed one is a group a channel and one time step."""
+    """B or C with all axes: a fixed one has one group per channel and one time step."""
     if given.ndim == 2:
         return given[None, :, :, None].expand(batch, -1, -1, -1)
     return given[:, None] if given.ndim == 3 else given

@@ -1,4 +1,4 @@
-"""The selective scan of Mamba: one public function, one of its steps, and who computes it.
+"""The selective scan of Mamba: the scan, a single step of it, and its back ends.
 
 Axes and names are mamba-ssm's: b batch, d channels, l time, n state, g groups of channels.
 """
@@ -34,7 +34,7 @@ def selective_scan(
 ) -> Float[Tensor, "b d l"] | tuple[Float[Tensor, "b d l"], Float[Tensor, "b d n"]]:
     """h_t = exp(s_t A) h_{t-1} + s_t B_t u_t and y_t = C_t h_t + D u_t, times silu(z_t).
 
-    The time step s is `delta` plus `delta_bias`, through softplus where asked (arXiv 2312.00752,
+    The time step s is `delta` plus `delta_bias`, through softplus if requested (arXiv 2312.00752,
     algorithm 2). The meaning is that of mamba-ssm's `selective_scan_fn`, with real A; beyond it,
     `initial_state` is the h before the first step (zero without it), and gradients flow through the
     last state too.
@@ -42,10 +42,10 @@ def selective_scan(
     Args:
         u: the input.
         delta: the raw time step.
-        A: decay of each channel's states; negative where memory shall fade.
+        A: decay rate of each channel's states; negative for a state that decays.
         B: how the input enters the state: fixed, varying, or varying by groups of channels.
         C: how the state is read, likewise.
-        D: the input's way past the state.
+        D: weight of the skip connection from input to output.
         z: the gate.
         delta_bias: added to `delta`.
         delta_softplus: whether the time step goes through softplus.
@@ -57,7 +57,7 @@ def selective_scan(
 
     Raises:
         ValueError: shapes do not fit together, or A is complex.
-        UserError: the back end asked for cannot do it.
+        UserError: the requested back end cannot take these inputs.
     """
     given = (u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state)
     inputs = ScanInputs(*given)
@@ -79,7 +79,7 @@ def selective_scan_step(
     delta_bias: Float[Tensor, " d"] | None = None,
     delta_softplus: bool = False,
 ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d n"]]:
-    """One time step of `selective_scan`: what comes out, and the state to carry on.
+    """One time step of `selective_scan`: the output, and the state for the next step.
 
     Arguments are those of `selective_scan` without the time axis; so B and C have a batch axis, and
     a fixed one is expanded over it. A step is a few small products on any device, so it has no back
@@ -95,7 +95,7 @@ def selective_scan_step(
 
 
 class _Refusal:
-    """What stands against a back end for these inputs."""
+    """The reason why a back end cannot take these inputs, or None."""
 
     def __init__(self, inputs: ScanInputs, last_state: bool) -> None:
         self.inputs = inputs
@@ -119,7 +119,7 @@ class _Refusal:
         if inputs.initial_state is not None:
             return "it takes no initial state"
         if inputs.A.shape[1] > 256:
-            return f"it takes at most 256 numbers of state, and A has {inputs.A.shape[1]}"
+            return f"it takes a state size of at most 256, and A has {inputs.A.shape[1]}"
         groups = [1 if g.ndim < 4 else g.shape[1] for g in (inputs.B, inputs.C)]
         if groups[0] != groups[1]:
             return f"it takes B and C in the same groups, and they have {groups[0]} and {groups[1]}"
@@ -161,8 +161,8 @@ def _load_mamba_ssm() -> Scan:
 
 
 def _tried(scan: Scan) -> Scan:
-    """The same, after it computed something small there and back: packages for CUDA import well
-    where no compiler is found, or where they were built for another card.
+    """The scan itself, after a forward and backward pass on a tiny input: packages for CUDA import
+    even where no compiler is found, or where they were built for another GPU.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.inference_mode(False), torch.enable_grad():

@@ -1,7 +1,7 @@
-"""The selective scan compiled by numba for the CPU: one tight loop a channel, forward and backward.
+"""The selective scan compiled by numba for the CPU: a tight loop per channel, forward and backward.
 
 Plain torch spends its time moving (l b d n) tensors through memory; here the state of a channel
-stays in the first cache. Channels are dealt to threads, and every thread sums its own gradients of
+stays in the L1 cache. Channels are divided among threads, and each thread sums its own gradients of
 B and C. Python's own threads are used, not numba's: those may not be called from two threads at
 once, nor after a fork.
 
@@ -44,7 +44,7 @@ def _scan(
 
 
 class _Scan(torch.autograd.Function):
-    """The recurrence and its derivative by hand; states are not kept but computed again."""
+    """The recurrence and its derivative by hand; states are recomputed, not kept."""
 
     @staticmethod
     def forward(ctx, step, u, A, B, C, state):  # noqa: D102
@@ -77,7 +77,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _time_first(tensor: Tensor) -> np.ndarray:
-    """(b g n t) -> (b g t n): what a time step reads lies together."""
+    """(b g n t) -> (b g t n): what a time step reads is contiguous."""
     return _array(tensor.transpose(2, 3))
 
 
@@ -100,7 +100,7 @@ def _in_threads(kernel, workers: int, arrays: tuple) -> None:
 
 
 def _make_ready(kernel, arrays: tuple) -> None:
-    """Compile the kernel for these types; the first time, tell how long it took."""
+    """Compile the kernel for these types; the first time, log how long it took."""
     known, hits = len(kernel.signatures), sum(kernel.stats.cache_hits.values())
     begin = time.perf_counter()
     kernel.compile((*(numba.typeof(array) for array in arrays), numba.int64, numba.int64))

@@ -22,8 +22,8 @@ def selective_scan_reference(inputs: ScanInputs) -> tuple[Tensor, Tensor]:
 
 
 def around(core: Core, inputs: ScanInputs) -> tuple[Tensor, Tensor]:
-    """What stands around the recurrence h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t, which
-    `core` computes: the time step before it, the skip D u and the gate silu(z) after it.
+    """Everything but the recurrence h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t, which `core`
+    computes: the time step before it, the skip D u and the gate silu(z) after it.
 
     Half-precision inputs are computed in float32 (the exponentials overflow otherwise); float64
     stays float64.

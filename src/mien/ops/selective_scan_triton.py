@@ -20,7 +20,7 @@ from mien.ops.scan_inputs import ScanInputs, grouped
 from mien.ops.selective_scan_triton_kernels import backward, forward
 
 _TIME = 128
-_ENOUGH_PROGRAMS = 512  # that many keep any card busy; beyond, channels share the reading of B, C
+_ENOUGH_PROGRAMS = 512  # enough to fill any GPU; beyond that, channels share the loads of B and C
 _MOST_ROWS = 16
 
 
@@ -92,7 +92,7 @@ def _by_group(sums: Tensor, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How the work is cut."""
+    """How the work is divided into programs and chunks."""
 
     grid: tuple[int, int]  # sequences, programs a sequence
     rows: int

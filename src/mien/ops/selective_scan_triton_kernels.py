@@ -17,10 +17,10 @@ import triton.language as tl
 
 
 def _kernel(function: Callable) -> Any:
-    """Compile on the first call; what wraps the function (a shape check) is taken off first.
+    """Compile on the first call; wrappers of the function (a shape check) are removed first.
 
-    Triton would compile once more for each argument that is 1 or a multiple of 16; for those whose
-    size changes nothing in the code it is told not to.
+    Triton would compile once more for each argument that is 1 or a multiple of 16; specialisation
+    is disabled for those whose size changes nothing in the code.
     """
     plain = inspect.unwrap(function)
     same = [name for name in ("batch", "chunks") if name in inspect.signature(plain).parameters]

@@ -1,4 +1,4 @@
-"""Read features at moved places (the paper's warping calculator w).
+"""Sample features at displaced positions (the paper's warping calculator w).
 
 Only 2-D sampling is used, a depth layer at a time: 5-D `grid_sample` does not run on Apple GPUs,
 ONNX Runtime and TensorRT. One convention everywhere: `align_corners=False`, x before y, 2 spans the
@@ -16,9 +16,7 @@ from mien.ops.precision import full_precision
 
 
 def identity_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "h w 2"]:
-    """The places of the pixel centres themselves, as `grid_sample` without aligned corners counts
-    them.
-    """
+    """Normalised coordinates of the pixel centres, as in `grid_sample` with align_corners=False."""
     ys = (torch.arange(height, device=like.device, dtype=like.dtype) * 2 + 1) / height - 1
     xs = (torch.arange(width, device=like.device, dtype=like.dtype) * 2 + 1) / width - 1
     return torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
@@ -28,9 +26,7 @@ def identity_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "h w 2
 def warp_map(
     features: Float[Tensor, "b c h w"], displacement: Float[Tensor, "b h w 2"]
 ) -> Float[Tensor, "b c h w"]:
-    """Read every place of `features` at its displaced place; outside the border the edge goes
-    on.
-    """
+    """Sample `features` at every position plus its displacement, with border padding."""
     grid = identity_grid(features.shape[2], features.shape[3], like=displacement)
     return read_map(features, grid + displacement)
 
@@ -39,7 +35,7 @@ def warp_map(
 def read_map(
     features: Float[Tensor, "b c h1 w1"], places: Float[Tensor, "b h2 w2 2"]
 ) -> Float[Tensor, "b c h2 w2"]:
-    """`features` at any places; outside the border the edge goes on."""
+    """Sample `features` at any positions (normalised coordinates), with border padding."""
     return F.grid_sample(features, places, padding_mode="border", align_corners=False)
 
 
@@ -57,7 +53,7 @@ def read_displacement(
     confidence: Float[Tensor, "b h1 w1 1"],
     places: Float[Tensor, "b h2 w2 2"],
 ) -> tuple[Float[Tensor, "b h2 w2 2"], Float[Tensor, "b h2 w2 1"]]:
-    """Confidence-weighted mean of the displacement around any places, and the mean confidence."""
+    """Confidence-weighted mean of the displacement at any positions, and the mean confidence."""
     planes = _weighed(displacement, confidence).permute(0, 3, 1, 2)
     return _confident_mean(read_map(planes, places).permute(0, 2, 3, 1))
 

@@ -30,7 +30,7 @@ from mien.types import Appearance, Guide, MotionField
 
 @dataclass(frozen=True)
 class Rendering:
-    """Drawn frames (batch axis: b t) and what led to them, for losses and logs."""
+    """Rendered frames (batch axis: b t) and intermediate results, for losses and logs."""
 
     frames: Float[Tensor, "bt 3 H W"]
     field: MotionField
@@ -86,12 +86,12 @@ class Animator(nn.Module):
         self.frame_decoder = FrameDecoder(_decoder_body(c), c.warped_skips, c.upscale, c.guide)
 
     def guide_state(self) -> dict[str, Tensor]:
-        """The weights of the guide alone: what a net that was trained without one lacks."""
+        """The guide's part of the state dict, which weights trained without a guide lack."""
         guides = "dense_motion.guide.", "frame_decoder.face.", "frame_decoder.interior_confidence"
         return {k: v for k, v in self.state_dict().items() if k.startswith(guides)}
 
     def encode_appearance(self, source: Float[Tensor, "b 3 H W"]) -> Appearance:
-        """All that rendering needs from the portrait; call once a source."""
+        """All that rendering needs from the portrait; call once per source."""
         picture = fit_to(source, self.config.image_size)
         encoded = fit_to(picture, self.config.encoded_size)
         volume, (half, full) = self.appearance_encoder(encoded)
@@ -99,11 +99,11 @@ class Animator(nn.Module):
         return Appearance(volume, self.encode_identity(source), skips, picture)
 
     def encode_identity(self, source: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b a"]:
-        """F_A alone; at the motion encoder's size, so that it does not depend on the output's."""
+        """F_A alone, from the motion encoder's input size, so independent of the output size."""
         return self.appearance_vector(fit_to(source, self.config.motion_input_size))
 
     def encode_motion(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b m"]:
-        """M_D: what the face in each picture is doing."""
+        """M_D: the motion (expression and pose) in each picture."""
         return self.motion_encoder(image)
 
     def draw(
@@ -114,10 +114,10 @@ class Animator(nn.Module):
         guide: Guide | None = None,
         drawn: slice = slice(None),
     ) -> Rendering:
-        """Redraw the source with every frame's motion, keeping what losses look at.
+        """Render the source with every frame's motion, with the intermediate results for losses.
 
-        Of the t frames only those of `drawn` are, the others being their neighbours. The batch axis
-        of `guide` is (b t), of drawn frames. A net that is not guided does not look at it.
+        Of the t frames only those of `drawn` are rendered; the others are temporal context. The
+        batch axis of `guide` is (b t) over the rendered frames; a net without a guide ignores it.
         """
         guide = guide if self.config.guide else None
         deviations = self.deviation_transformer(source_motion, motion)[:, drawn]
@@ -144,7 +144,7 @@ class Animator(nn.Module):
         return rearrange(frames, "(b t) c h w -> b t c h w", b=len(motion))
 
     def reconstruct(self, appearance: Appearance) -> Float[Tensor, "b 3 H W"]:
-        """The source drawn again without motion: nothing is warped, and no motion is looked at."""
+        """Render the source without motion: nothing is warped, and no motion is an input."""
         field = self.dense_motion.still(appearance)
         mask = mask_at(field.mask, appearance.volume.shape[-1])
         features = occlude(

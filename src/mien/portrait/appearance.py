@@ -1,6 +1,6 @@
 """Source picture -> feature volume and appearance vector (the paper's image encoder E and F_A).
 
-Axes: b batch, c channels, z depth layers, h w space, a appearance numbers.
+Axes: b batch, c channels, z depth layers, h w space, a appearance dimensions.
 """
 
 import torch
@@ -14,7 +14,7 @@ from mien.portrait.depth import DepthPooling, DepthWeights
 
 
 class AppearanceEncoder(nn.Module):
-    """Picture -> F_id, a volume at a quarter of the picture's size, and the maps on the way there.
+    """Picture -> F_id, a volume at a quarter of the picture's size, and the encoder's earlier maps.
 
     F_0 is expanded along a new depth axis by a 1x1 convolution, weighted by depth, and refined in
     3-D.
@@ -54,7 +54,7 @@ class AppearanceEncoder(nn.Module):
 
 
 class AppearanceVector(nn.Module):
-    """Picture -> F_A: who it is in a few hundred numbers (moles, wrinkles, colours)."""
+    """Picture -> F_A, an embedding of the identity (moles, wrinkles, colours)."""
 
     def __init__(self, channels: tuple[int, ...], dim: int) -> None:
         super().__init__()
@@ -69,12 +69,12 @@ class AppearanceVector(nn.Module):
         self.head = nn.Linear(channels[-1], dim)
 
     def forward(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b a"]:
-        """Describe the person."""
+        """Embed the identity."""
         return self.head(self.body(picture).mean(dim=(2, 3)))
 
 
 def fit_to(picture: Float[Tensor, "b 3 h1 w1"], size: int) -> Float[Tensor, "b 3 h2 w2"]:
-    """The picture at `size`, averaged when it shrinks, interpolated when it grows."""
+    """The picture resized to `size`: area-averaged when smaller, bilinear when larger."""
     if picture.shape[-1] == size:
         return picture
     if picture.shape[-1] > size:

@@ -1,4 +1,4 @@
-"""Every number of the animator, and what must hold between them."""
+"""The hyperparameters of the animator, and the constraints between them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,8 +16,8 @@ VOLUME_STRIDE = 4  # the volume is a quarter of the encoded picture
 
 @dataclass(frozen=True)
 class AnimatorConfig:
-    """Every number of the animator; the defaults are the preset `small`, in the order of the data's
-    path.
+    """Hyperparameters of the animator; the defaults are the preset `small`, in the order of the
+    data's path.
 
     Letters in comments are the paper's. Ablations of its Table II: `use_appearance`,
     `deviation_layers: 0`, `use_attention`.
@@ -31,7 +31,7 @@ class AnimatorConfig:
     volume_channels: int = 24  # C
     depth_layers: int = 4  # S_d
     depth_pooling: DepthPooling = "space"  # "space_and_depth" is the paper's literal formula
-    volume_blocks: int = 1  # ResNet3D blocks behind the depth weights
+    volume_blocks: int = 1  # ResNet3D blocks after the depth weights
     appearance_dim: int = 256  # F_A
     appearance_channels: tuple[int, ...] = (32, 64, 128, 192)
 
@@ -47,11 +47,11 @@ class AnimatorConfig:
     deviation_layers: int = 2
     deviation_heads: int = 4
     deviation_convolutions: int = 2  # n
-    temporal_kernel: int = 1  # frames the 3-D convolution sees; 1 streams without looking ahead
+    temporal_kernel: int = 1  # kernel of the 3-D convolution over frames; 1 needs no lookahead
 
     field_size: int = 32
     lift_channels: tuple[int, ...] = (128, 96, 64)  # from 8 x 8 up to field_size
-    field_sees_volume: bool = True  # mien's own addition: F_id joins where moves are decided
+    field_sees_volume: bool = True  # mien's own addition: F_id is an input of the displacement head
     max_displacement: float = 0.5
     compressed_channels: int = 2
     attention_channels: tuple[int, ...] = (48, 64, 64)
@@ -64,7 +64,7 @@ class AnimatorConfig:
     decoder_channels: tuple[int, int, int] = (64, 32, 12)  # at quarter, half, full size
     decoder_blocks: int = 2
     warped_skips: bool = True  # mien's own addition
-    guide: bool = True  # mien's own addition: a face's mesh guides two more regions
+    guide: bool = True  # mien's own addition: two more regions, displaced by a face mesh
 
     use_appearance: bool = True  # False: w/o F_A
     use_attention: bool = True  # False: w/o attention map
@@ -99,7 +99,7 @@ class AnimatorConfig:
 
     @property
     def encoded_size(self) -> int:
-        """Side of the picture that the nets see."""
+        """Side of the picture that the encoder takes."""
         return self.image_size // self.upscale
 
     @property
@@ -109,5 +109,5 @@ class AnimatorConfig:
 
     @property
     def temporal_context(self) -> int:
-        """Frames on each side of a frame that change how it is drawn."""
+        """Frames on each side of a frame that affect its rendering."""
         return self.deviation_convolutions * (self.temporal_kernel - 1) // 2

@@ -1,9 +1,9 @@
 """Deviation maps + appearance -> motion field (the paper's Latent Motion Deviation Decoder, LMDD).
 
-D = f(Delta, F_A, F_id) - f(0, F_A, F_id): biases, norms and modulation behind Delta would otherwise
+D = f(Delta, F_A, F_id) - f(0, F_A, F_id): biases, norms and modulation after Delta would otherwise
 turn no deviation into some motion. With the difference, driving = source gives exactly the identity
 field.
-Axes: b batch, t video frames, r regions, k numbers a token, c channels, z depth layers, h w space.
+Axes: b batch, t video frames, r regions, k token dimensions, c channels, z depth layers, h w space.
 """
 
 import math
@@ -23,12 +23,12 @@ from mien.types import Appearance, Guide, MotionField
 
 
 class DeviationDecoder(nn.Module):
-    """f: deviations (8 x 8) -> one displacement a region and depth layer at the field's size.
+    """f: deviations (8 x 8) -> a displacement per region and depth layer at the field's size.
 
-    Taken as the figure's Motion Appearance Decoder: F_A modulates every level (FiLM). F_id joins at
-    the last one (`sees_volume`, not in the paper), so that a move can settle on this face's own
-    mouth and eyes.
-    No normalisation: it would take the size of the deviations away, which is how far to move.
+    Taken as the figure's Motion Appearance Decoder: F_A modulates every level (FiLM). F_id is
+    concatenated at the last one (`sees_volume`, not in the paper), so that displacements can align
+    with this face's own mouth and eyes.
+    No normalisation: it would remove the magnitude of the deviations, that is of the motion.
     """
 
     def __init__(
@@ -57,17 +57,17 @@ class DeviationDecoder(nn.Module):
         joined = 2 * channels[-1] if sees_volume else channels[-1]
         self.mix = nn.Conv2d(joined, channels[-1], 3, padding=1)
         self.move = nn.Conv2d(channels[-1], regions * depth_layers * 2, 3, padding=1, bias=False)
-        # Small and random: regions that all start at zero get the same gradient for ever.
+        # Small and random: regions that all start at zero would always get the same gradient.
         nn.init.normal_(self.move.weight, std=1e-2)
 
-    @full_precision  # what has no deviation is subtracted: in 8 bits little would be left of a move
+    @full_precision  # f(0) is subtracted: in bfloat16 the difference would lose its precision
     def forward(
         self,
         deviations: Float[Tensor, "b r k n n"],
         vector: Float[Tensor, "b a"],
         volume: Float[Tensor, "b c z h w"],
     ) -> Float[Tensor, "b r z h w 2"]:
-        """Raw displacement, before the still state is taken off and the bound is applied."""
+        """Raw displacement, before f(0) is subtracted and the bound is applied."""
         x = rearrange(deviations, "b r k y x -> b (r k) y x")
         for i, (conv, film) in enumerate(zip(self.lift, self.films, strict=True)):
             if i:
@@ -87,13 +87,15 @@ class DeviationDecoder(nn.Module):
 
 
 class DenseMotionDecoder(nn.Module):
-    """Deviations -> MotionField: displacement = sum of the regions' moves by their shares.
+    """Deviations -> MotionField: the regions' displacements, averaged by their softmax weights.
 
     Args:
-        field_size: side of the grid on which motion is decided; the field is interpolated from
-        there. max_displacement: bound of a region's move, in normalised units (2 spans the
-        picture). attention: None is the paper's ablation "w/o attention map". guide: None is the
-        paper's net; else a face's mesh may guide two more regions.
+        decoder: f, the displacements of the regions.
+        attention: None is the paper's ablation "w/o attention map".
+        field_size: side of the grid of the field; it is interpolated from there.
+        max_displacement: bound of a region's displacement, in normalised units (2 spans the
+            picture).
+        guide: None is the paper's net; else two more regions are displaced by a face mesh.
     """
 
     def __init__(
@@ -121,19 +123,21 @@ class DenseMotionDecoder(nn.Module):
         volume = repeat_frames(volume, frames)
         vector = repeat_frames(appearance.vector, frames)
         raw = self.decoder(deviations.flatten(0, 1), vector, volume) - repeat_frames(still, frames)
-        return self._share_out(volume, self.max_displacement * torch.tanh(raw), guide)
+        return self._combine_regions(volume, self.max_displacement * torch.tanh(raw), guide)
 
     def still(self, appearance: Appearance) -> MotionField:
-        """The field of no motion: identity, with the mask that goes with it."""
+        """The field without motion: the identity, with its predicted mask."""
         volume = shrink(appearance.volume, self.field_size)
         b, _, z, h, w = volume.shape
-        return self._share_out(volume, volume.new_zeros(b, self.decoder.regions, z, h, w, 2))
+        return self._combine_regions(volume, volume.new_zeros(b, self.decoder.regions, z, h, w, 2))
 
-    def _share_out(self, volume: Tensor, moves: Tensor, guide: Guide | None = None) -> MotionField:
+    def _combine_regions(
+        self, volume: Tensor, moves: Tensor, guide: Guide | None = None
+    ) -> MotionField:
         if self.attention is None:
-            return _mixed(moves, *equal_shares(moves))
+            return _weighted_field(moves, *equal_shares(moves))
         still, hidden = self.attention.look(volume, moves)
-        field = _mixed(moves, *self.attention.decide(hidden))
+        field = _weighted_field(moves, *self.attention.decide(hidden))
         if self.guide is None or guide is None:
             return field
         moved = moves_at(guide, field.mask.shape[-1])
@@ -141,7 +145,7 @@ class DenseMotionDecoder(nn.Module):
 
 
 @full_precision
-def _mixed(moves: Tensor, shares: Tensor, mask: Tensor) -> MotionField:
+def _weighted_field(moves: Tensor, shares: Tensor, mask: Tensor) -> MotionField:
     return MotionField((shares[:, 1:, ..., None] * moves).sum(dim=1), mask, shares)
 
 

@@ -1,7 +1,8 @@
-"""How much each depth layer counts (the paper's w_m: pooling, FC, sigmoid).
+"""Squeeze-and-excitation weights of depth layers (the paper's w_m: pooling, FC, sigmoid).
 
-The paper pools depth, height and width at once, which leaves one weight a channel although its text
-says "depth-wise"; pooling height and width alone keeps a weight a channel and layer. Both are here.
+The paper pools depth, height and width at once, which leaves one weight per channel although its
+text says "depth-wise"; pooling height and width alone keeps a weight per channel and layer. Both
+are here.
 Axes: b batch, c channels, z depth layers, h w space.
 """
 

@@ -6,7 +6,7 @@ Delta = (V_i - V_0) / sqrt(delta^2 + eps) * k_sc + k_sh, where V is the motion a
 difference by its own deviation would remove the amplitude of the motion and blow up noise where
 nothing moves. k_sh is gated by the size of the difference, so that no difference gives exactly no
 deviation.
-Axes: b batch, t video frames, m motion, r regions, k numbers a token, n tokens a side, d width.
+Axes: b batch, t video frames, m motion, r regions, k token dimensions, n tokens per side, d width.
 """
 
 import torch
@@ -24,12 +24,12 @@ class DeviationTransformer(nn.Module):
     """Tokens, transformer over driving and source, 3-D convolution over frames, scale and shift.
 
     Args:
-        regions: lambda, the number of regions that move on their own.
+        regions: lambda, the number of regions that move independently.
         width: width of the transformer and of the convolutions.
         layers: transformer layers; 0 is the paper's ablation "w/o Transformer in DIT".
         heads: attention heads.
         convolutions: n, the layers of 3-D convolution.
-        temporal_kernel: frames the convolution sees at once (odd); 1 looks at each frame alone.
+        temporal_kernel: kernel size over frames (odd); 1 processes each frame alone.
     """
 
     running_square: Tensor
@@ -66,7 +66,7 @@ class DeviationTransformer(nn.Module):
     def forward(
         self, source: Float[Tensor, "b m"], driving: Float[Tensor, "b t m"]
     ) -> Float[Tensor, "b t r k n n"]:
-        """How every region departs from the source, frame by frame."""
+        """Deviation of every region from the source, per frame."""
         v_source = motion_tokens(standardise(source))[:, None]
         v_driving = motion_tokens(standardise(driving))
         difference = self._normalise(v_driving - v_source)
@@ -82,7 +82,8 @@ class DeviationTransformer(nn.Module):
     def _normalise(self, difference: Tensor) -> Tensor:
         if self.training:
             square = difference.detach().square().mean(dim=(0, 1, 3, 4))
-            # A plain mean at first: differences start far below 1 and would be lost meanwhile.
+            # A plain mean at first: differences start far below the buffer's initial value of 1,
+            # which an exponential average would keep too long.
             self.batches_seen.add_(1).clamp_(max=100)  # beyond, the mean moves at one rate
             weight = torch.clamp(1 / self.batches_seen, min=0.01)
             self.running_square.lerp_(square.to(self.running_square.dtype), weight)
@@ -110,7 +111,7 @@ class DeviationTransformer(nn.Module):
 
 
 def repeat_frames(x: Float[Tensor, "b ..."], frames: int) -> Float[Tensor, "bt ..."]:
-    """One value a source -> one value a rendered frame, frames of a source side by side."""
+    """Repeat each source's values for its rendered frames; frames of a source are consecutive."""
     return repeat(x, "b ... -> (b t) ...", t=frames)
 
 

@@ -1,8 +1,8 @@
 """Warped features -> frame (the paper's image decoder U, after its blend and activation).
 
-Two bodies: residual blocks (light), and SPADE blocks as the relatives of the paper use. Warped
-skips are mien's own addition: the encoder's earlier maps and the picture itself, moved by the same
-field, so that detail comes from the source instead of from parameters.
+Two bodies: residual blocks (light), and SPADE blocks as in related work. Warped skips are mien's
+own addition: the encoder's earlier maps and the picture itself, warped by the same field, so that
+detail comes from the source instead of from parameters.
 Axes: b batch (frames included), c channels, z depth layers, h w space.
 """
 
@@ -24,10 +24,10 @@ from mien.types import Appearance, Guide, MotionField
 
 Occlusion = Literal["blend", "multiply"]
 
-# Of a guide: skin, inside of the mouth, person, background that the person uncovers, and the
-# picture of the mouth's inside (RGB times alpha, alpha).
+# Input channels of a guide: skin, mouth interior, person, background that the person uncovers, and
+# the picture of the mouth interior (RGB times alpha, alpha).
 _PLANES = 8
-_INTERIOR_CONFIDENCE = 6.0  # at first the picture of the mouth's inside is drawn as it is
+_INTERIOR_CONFIDENCE = 6.0  # initial logit: the picture of the mouth interior is shown unchanged
 
 
 def occlude(
@@ -88,7 +88,7 @@ class SpadeBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c1 h w"], guide: Float[Tensor, "b g h w"]
     ) -> Float[Tensor, "b c2 h w"]:
-        """Draw, with an eye on the guide."""
+        """Apply, modulated by the guide."""
         residual = x
         parts = zip(self.norms, self.shared, self.modulate, self.convs, strict=True)
         for norm, shared, modulate, conv in parts:
@@ -111,7 +111,7 @@ class SpadeDecoder(nn.Module):
         self.channels_out = full
 
     def forward(self, features: Float[Tensor, "b c1 h1 w1"]) -> Float[Tensor, "b c2 h2 w2"]:
-        """Draw at four times the size."""
+        """Decode to four times the size."""
         guide = self.entry(features)
         x = self.widen(guide)
         for block in self.middle:
@@ -123,7 +123,7 @@ class SpadeDecoder(nn.Module):
 
 
 class ResidualDecoder(nn.Module):
-    """Residual blocks at a quarter size, then two steps up that take in the warped skips."""
+    """Residual blocks at a quarter size, then two upsampling steps with the warped skips."""
 
     def __init__(
         self,
@@ -148,9 +148,9 @@ class ResidualDecoder(nn.Module):
         skips: tuple[Tensor, ...] = (),
         face: Float[Tensor, "b c3 h1 w1"] | None = None,
     ) -> Float[Tensor, "b c2 h2 w2"]:
-        """Draw at four times the size; `skips` are at half and full size, or there are none.
+        """Decode to four times the size; `skips` are at half and full size, or there are none.
 
-        `face` is added to what enters the blocks.
+        `face` is added to the input of the residual blocks.
         """
         entered = self.entry(features)
         x = self.middle(entered if face is None else entered + face)
@@ -161,14 +161,14 @@ class ResidualDecoder(nn.Module):
 
 
 class FrameDecoder(nn.Module):
-    """Warped, blended volume -> frame in [-1, 1], with the moved picture shining through where it
-    can.
+    """Warped, blended volume -> frame in [-1, 1], alpha-blended with the warped source picture.
 
     Args:
-        warped_skips: use the skips and the moved picture, and tell the body the field and mask.
-        upscale: 2 draws at twice the encoded size (sub-pixel head), 1 at the encoded size.
-        guided: tell the body where the face's skin, the inside of its mouth and the person lie, and
-            what of the background the person covered in the source.
+        body: the decoder up to its last features.
+        warped_skips: use the skips and the warped picture; field and mask are inputs of the body.
+        upscale: 2 renders at twice the encoded size (sub-pixel head), 1 at the encoded size.
+        guided: maps of the face's skin, the mouth interior, the person, and the background that the
+            person covered in the source are inputs of the body.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class FrameDecoder(nn.Module):
         self.head = nn.Conv2d(body.channels_out, picture * upscale**2, 3, padding=1)
         assert self.head.bias is not None
         if warped_skips:
-            with torch.no_grad():  # start by mostly showing the moved picture
+            with torch.no_grad():  # at first mostly the warped picture is shown
                 self.head.weight.mul_(0.3)
                 self.head.bias[3 * upscale**2 :] = 1.0
 
@@ -214,12 +214,12 @@ class FrameDecoder(nn.Module):
         drawn = self._head(
             self.body(torch.cat(inputs, dim=1), skips, self._face_of(guide, person, flat))
         )
-        moved, through = _moved(appearance.picture, flow), drawn[:, 3:]
+        moved, alpha_logit = _moved(appearance.picture, flow), drawn[:, 3:]
         if guide is not None and person is not None:
             moved = uncovered(moved, guide, gone_person(guide, person))
             moved, cover = _with_interior(moved, guide.interior)
-            through = through + self.interior_confidence * cover
-        alpha = torch.sigmoid(through)
+            alpha_logit = alpha_logit + self.interior_confidence * cover
+        alpha = torch.sigmoid(alpha_logit)
         return alpha * moved + (1 - alpha) * torch.tanh(drawn[:, :3])
 
     def _face_of(self, guide: Guide | None, person: Tensor | None, like: Tensor) -> Tensor | None:
@@ -227,9 +227,9 @@ class FrameDecoder(nn.Module):
             return None
         planes = (guide.skin, guide.inside, person, gone_person(guide, person))
         cover = guide.interior[:, 3:]
-        seen = (torch.stack(planes, dim=1), guide.interior[:, :3] * cover, cover)
-        seen = torch.cat([F.adaptive_avg_pool2d(x, like.shape[-1]) for x in seen], dim=1)
-        return self.face(seen.to(like.dtype))
+        maps = (torch.stack(planes, dim=1), guide.interior[:, :3] * cover, cover)
+        inputs = torch.cat([F.adaptive_avg_pool2d(x, like.shape[-1]) for x in maps], dim=1)
+        return self.face(inputs.to(like.dtype))
 
     def _head(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.upscale)
@@ -237,7 +237,7 @@ class FrameDecoder(nn.Module):
 
 def with_larger_head(state: Mapping[str, Tensor], upscale: int) -> dict[str, Tensor]:
     """An animator's weights for a head that draws `upscale` times the size, from one that draws the
-    encoded size: at first every pixel is drawn as a square of equal ones.
+    encoded size: at first every pixel becomes a square of equal pixels.
     """
     heads = "frame_decoder.head.weight", "frame_decoder.head.bias"
     larger = {name: state[name].repeat_interleave(upscale**2, dim=0) for name in heads}
@@ -247,7 +247,7 @@ def with_larger_head(state: Mapping[str, Tensor], upscale: int) -> dict[str, Ten
 def _with_interior(
     moved: Float[Tensor, "b 3 H W"], interior: Float[Tensor, "b 4 H1 W1"]
 ) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 1 H W"]]:
-    """The moved picture with the inside of the mouth in it, and how much of each place that is.
+    """The warped picture with the mouth interior composited in, and the interior's alpha.
 
     The picture comes back unchanged, to the bit, where the interior's own alpha is 0.
     """

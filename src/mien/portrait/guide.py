@@ -1,9 +1,9 @@
-"""The guide regions: two more regions whose displacement a face's mesh gives (not in the paper).
+"""The guide regions: two more regions whose displacement a face mesh gives (not in the paper).
 
-One moves as the mesh of the face does, the other as the head does as a whole. Each takes a share
-of every place from what the learned regions and the background share out among themselves; the
-net learns how much. What stands behind the person does not move at all. Where no mesh is known,
-shares are 0 and the paper's field is left as it is.
+One moves with the mesh of the face, the other with the head as a whole. At every position the net
+predicts the softmax weight of each; the learned regions and the background keep the rest. The
+background behind the person does not move. Where no mesh is known, the weights are 0 and the
+paper's field is unchanged.
 Axes: b batch (frames included), g guide regions, c channels, z depth layers, h w space.
 """
 
@@ -21,25 +21,25 @@ from mien.portrait.region_attention import mean_flow, size_of
 from mien.types import Guide, MotionField
 
 REGIONS = 2  # the mesh of the face, the head as a whole
-# At first the mesh is trusted on the face (0.98), around it, where its rings fade out, by a third,
-# and the head hardly anywhere.
+# Initial weights: of the mesh 0.98 on the face and a third around it, where its rings fade out; of
+# the head almost 0.
 _MESH_CONFIDENCE, _MESH_FROM, _HEAD_BIAS = 5.0, 0.17, -4.0
 
 
 class GuideAttention(nn.Module):
-    """Which places follow the mesh, and which the head.
+    """Softmax weights of the mesh region and the head region at every position.
 
     Args:
-        compressed: channels of the features that are moved.
+        compressed: channels of the features that are warped.
         depth_layers: S_d.
         hidden: channels of the region attention's U-Net at its finest level.
     """
 
     def __init__(self, compressed: int, depth_layers: int, hidden: int) -> None:
         super().__init__()
-        seen = (REGIONS * (compressed + 1) + 2) * depth_layers + 1
+        channels = (REGIONS * (compressed + 1) + 2) * depth_layers + 1
         self.depth_layers = depth_layers
-        self.look = nn.Conv2d(seen, hidden, 3, padding=1, bias=False)
+        self.look = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
         self.mix = nn.Sequential(
             nn.Conv2d(2 * hidden, hidden, 3, padding=1), group_norm(hidden), nn.SiLU()
         )
@@ -57,21 +57,21 @@ class GuideAttention(nn.Module):
         guide: Guide,
         moves: Float[Tensor, "b g h w 2"],
     ) -> Float[Tensor, "b g z h w"]:
-        """Shares of the two guide regions, whose `moves` are at this size (`moves_at`); what is
-        left belongs to the other regions.
+        """Weights of the two guide regions, whose displacements `moves` are at this size
+        (`moves_at`); the rest belongs to the other regions.
         """
         z, side = self.depth_layers, still.shape[-1]
         planes = guide.skin, guide.inside, guide.person
         skin, inside, person = (F.adaptive_avg_pool2d(plane[:, None], side) for plane in planes)
-        seen = [torch.cat((skin, inside), dim=1).repeat(1, z, 1, 1)]
+        inputs = [torch.cat((skin, inside), dim=1).repeat(1, z, 1, 1)]
         for move in moves.unbind(dim=1):
             layers = rearrange(still, "b c z h w -> (b z) c h w")
             moved = warp_map(layers, move.repeat_interleave(z, dim=0))
-            seen.append(rearrange(moved, "(b z) c h w -> b (c z) h w", z=z))
-            seen.append(size_of(move)[:, None].expand(-1, z, -1, -1))
-        seen.append(person)
-        looked = self.mix(torch.cat((hidden, self.look(torch.cat(seen, dim=1))), dim=1))
-        logits = rearrange(self.share(looked), "b (g z) h w -> b g z h w", g=REGIONS)
+            inputs.append(rearrange(moved, "(b z) c h w -> b (c z) h w", z=z))
+            inputs.append(size_of(move)[:, None].expand(-1, z, -1, -1))
+        inputs.append(person)
+        features = self.mix(torch.cat((hidden, self.look(torch.cat(inputs, dim=1))), dim=1))
+        logits = rearrange(self.share(features), "b (g z) h w -> b g z h w", g=REGIONS)
         mesh = logits[:, 0] + self.confidence * (skin + inside - _MESH_FROM)
         head = logits[:, 1] + self.head_bias
         others = torch.zeros_like(mesh)
@@ -94,8 +94,8 @@ def follow(
     guide: Guide,
     moves: Float[Tensor, "b g h w 2"],
 ) -> MotionField:
-    """The field with the guide's shares in it, and the fine displacement for the picture; `moves`
-    are those of the guide regions at the field's size.
+    """The field blended with the guide regions, and the fine displacement for the picture; `moves`
+    are the guide regions' displacements at the field's size.
     """
     side, whole = field.mask.shape[-1], guide.displacement.shape[1]
     others = 1 - shares.sum(dim=1)
@@ -107,11 +107,11 @@ def follow(
     fine = resize_displacement(mean_flow(learned, field.mask), whole, whole)
     share = (shares * weights[:, None]).sum(dim=2)
     share = F.interpolate(share, size=(whole, whole), mode="bilinear", align_corners=False)
-    closely = moves_at(guide, whole)
-    fine = fine + (share[..., None] * closely).sum(dim=1)
-    # Where the head arrives but the field still reads what stands behind, the head's move leads.
-    leads = F.relu(guide.arrived - moved_person(guide, fine))[..., None]
-    fine = torch.lerp(fine, closely[:, 1], leads)
+    fine_moves = moves_at(guide, whole)
+    fine = fine + (share[..., None] * fine_moves).sum(dim=1)
+    # Where the moved head is but the field still samples background, use the head's displacement.
+    head_weight = F.relu(guide.arrived - moved_person(guide, fine))[..., None]
+    fine = torch.lerp(fine, fine_moves[:, 1], head_weight)
     person = moved_person(guide, fine) * (1 - guide.gone)
     fine = fine * person[..., None]
     person = F.adaptive_avg_pool2d(person[:, None], side)[..., None]
@@ -121,7 +121,7 @@ def follow(
 def uncovered(
     picture: Float[Tensor, "b 3 H W"], guide: Guide, gone: Float[Tensor, "b h w"]
 ) -> Float[Tensor, "b 3 H W"]:
-    """The moved picture with what stands behind where the person has gone away (`gone_person`)."""
+    """The warped picture, with background where the person has moved away (`gone_person`)."""
     gone, behind = gone[:, None], guide.behind.to(picture.dtype)
     if picture.shape[2:] != behind.shape[2:]:
         side = picture.shape[2:]
@@ -130,11 +130,11 @@ def uncovered(
 
 
 def gone_person(guide: Guide, person: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
-    """Where the source shows the person and the frame does not: `person` is the moved one."""
+    """Disoccluded places: the source shows the person, the frame does not (`person`: warped)."""
     return torch.maximum(F.relu(guide.person - person), guide.gone)
 
 
 def moved_person(guide: Guide, fine: Float[Tensor, "b h w 2"]) -> Float[Tensor, "b h w"]:
-    """How much of each place of a frame is read from the person of the source (1: nobody knows)."""
-    behind = 1 - warp_map(guide.person[:, None], fine)[:, 0]
-    return 1 - behind * guide.known[:, None, None]
+    """The source's person mask warped to the frame; 1 everywhere where no mesh is known."""
+    background = 1 - warp_map(guide.person[:, None], fine)[:, 0]
+    return 1 - background * guide.known[:, None, None]

@@ -1,10 +1,11 @@
-"""Any picture -> motion, 768 numbers (the paper's motion encoder, M_D).
+"""Picture -> motion, a vector of 768 (the paper's motion encoder, M_D).
 
 A small ConvNeXt whose coarse maps are added to its finer ones; `timm` may supply a pretrained body.
-The map becomes numbers by attention: each of 8 x 8 tokens looks around its part of the picture and
-says where it found what it looks for, and what is there. Lips are a few pixels of a head that moves
-as a whole; a plain mean over space, or over a few cells, sees the head and misses the lips.
-Axes: b batch, c channels, h w space, m motion, n tokens, k numbers a token.
+The last map is reduced by spatial attention pooling: each of 8 x 8 tokens returns its soft-argmax
+position around its part of the picture, and the pooled feature. Lips are a few pixels of a head
+that moves as a whole; a plain mean over space, or over a few cells, captures the head and misses
+the lips.
+Axes: b batch, c channels, h w space, m motion, n tokens, k token dimensions.
 """
 
 from itertools import pairwise
@@ -25,7 +26,7 @@ Pooling = Literal["attention", "mean"]
 
 MOTION_DIM = 768
 GRID = 8  # the paper reads M_D as 8 x 8 tokens
-TOKEN_DIM = MOTION_DIM // GRID**2  # of 12 numbers: two are a place, ten what is there
+TOKEN_DIM = MOTION_DIM // GRID**2  # 12: a position (2) and a feature (10)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -41,7 +42,7 @@ class ConvNeXtBlock(nn.Module):
         self.narrow = nn.Conv2d(4 * channels, channels, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Refine a map."""
+        """Apply to a feature map."""
         hidden = self.widen(self.norm(self.depthwise(x)))
         return x + self.narrow(F.gelu(hidden))
 
@@ -50,7 +51,7 @@ class ConvNeXt(nn.Module):
     """Stem of stride 4, then stages that halve the size; returns a map at the stem's size into
     which the coarser ones have been added.
 
-    Every change of size also reads two channels of coordinates. The stem's convolutions overlap:
+    Every downsampling also takes two coordinate channels. The stem's convolutions overlap:
     patches side by side would cut a mouth into two or three pieces.
 
     Args:
@@ -77,7 +78,7 @@ class ConvNeXt(nn.Module):
         self.num_features = width
 
     def forward(self, picture: Float[Tensor, "b 3 h1 w1"]) -> Float[Tensor, "b c h2 w2"]:
-        """Look at a picture."""
+        """The feature map of a picture."""
         x = self.stem(picture)
         maps = []
         for i, (norm, stage) in enumerate(zip(self.norms, self.stages, strict=True)):
@@ -95,16 +96,17 @@ class ConvNeXt(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """Map -> tokens on a grid: where each of them finds what it looks for, and what is there.
+    """Spatial attention pooling, map -> grid of tokens: each token returns its soft-argmax position
+    and the pooled feature.
 
-    A token looks around its own cell of the picture, by softmax over places. So a token's place
-    follows a moving feature to less than a pixel of the map, and what happens in a part of the
-    picture stands in the tokens of that part, as the deviation's convolutions expect.
+    The softmax over positions has a Gaussian prior around the token's own cell. So a token's
+    position follows a moving feature with sub-pixel accuracy, and what happens in a part of the
+    picture is encoded by the tokens of that part, as the deviation's convolutions expect.
 
     Args:
         channels: of the map.
         side: tokens along a side of the picture.
-        numbers: of each token, its place included.
+        numbers: dimensions of each token, its position included.
     """
 
     def __init__(self, channels: int, side: int, numbers: int) -> None:
@@ -114,29 +116,29 @@ class AttentionPooling(nn.Module):
         self.tell = nn.Parameter(torch.randn(side**2, channels, numbers - 2) * channels**-0.5)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k n n"]:
-        """One softmax over all places for each token."""
-        shares, moved = self._find(self.look(x))
-        seen = torch.einsum("bnc,nck->bnk", shares @ x.flatten(2).mT, self.tell)
-        tokens = torch.cat((moved, seen.to(moved)), dim=-1)
+        """One softmax over all positions for each token."""
+        weights, offsets = self._soft_argmax(self.look(x))
+        pooled = torch.einsum("bnc,nck->bnk", weights @ x.flatten(2).mT, self.tell)
+        tokens = torch.cat((offsets, pooled.to(offsets)), dim=-1)
         return rearrange(tokens, "b (y x) k -> b k y x", y=self.side)
 
     @full_precision
-    def _find(
+    def _soft_argmax(
         self, scores: Float[Tensor, "b n h w"]
     ) -> tuple[Float[Tensor, "b n hw"], Float[Tensor, "b n 2"]]:
-        """Each token's shares of the places, and how far from its cell it finds what it seeks."""
-        places = identity_grid(scores.shape[2], scores.shape[3], like=scores).flatten(0, 1)
+        """Each token's softmax over positions, and its soft-argmax offset in cell sizes."""
+        positions = identity_grid(scores.shape[2], scores.shape[3], like=scores).flatten(0, 1)
         cells = identity_grid(self.side, self.side, like=scores).flatten(0, 1)
         spacing = 2 / self.side
-        far = (cells[:, None] - places).square().sum(dim=-1) / (2 * spacing**2)
-        shares = (scores.flatten(2) - far).softmax(dim=-1)
-        return shares, ((shares[..., None] * places).sum(dim=2) - cells) / spacing
+        distance = (cells[:, None] - positions).square().sum(dim=-1) / (2 * spacing**2)
+        weights = (scores.flatten(2) - distance).softmax(dim=-1)
+        return weights, ((weights[..., None] * positions).sum(dim=2) - cells) / spacing
 
 
 class MeanPooling(nn.Module):
-    """Map -> tokens by the mean over all places and one linear layer: the paper's global pooling.
+    """Map -> tokens by global mean pooling and one linear layer, as in the paper.
 
-    No number of it is a place, so `token_places` has no meaning here.
+    None of its outputs is a position, so `token_places` has no meaning here.
     """
 
     def __init__(self, channels: int, side: int, numbers: int) -> None:
@@ -154,13 +156,13 @@ class MotionEncoder(nn.Module):
     """Picture -> motion (b, 768), standardised so that no direction can grow without bound.
 
     Args:
-        size: the picture is brought to this many pixels first.
+        size: the picture is resized to this many pixels first.
         channels: widths of the stages.
         blocks: blocks a stage.
-        width: channels of the map at which the tokens look.
-        backbone: name of a timm model to use in place of the own net. Its last map is coarse, and
-        so are then the places that tokens tell; `width` means nothing to it.
-        pooling: how the last map becomes tokens: by attention, or by the mean over all places.
+        width: channels of the map that is pooled.
+        backbone: name of a timm model to use in place of the built-in net. Its last map is coarse,
+        and so are then the tokens' positions; `width` is unused with it.
+        pooling: how the last map becomes tokens: by attention, or by the mean over positions.
     """
 
     def __init__(
@@ -183,7 +185,7 @@ class MotionEncoder(nn.Module):
         self.pool = pool(features, GRID, TOKEN_DIM)
 
     def forward(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b m"]:
-        """What the face is doing; colours and lighting are taken out before anything looks."""
+        """The motion; colour is removed and brightness and contrast normalised first."""
         return tokens_as_motion(self.tokens(picture))
 
     def tokens(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k n n"]:
@@ -200,7 +202,7 @@ class MotionEncoder(nn.Module):
 
 
 def _standard_grey(picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """Luminance with mean 0 and deviation 1: motion has no colour, but people have."""
+    """Luminance with mean 0 and deviation 1: colour is identity, not motion."""
     weights = picture.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
     grey = (picture * weights).sum(dim=1, keepdim=True)
     return F.layer_norm(grey, grey.shape[1:]).expand(-1, 3, -1, -1)
@@ -233,13 +235,13 @@ def standardise(motion: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
 
 
 def token_places(tokens: Float[Tensor, "b k n n"]) -> Float[Tensor, "b n n 2"]:
-    """Where each token found what it looks for (x, y; 2 spans the picture)."""
+    """Soft-argmax position of each token (x, y; 2 spans the picture)."""
     cells = identity_grid(GRID, GRID, like=tokens)
     return rearrange(tokens[:, :2], "b xy y x -> b y x xy") * (2 / GRID) + cells
 
 
 def tokens_as_motion(tokens: Float[Tensor, "b k n n"]) -> Float[Tensor, "b m"]:
-    """The motion that the encoder's tokens are."""
+    """The encoder's tokens as a standardised motion vector."""
     return standardise(tokens.flatten(1))
 
 

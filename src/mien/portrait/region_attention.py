@@ -1,8 +1,8 @@
-"""Which places each region's motion is about (the paper's region-aware attention and mask module).
+"""Where each region's motion applies (the paper's region-aware attention and mask module).
 
-The source's features are moved by every region's deviation in turn; a U-Net looks at the results
-and shares each place of each depth layer out among the regions and the still background, by
-softmax.
+The source's features are warped by every region's deviation in turn; from the results a U-Net
+predicts, at each position of each depth layer, a softmax over the regions and the static
+background.
 Axes: b batch (frames included), r regions, c channels, z depth layers, h w space.
 """
 
@@ -18,16 +18,16 @@ from mien.ops.warp import warp_map
 
 
 class RegionAttention(nn.Module):
-    """Moved features of all regions -> logits over background and regions, and mask logits, per
+    """Warped features of all regions -> logits over background and regions, and mask logits, per
     layer.
 
     Args:
         regions: lambda.
         depth_layers: S_d.
-        volume_channels: channels of F_id, compressed to `compressed` before they are moved.
+        volume_channels: channels of F_id, compressed to `compressed` before they are warped.
         widths: channels of the U-Net, finest first.
         volume: convolve in 3-D; False merges depth into channels, which is cheaper.
-        dropout: chance that a region is withheld from the softmax in training (against dead
+        dropout: probability that a region is dropped from the softmax in training (against dead
         regions).
     """
 
@@ -52,35 +52,35 @@ class RegionAttention(nn.Module):
         self.share = conv(widths[0], (regions + 1) * merged, 1)
         self.cover = conv(widths[0], merged, 1)
         assert self.cover.bias is not None
-        nn.init.constant_(self.cover.bias, 2.0)  # start by trusting the moved features
+        nn.init.constant_(self.cover.bias, 2.0)  # at first the warped features are preferred
 
     def forward(
         self, volume: Float[Tensor, "b c z h w"], deviations: Float[Tensor, "b r z h w 2"]
     ) -> tuple[Float[Tensor, "b s z h w"], Float[Tensor, "b z h w"]]:
-        """Shares of background and regions (they sum to 1), and the occlusion mask."""
+        """Softmax weights of background and regions, and the occlusion mask."""
         _, hidden = self.look(volume, deviations)
         return self.decide(hidden)
 
     def look(
         self, volume: Float[Tensor, "b c z h w"], deviations: Float[Tensor, "b r z h w 2"]
     ) -> tuple[Float[Tensor, "b k z h w"], Float[Tensor, "b d *space"]]:
-        """The compressed features, and what the U-Net makes of them and of how they move."""
+        """The compressed features, and the U-Net's output for them and their warped copies."""
         still = self.compress(volume)
-        seen = torch.cat((still, self._moved(still, deviations), size_of(deviations)), dim=1)
+        inputs = torch.cat((still, self._moved(still, deviations), size_of(deviations)), dim=1)
         if not self.volume:
-            seen = rearrange(seen, "b c z h w -> b (c z) h w")
-        return still, self.hourglass(seen)
+            inputs = rearrange(inputs, "b c z h w -> b (c z) h w")
+        return still, self.hourglass(inputs)
 
     def decide(
         self, hidden: Float[Tensor, "b d *space"]
     ) -> tuple[Float[Tensor, "b s z h w"], Float[Tensor, "b z h w"]]:
-        """Shares of background and regions, and the occlusion mask."""
+        """Softmax weights of background and regions, and the occlusion mask."""
         logits, cover = self.share(hidden), self.cover(hidden)
         if not self.volume:
             logits = rearrange(logits, "b (s z) h w -> b s z h w", z=self.depth_layers)
             cover = cover[:, None]
         if self.training and self.dropout > 0:
-            logits = _withhold(logits, self.dropout)
+            logits = _drop_regions(logits, self.dropout)
         return torch.softmax(logits, dim=1), torch.sigmoid(cover[:, 0])
 
     def _moved(self, still: Tensor, deviations: Tensor) -> Tensor:
@@ -96,18 +96,18 @@ def size_of(deviations: Float[Tensor, "*places 2"]) -> Float[Tensor, "*places"]:
     return torch.sqrt(deviations.square().sum(dim=-1) + 1e-8) * 20
 
 
-def _withhold(logits: Tensor, chance: float) -> Tensor:
-    """Take whole regions (never the background) out of the softmax."""
+def _drop_regions(logits: Tensor, probability: float) -> Tensor:
+    """Mask whole regions (never the background) out of the softmax."""
     b, s = logits.shape[:2]
-    gone = torch.rand(b, s, 1, 1, 1, device=logits.device) < chance
-    gone[:, 0] = False
-    return torch.where(gone, torch.full_like(logits, torch.finfo(logits.dtype).min / 2), logits)
+    dropped = torch.rand(b, s, 1, 1, 1, device=logits.device) < probability
+    dropped[:, 0] = False
+    return torch.where(dropped, torch.full_like(logits, torch.finfo(logits.dtype).min / 2), logits)
 
 
 def equal_shares(
     deviations: Float[Tensor, "b r z h w 2"],
 ) -> tuple[Float[Tensor, "b s z h w"], Float[Tensor, "b z h w"]]:
-    """The paper's ablation "w/o attention map": every region counts alike, nothing is occluded."""
+    """The paper's ablation "w/o attention map": regions have equal weights, nothing is occluded."""
     b, r, z, h, w = deviations.shape[:5]
     shares = deviations.new_full((b, r + 1, z, h, w), 1 / (r + 1))
     return shares, deviations.new_ones((b, z, h, w))
@@ -117,6 +117,6 @@ def equal_shares(
 def mean_flow(
     displacement: Float[Tensor, "b z h w 2"], mask: Float[Tensor, "b z h w"]
 ) -> Float[Tensor, "b h w 2"]:
-    """One displacement for all depth, each layer counted by its mask (for warped skips)."""
+    """Mean displacement over depth layers, weighted by the mask (for warped skips)."""
     weights = F.normalize(mask, p=1, dim=1, eps=1e-6)
     return (weights[..., None] * displacement).sum(dim=1)

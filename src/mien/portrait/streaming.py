@@ -1,7 +1,7 @@
-"""Draw motion as it comes, a few frames at a time, equal to drawing all of it at once.
+"""Render motion as a stream, a few frames at a time, equal to rendering all of it at once.
 
-Axes: t video frames, n frames of a chunk with its neighbours, m motion, k motion with what stands
-behind it (of a mesh), h w space. Batch is 1.
+Axes: t video frames, n frames of a chunk with its neighbours, m implicit motion, k implicit motion
+followed by mesh motion, h w space. Batch is 1.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def no_guides(motion: Float[Tensor, "1 t k"]) -> None:
     """No frame is guided."""
 
 
-FRAMES_AT_ONCE = 8  # drawn together; more is no faster on a CPU and holds more memory
+FRAMES_AT_ONCE = 8  # rendered together; more is no faster on a CPU and takes more memory
 
 
 def render_stream(
@@ -30,10 +30,10 @@ def render_stream(
     windows: Iterator[Float[Tensor, "1 _ k"]],
     guide_of: GuideOf = no_guides,
 ) -> Iterator[Float[Tensor, "1 _ 3 h w"]]:
-    """Draw motion a few frames at a time, equal to drawing all at once: no seam between chunks.
+    """Render motion a few frames at a time, equal to rendering all at once: no seam between chunks.
 
-    Each chunk is drawn with the neighbours that the animator's convolution over frames looks at.
-    The animator sees the first m of k numbers, `guide_of` all of them.
+    Each chunk is rendered with the neighbours that the animator's convolution over frames covers.
+    The animator takes the first m of k dimensions, `guide_of` all of them.
     """
     context, own = animator.config.temporal_context, source_motion.shape[1]
     for motion, before, count in with_neighbours(windows, FRAMES_AT_ONCE, context):
@@ -45,12 +45,12 @@ def render_stream(
 def with_neighbours(
     windows: Iterator[Float[Tensor, "1 t m"]], size: int, context: int
 ) -> Iterator[tuple[Float[Tensor, "1 n m"], int, int]]:
-    """Cut a stream of windows anew into chunks of `size` frames with `context` more on both sides.
+    """Re-chunk a stream of windows into chunks of `size` frames with `context` more on both sides.
 
-    Yields (frames, how many stand before the chunk, how many the chunk has); at the ends of the
-    stream there are fewer neighbours, and the last chunk may be short.
+    Yields (frames, how many precede the chunk, how many the chunk has); at the ends of the stream
+    there are fewer neighbours, and the last chunk may be short.
     """
-    held: Tensor | None = None  # frames not yet yielded, behind `before` frames that were
+    held: Tensor | None = None  # `before` frames that were yielded, then those that were not yet
     before = 0
     for window in windows:
         held = window if held is None else torch.cat((held, window), dim=1)

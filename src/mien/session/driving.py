@@ -1,8 +1,8 @@
-"""A driving video: its face followed through all frames, and the motion it gives to a portrait.
+"""A driving video: face tracking through all frames, and transfer of its motion to a portrait.
 
-Two passes over the video: the first finds the face, which says how to crop and which frame is the
-driver at rest; the second encodes motion, a few frames at a time. Frames are never all held.
-Axes: t video frames, h w space, m implicit motion, n motion numbers.
+Two passes over the video: the first tracks the face, which determines the crop and the frame at
+rest; the second encodes motion, a few frames at a time. Frames are never all in memory.
+Axes: t video frames, h w space, m implicit motion, n motion dimensions.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,14 +36,14 @@ Windows = Iterator[Float[Tensor, "1 _ n"]]
 # What of the driver the portrait takes: how it differs from the driver at rest; that and the place
 # of its head in the picture; or all of it, where both are one person, filmed alike.
 Transfer = Literal["relative", "absolute", "same_person"]
-_NEAR = 0.5  # face sizes: steps of the surroundings in which a small face is looked for next
-_OFTEN = 0.5  # share of the frames without a face from which the user is warned
+_NEAR = 0.5  # face sizes: grid step of the enlarged region in which a small face is detected again
+_OFTEN = 0.5  # share of the frames without a face above which the user is warned
 
 
 @dataclass(frozen=True)
 class Driver:
-    """A video that drives. `chunks` starts a pass over its cropped frames, in [-1, 1]; `meshes` are
-    the face's points as shares of the crop; `rest` is the frame whose lips are nearest each other.
+    """A driving video. `chunks` starts a pass over its cropped frames, in [-1, 1]; `meshes` are the
+    face's landmarks relative to the crop's side; `rest` is the frame with the smallest lip gap.
     """
 
     chunks: Callable[[], Iterator[Float[Tensor, "_ 3 h w"]]]
@@ -65,11 +65,11 @@ class Driver:
 
 
 def load_driver(video: Path | str | Frames, size: int, framing: Framing = "face") -> Driver:
-    """Follow the face of a video, or of frames of 25 a second, and crop it at `size` pixels
-    as clips are cut for training.
+    """Track the face of a video, or of frames of 25 a second, and crop it to `size` pixels as
+    clips are for training.
 
     A video of any rate is read by its time stamps (`pictures_on_grid`). Of several faces the one
-    that is largest in the first frame with a face is followed.
+    that is largest in the first frame with a face is tracked.
 
     Raises:
         UserError: it cannot be read, or no frame shows a face.
@@ -79,7 +79,7 @@ def load_driver(video: Path | str | Frames, size: int, framing: Framing = "face"
     def pictures() -> Iterator[Picture]:
         return pictures_on_grid(Path(video)) if isinstance(video, Path | str) else iter(video)
 
-    tracked = list(_follow(face_mesh(), pictures()))
+    tracked = list(_track(face_mesh(), pictures()))
     found = np.array([present >= SURE for _, present in tracked])
     if not found.any():
         raise UserError(f"no face found in {name}: take a video that shows one from the front")
@@ -107,7 +107,7 @@ def load_driver(video: Path | str | Frames, size: int, framing: Framing = "face"
 
 
 def rest_of_driver(meshes: ClipMeshes) -> int:
-    """The frame, of those that show a face, whose lips are nearest each other."""
+    """The frame with the smallest lip gap, of those that show a face."""
     where = np.flatnonzero(meshes.found.numpy())
     points = meshes.points.double().numpy()[where]
     heads = np.stack([head_pose(p).to_head(p) for p in points])
@@ -121,37 +121,41 @@ def driven(
     transfer: Transfer,
     controls: Controls | None = None,
 ) -> tuple[Windows, GuideOf]:
-    """The portrait's motion, a few frames at a time, and what makes guides of it: implicit motion,
-    that of the mesh where the animator is guided, and one number more, which only guides read.
+    """The portrait's motion, a few frames at a time, and the function that makes guides of it.
+
+    Motion is implicit motion, mesh motion where the animator is guided, and one more value per
+    frame, which only guides use.
 
     Raises:
-        UserError: `controls` scale what is taken as it is.
+        UserError: `controls` scale motion of `same_person`, which is not scaled.
     """
     scales = controls or Controls()
     unscaled = scales.expression_scale == scales.pose_scale == 1
     if transfer == "same_person":
         if not unscaled:
-            raise UserError("same_person takes motion as it is: scale it with relative or absolute")
-        numbers = torch.arange(len(driver), dtype=torch.float32)[:, None]
-        motion = _with_numbers(_implicit_motion(animator, portrait, driver), numbers)
+            raise UserError(
+                "same_person does not scale motion: use relative or absolute to scale it"
+            )
+        indices = torch.arange(len(driver), dtype=torch.float32)[:, None]
+        motion = _with_values(_implicit_motion(animator, portrait, driver), indices)
         return motion, _own_guides(portrait, driver.meshes)
     at_rest = portrait.motion
     motion = _implicit_motion(animator, portrait, driver, relative=transfer == "relative")
     blocks: tuple[int, ...] = (MOTION_DIM,)
     if animator.config.guide:
         still = _share_pose(portrait) if transfer == "absolute" else None
-        motion = _with_numbers(motion, mesh_motion(driver.meshes, still))
+        motion = _with_values(motion, mesh_motion(driver.meshes, still))
         at_rest, blocks = with_mesh_at_rest(at_rest), (MOTION_DIM, MESH_DIM - POSE_DIM, POSE_DIM)
     if not unscaled:
         motion = scales.apply(motion, at_rest, blocks)
     no_blink = torch.zeros(len(driver), 1)
-    return _with_numbers(motion, no_blink), guides_for(portrait)
+    return _with_values(motion, no_blink), guides_for(portrait)
 
 
 def _implicit_motion(
     animator: Animator, portrait: Portrait, driver: Driver, relative: bool = False
 ) -> Windows:
-    """M_D of the driver's frames; `relative`: the portrait's own, and what differs from rest."""
+    """M_D of the driver's frames; `relative`: the portrait's own plus the difference from rest."""
     device, away = portrait.motion.device, 0.0
     if relative:
         away = portrait.motion - animator.encode_motion(driver.rest_frame().to(device)).float()
@@ -159,18 +163,18 @@ def _implicit_motion(
         yield (animator.encode_motion(chunk.to(device)).float() + away)[None]
 
 
-def _with_numbers(motion: Windows, numbers: Float[Tensor, "t k"]) -> Windows:
-    """Each frame's motion followed by its numbers."""
+def _with_values(motion: Windows, values: Float[Tensor, "t k"]) -> Windows:
+    """Each frame's motion followed by its values."""
     start = 0
     for window in motion:
         end = start + window.shape[1]
-        yield torch.cat((window, numbers[None, start:end].to(window)), dim=2)
+        yield torch.cat((window, values[None, start:end].to(window)), dim=2)
         start = end
 
 
 def _own_guides(portrait: Portrait, meshes: ClipMeshes) -> GuideOf:
-    """Guides by the frames' own points, where portrait and driver are one person; the number of the
-    frame stands behind the motion.
+    """Guides from the frames' own landmarks, where portrait and driver are one person; the frame's
+    index follows the motion.
     """
     size, face = portrait.source.shape[-1], portrait.face
     moved = meshes.points.double().numpy() * size
@@ -191,39 +195,40 @@ def _own_guides(portrait: Portrait, meshes: ClipMeshes) -> GuideOf:
 
 
 def _share_pose(portrait: Portrait) -> HeadPose | None:
-    """Where the portrait's head is, in shares of its side."""
+    """The portrait's head pose, relative to the picture's side."""
     if portrait.face is None:
         return None
     return head_pose(portrait.face.mesh.points / portrait.source.shape[-1])
 
 
-def _follow(mesh: FaceMesh, pictures: Iterator[Picture]) -> Iterator[tuple[Landmarks, float]]:
-    """The points of one face in every picture (pixels), and how certain they are; where there is no
-    face, those before, with certainty 0.
+def _track(mesh: FaceMesh, pictures: Iterator[Picture]) -> Iterator[tuple[Landmarks, float]]:
+    """Landmarks of one face in every picture (pixels), and their confidence; where there is no
+    face, the previous landmarks with confidence 0.
     """
     last: Box | None = None
     points = np.zeros((468, 3), np.float32)
     for picture in pictures:
-        seen = _look(mesh, picture, last)
-        points, certain = seen or (points, 0.0)
-        last = face_box(points) if certain >= SURE else last
-        yield points, certain
+        detected = _detect(mesh, picture, last)
+        points, confidence = detected or (points, 0.0)
+        last = face_box(points) if confidence >= SURE else last
+        yield points, confidence
 
 
-def _look(mesh: FaceMesh, picture: Picture, last: Box | None) -> tuple[Landmarks, float] | None:
+def _detect(mesh: FaceMesh, picture: Picture, last: Box | None) -> tuple[Landmarks, float] | None:
     """The face at the last place, else the largest one; None where there is none."""
     faces = mesh.faces(picture)
     if last is None:
         faces = faces or mesh.small_faces(picture)
     elif not (faces := [face for face in faces if overlap(face.box, last) > 0]):
-        # Small in the picture, so it is enlarged; in coarse steps, lest a still face trembles.
+        # Small in the picture, so it is enlarged; on a coarse grid, so that a still face does not
+        # jitter.
         step = _NEAR * max(last[2] - last[0], last[3] - last[1])
         left, top = (max(0, round((edge // step - 1) * step)) for edge in last[:2])
         right, bottom = (round((edge // step + 2) * step) for edge in last[2:])
         part = np.ascontiguousarray(picture[top:bottom, left:right])
         if near := mesh.faces(part):
-            points, certain = mesh.landmarks(part, near[0])
-            return points + np.array([left, top, 0], np.float32), certain
+            points, confidence = mesh.landmarks(part, near[0])
+            return points + np.array([left, top, 0], np.float32), confidence
         faces = mesh.small_faces(picture)
     if not faces:
         return None

@@ -1,4 +1,4 @@
-"""The portrait: a picture in any form becomes a cropped source, read once by the animator.
+"""The portrait: a picture in any form becomes a cropped source, encoded once by the animator.
 
 Axes: h w space, a appearance, m motion. Pictures are RGB.
 """
@@ -35,7 +35,7 @@ PortraitSource = Path | str | np.ndarray | PILImage  # an array of RGB bytes, h 
 
 @dataclass(frozen=True)
 class GuidedFace:
-    """A portrait's mesh, the person and what stands behind, and the inside of the mouth."""
+    """A portrait's mesh, the person and the background behind, and the mouth interior."""
 
     mesh: PortraitMesh
     scene: Scene
@@ -44,7 +44,7 @@ class GuidedFace:
 
 @dataclass(frozen=True)
 class Portrait:
-    """A source that the animator has read, for any number of sounds and drivers.
+    """A source that the animator has encoded, for any number of sounds and drivers.
 
     `source` is the cropped picture in [-1, 1], `motion` its own M_D; `face` is None where the
     animator is not guided or no face is found; `notes` are for the user.
@@ -93,14 +93,14 @@ def load_face(
     if not (box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height):
         asked = ",".join(f"{number:g}" for number in box)
         raise UserError(f"the box {asked} leaves {name}, which is {width} x {height} pixels")
-    shrunk = picture.shape[1] / width  # large files are loaded smaller than they are
+    shrunk = picture.shape[1] / width  # large pictures are downscaled when loaded
     x0, y0, x1, y1 = (number * shrunk for number in box)
     square = framed((x0, y0, x1, y1), framing, picture.shape[1], picture.shape[0])
     return crop(picture, square, size), ()
 
 
 def _picture_of(portrait: PortraitSource) -> tuple[Picture, str, tuple[int, int]]:
-    """The pixels, what a message calls them, and width and height before any shrinking."""
+    """The pixels, their name in messages, and width and height before any downscaling."""
     if isinstance(portrait, Path | str):
         path = Path(portrait)
         return load_picture(path), str(portrait), picture_size(path)

@@ -1,5 +1,5 @@
-"""The session: nets loaded once on a device, portraits and sounds prepared once, frames drawn as
-they are asked for.
+"""The session: nets loaded once on a device, portraits and sounds prepared once, frames rendered on
+demand.
 
     session = Session.load()
     portrait = session.prepare("portrait.png")
@@ -52,7 +52,7 @@ def load_models(
     speech: Path | str | None = None,
     device: torch.device | None = None,
 ) -> tuple[Animator, SpeechToMotion]:
-    """Both nets, ready for use: those that ship unless named, on the accelerator if torch sees one
+    """Both nets, ready for use: the shipped ones unless named, on the accelerator if torch sees one
     unless a device is named.
 
     Raises:
@@ -81,7 +81,7 @@ class Session:
     ) -> None:
         self.animator, self._speech, self.precision = animator, speech, precision
         self.device = next(animator.parameters()).device
-        autocast(self.device, precision)  # refuses what does not work
+        autocast(self.device, precision)  # raises if the device cannot
 
     @classmethod
     def load(
@@ -132,7 +132,7 @@ class Session:
         self, sound: SoundSource, channel: str = AUTO, watch: Stopwatch | None = None
     ) -> EncodedSound:
         """Read a sound and encode it. `channel` is the one that speaks (`speaking_channel`). An
-        iterator of chunks is read to its end first: Mamba-g hears the whole utterance.
+        iterator of chunks is read to its end first: Mamba-g encodes the whole utterance.
 
         Raises:
             UserError: it cannot be read, is too short, or has no such channel.
@@ -161,7 +161,7 @@ class Session:
         motion = self.generate(
             portrait, sound, sampling=sampling, controls=controls, seed=seed, watch=watch
         )
-        # Guided by a mesh where stage 2 makes one and the animator knows what to do with it.
+        # Guided by a mesh where stage 2 generates one and the animator has a guide.
         guide_of = guides_for(portrait, LIP_CONTRAST) if self.speech.config.mesh else no_guides
         frames = self.draw(portrait, motion, guide_of, watch)
         notes = sound.notes + portrait.notes
@@ -177,14 +177,14 @@ class Session:
         seed: int = 0,
         watch: Stopwatch | None = None,
     ) -> Windows:
-        """The motion that `speak` draws: implicit, of the mesh where stage 2 makes one, and last
-        how far the lids are shut.
+        """The motion that `speak` renders: implicit, of the mesh where stage 2 generates one, and
+        last how far the eyelids are closed.
         """
         speech, own = self.speech, portrait.motion
         at_rest = with_mesh_at_rest(own) if speech.config.mesh else own
         vector, generator = portrait.appearance.vector, torch.Generator().manual_seed(seed)
-        asked = sampling or SamplingConfig()
-        motion = rollout(speech, sound.context, vector, at_rest, asked, generator)
+        sampling = sampling or SamplingConfig()
+        motion = rollout(speech, sound.context, vector, at_rest, sampling, generator)
         motion = finish(motion, sound.gate, at_rest, speech.config, controls or Controls(), seed)
         yield from (watch or Stopwatch()).measure_items("motion", within(self._inference, motion))
 
@@ -202,15 +202,15 @@ class Session:
         Args:
             portrait: as `prepare` gives it.
             video: of any frame rate, read by its time stamps; its sound is kept.
-            transfer: `relative`: the portrait moves by what differs from the driver at rest, so
-                they may be two people; `absolute`: its head also goes where the driver's is;
+            transfer: `relative`: the portrait moves by the driver's difference from rest, so they
+                may be two people; `absolute`: its head also goes where the driver's is;
                 `same_person`: driver and portrait are one person, framed alike.
             controls: scales of expression and pose; blinks are the driver's.
             watch: where seconds of work are added up.
 
         Raises:
             UserError: the video cannot be read or shows no face, or controls are given for
-                `same_person`, whose motion is taken as it is.
+                `same_person`, whose motion is not scaled.
         """
         watch = watch or Stopwatch()
         with watch.measure("driver"):
@@ -229,7 +229,7 @@ class Session:
         guide_of: GuideOf = no_guides,
         watch: Stopwatch | None = None,
     ) -> Iterator[TimedFrames]:
-        """Draw motion, a few frames at a time, each with its time stamp."""
+        """Render motion, a few frames at a time, each with its time stamp."""
         drawn = render_stream(self.animator, portrait.appearance, portrait.motion, motion, guide_of)
         done, watch = 0, watch or Stopwatch()
         for chunk in watch.measure_items("render", within(self._inference, drawn)):

@@ -1,4 +1,4 @@
-"""The sound a portrait speaks: a file, samples or chunks, as the nets take it.
+"""The sound a portrait speaks: from a file, samples or chunks to the input of the nets.
 
 Axes: c channels, s audio samples at 16 kHz, n samples at another rate, t video frames.
 """
@@ -27,8 +27,8 @@ SoundSource = Path | str | Sound | tuple[Samples | Iterable[Samples], int]
 
 @dataclass(frozen=True)
 class EncodedSound:
-    """A sound as it came, what the audio encoders make of it, in which video frames somebody speaks
-    (1) or not (0), and notes for the user.
+    """The original sound, its encoding, the voice activity gate of every video frame (1: speech,
+    0: none), and notes for the user.
     """
 
     sound: Sound
@@ -40,7 +40,7 @@ class EncodedSound:
 def load_sound(
     source: SoundSource, channel: str = AUTO
 ) -> tuple[Sound, Float[Tensor, " s"], tuple[str, ...]]:
-    """The sound as it came, the speech in it as the nets take it, at least a frame long, and notes
+    """The original sound, its speech as a mono waveform at 16 kHz, at least a frame long, and notes
     for the user.
 
     Raises:
@@ -62,7 +62,7 @@ def load_sound(
 def encode_waveform(
     speech: SpeechToMotion, waveform: Float[Tensor, " s"]
 ) -> tuple[AudioContext, Float[Tensor, " t"]]:
-    """What the net makes of the sound, and in which video frames somebody speaks (1) or not (0)."""
+    """The encoded sound, and the voice activity gate of every video frame (1: speech, 0: none)."""
     device = next(speech.parameters()).device
     features = load_front_end(speech.config.front_end)(waveform[None])
     gate = speech_gate(speech_probability(waveform, frame_count(waveform.shape[0])))
@@ -82,7 +82,7 @@ def _sound_of(source: SoundSource, name: str) -> Sound:
     if rate <= 0:
         raise UserError(f"{name} has a rate of {rate} samples a second: give the true one")
     if not np.isfinite(samples).all():
-        raise UserError(f"{name} holds samples that are no numbers: repair it")
+        raise UserError(f"{name} has NaN or infinite samples: repair it")
     return Sound(samples / max(1.0, float(np.abs(samples).max(initial=0.0))), int(rate))
 
 

@@ -1,4 +1,4 @@
-"""What a session gives: frames with their time stamps, a few at a time, as they are drawn.
+"""Output of a session: frames with their time stamps, a few at a time, as they are rendered.
 
 Axes: t video frames, h w space.
 """
@@ -27,10 +27,10 @@ class TimedFrames:
 
 @dataclass(frozen=True)
 class FrameStream:
-    """An iterator of frames, which are drawn as they are asked for, and what belongs to them.
+    """An iterator of frames, which are rendered on demand, with their sound and notes.
 
-    `count` is how many frames come in all; `sound` is what is heard with them, None where there is
-    none; `notes` are for the user; `watch` holds the seconds of work spent so far, by part.
+    `count` is the total number of frames; `sound` is the audio track, None where there is none;
+    `notes` are for the user; `watch` has the seconds of work spent so far, by part.
     """
 
     frames: Iterator[TimedFrames]
@@ -44,8 +44,8 @@ class FrameStream:
 
 
 def within(context: Callable[[], AbstractContextManager], items: Iterator[Item]) -> Iterator[Item]:
-    """Make every item inside a context, which is left before the item is passed on: a `with` around
-    a `yield` would reach into the caller's code.
+    """Make every item inside a context, which is left before the item is yielded: a `with` around a
+    `yield` would also cover the caller's code.
     """
     while True:
         with context():

@@ -1,1 +1,1 @@
-"""Losses and the Lightning shells around the two nets."""
+"""Losses and the Lightning modules of the two stages."""

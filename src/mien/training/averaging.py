@@ -1,4 +1,4 @@
-"""The weights that validation and inference use: an average over the last steps."""
+"""The weights that validation and inference use: an exponential moving average (EMA)."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-WARMUP = 10.0  # a young average looks back over a ninth of its steps
+WARMUP = 10.0  # EMA decay warm-up: after n steps decay = min(decay, (1 + n) / (WARMUP + n))
 
 
 class WarmedUpAverage(WeightAveraging):
-    """Lightning's average of weights, exponential, whose memory grows with the run.
+    """Lightning's EMA of the weights, with a decay that is warmed up.
 
-    A plain average with a decay of 0.999 still holds half of the untrained weights after 700 steps;
-    this one has forgotten them. Running statistics are taken as they are.
+    With a constant decay of 0.999 half of the average is still the untrained weights after 700
+    steps; the warm-up removes them. Buffers (running statistics) are copied, not averaged.
 
     Args:
-        decay: share of the old average that a late step keeps.
+        decay: decay of the EMA after the warm-up.
     """
 
     def __init__(self, decay: float = 0.999) -> None:

@@ -1,8 +1,8 @@
-"""Checkpoints that stay: the best by a validation score, and those of the last validations.
+"""Checkpoints that are kept: the best by a validation score, and those of the last validations.
 
-They lie in `checkpoints/` of the run folder and hold averaged weights like `last.ckpt`, which alone
-is the one to go on from (`mien.training.resume`). They are written after a validation, when scores
-are known on all processes and no step is unfinished.
+They are in `checkpoints/` of the run folder and hold averaged weights like `last.ckpt`, which alone
+is meant for resuming (`mien.training.resume`). They are written after a validation, when scores are
+known on all processes and no step is unfinished.
 """
 
 from pathlib import Path
@@ -18,8 +18,8 @@ FOLDER = "checkpoints"
 class _AfterValidation(ModelCheckpoint):
     """Lightning's ModelCheckpoint in the run folder.
 
-    Lightning remembers what it keeps in the checkpoint that a run goes on from; what was written
-    after that, in the validation that followed it, is read from the folder.
+    Lightning stores the list of kept checkpoints in the checkpoint that a run resumes from; those
+    written after that, in the validation that followed it, are found in the folder.
     """
 
     def __init__(self, kind: str, monitor: str, mode: str, count: int) -> None:
@@ -34,12 +34,12 @@ class _AfterValidation(ModelCheckpoint):
         self._kind = kind
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the folder."""
+        """Set the folder."""
         self.dirpath = str(Path(trainer.default_root_dir).resolve() / FOLDER)
         super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take what lies in the folder from before the step that the run goes on from."""
+        """Add the folder's checkpoints of steps up to the one that the run resumes from."""
         super().on_train_start(trainer, pl_module)
         if trainer.ckpt_path is None:
             return

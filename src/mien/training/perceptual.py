@@ -22,7 +22,7 @@ Trunk = Literal["vgg19", "hed"]
 _VGG16_BLOCKS = (2, 2, 3, 3, 3)
 _VGG16_WIDTHS = (64, 128, 256, 512, 512)
 # The layers MRAA compares: relu1_1, relu2_1, relu3_1, relu4_1, relu5_1, as indices of `features`.
-_VGG19_TAPS = (1, 6, 11, 20, 29)
+_VGG19_LAYERS = (1, 6, 11, 20, 29)
 
 
 class PerceptualLoss(nn.Module):
@@ -60,7 +60,7 @@ class PerceptualLoss(nn.Module):
 
 
 def vgg19_stages() -> tuple[nn.ModuleList, tuple[float, ...], tuple[float, ...]]:
-    """VGG-19 cut behind the layers of MRAA, with torchvision's normalisation.
+    """VGG-19 split after the layers of MRAA, with torchvision's normalisation.
 
     Raises:
         UserError: torchvision is missing, or its weights cannot be fetched.
@@ -88,7 +88,7 @@ def vgg19_stages() -> tuple[nn.ModuleList, tuple[float, ...], tuple[float, ...]]
 
 def _cut(features: nn.Sequential) -> nn.ModuleList:
     layers = [nn.ReLU(inplace=False) if isinstance(layer, nn.ReLU) else layer for layer in features]
-    ends = [tap + 1 for tap in _VGG19_TAPS]
+    ends = [layer + 1 for layer in _VGG19_LAYERS]
     starts = [0, *ends[:-1]]
     return nn.ModuleList(nn.Sequential(*layers[a:b]) for a, b in zip(starts, ends, strict=True))
 

@@ -1,4 +1,4 @@
-"""What `predict` draws, as files: strips of frames from stage 1, motion from stage 2.
+"""The output of `predict` as files: strips of frames from stage 1, motion from stage 2.
 
 Axes: b batch, t video frames, m motion, h w space.
 """

@@ -1,4 +1,4 @@
-"""Pictures to look at while stage 1 trains: strips of source, driving frame and drawn frame."""
+"""Preview pictures while stage 1 trains: strips of source, driving frame and rendered frame."""
 
 from pathlib import Path
 from typing import Any

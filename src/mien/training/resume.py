@@ -1,4 +1,4 @@
-"""A run that can be stopped at any time and goes on as if it had not been."""
+"""Resuming: a run can be stopped at any time and continues as if it had not been."""
 
 import signal
 import threading
@@ -13,10 +13,10 @@ from mien.errors import UserError
 
 
 class ResumePoint(Checkpoint):
-    """Keeps `last.ckpt` in the run folder: now and then, before validation, at the end, on a stop.
+    """Saves `last.ckpt` to the run folder: periodically, before validation, at the end, on a stop.
 
-    Always saved between two steps, never inside one nor while the averaged weights stand in for the
-    trained ones, so that going on from it is exact. Ctrl-C and SIGTERM let the step finish first.
+    Always saved between two steps, never inside one nor while the averaged weights replace the
+    trained ones, so that resuming is exact. Ctrl-C and SIGTERM let the step finish first.
 
     Args:
         every: steps between two saves.
@@ -28,10 +28,10 @@ class ResumePoint(Checkpoint):
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A new run does not write over an earlier one.
+        """A new run does not overwrite an earlier one.
 
         Raises:
-            UserError: the run folder holds a resume point that this run does not go on from.
+            UserError: the run folder has a `last.ckpt` that this run does not resume from.
         """
         path, begun = self.path(trainer), trainer.ckpt_path
         if path.exists() and not (begun and path.samefile(begun)):
@@ -41,7 +41,7 @@ class ResumePoint(Checkpoint):
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen for Ctrl-C and SIGTERM."""
+        """Install handlers for Ctrl-C and SIGTERM."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._ask_to_stop)
@@ -54,14 +54,14 @@ class ResumePoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time (Lightning runs checkpoint callbacks last, behind the averaging)."""
+        """Save when it is time (Lightning runs checkpoint callbacks last, after the averaging)."""
         if getattr(pl_module, "part", 0):  # in the middle of a step of several batches
             return
         step = trainer.global_step
-        # What one process was asked, all must do: saving waits for every one of them.
+        # If one process was asked to stop, all must: saving is a collective operation.
         self._stopping = trainer.strategy.reduce_boolean_decision(self._asked_to_stop, all=False)
         due = step % self.every == 0 or step == trainer.max_steps
-        # Lightning counts batches between validations, of which a step may take several.
+        # Lightning counts batches between validations; a step may take several batches.
         batches = step * getattr(getattr(pl_module, "optimizer_config", None), "accumulate", 1)
         before_validation = isinstance(trainer.val_check_batch, int) and (
             batches % trainer.val_check_batch == 0
@@ -79,8 +79,8 @@ class ResumePoint(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """A validation is not finished first; what came before it is saved already."""
-        if trainer.world_size == 1:  # several may have unlike numbers of batches
+        """Stop without finishing a validation; the state before it is saved already."""
+        if trainer.world_size == 1:  # several processes may have different numbers of batches
             self._stopping = self._asked_to_stop
             self._stop_if_asked(trainer)
 
@@ -91,11 +91,11 @@ class ResumePoint(Checkpoint):
             raise KeyboardInterrupt
 
     def path(self, trainer: Trainer) -> Path:
-        """Where the resume point of this run lies."""
+        """The `last.ckpt` of this run."""
         return Path(trainer.default_root_dir) / "last.ckpt"
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the signals as they were."""
+        """Restore the signal handlers."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()

@@ -1,6 +1,6 @@
 """Stage 1: the animator learns to redraw one frame of a clip from another.
 
-The paper's base model, its section 3; the paper gives no numbers of the optimisation.
+The paper's base model, its section 3; the paper gives no hyperparameters of the optimisation.
 """
 
 from pathlib import Path
@@ -43,13 +43,13 @@ class ReconstructionStage(SteppedModule):
     """Trains an Animator on pairs of frames.
 
     Args:
-        animator: the numbers of the net.
-        loss: what it is taught by.
-        optimizer: how fast; the discriminator learns alike.
-        discriminator: the numbers of the critic, which there is if loss.adversarial is above 0.
-        initial_weights: an earlier run to start from, which may be of another image_size
-            (128 first, then 256) or of a smaller upscale, and which a guide may be added to.
-        frozen: parts of the animator that stay as they are, like motion_encoder: a frozen motion
+        animator: hyperparameters of the net.
+        loss: weights of the loss terms.
+        optimizer: optimiser and learning rate, also of the discriminator.
+        discriminator: hyperparameters of the discriminator, used if loss.adversarial is above 0.
+        initial_weights: weights of an earlier run to start from, which may have another image_size
+            (128 first, then 256), a smaller upscale, or no guide yet.
+        frozen: parts of the animator that are not trained, like motion_encoder: a frozen motion
             encoder and appearance vector keep the motion that a stage 2 has learned.
     """
 
@@ -66,8 +66,8 @@ class ReconstructionStage(SteppedModule):
         self.loss_config = loss
         if loss.places and animator.motion_pooling == "mean":
             raise UserError(
-                "loss.places compares places that motion tokens find, which motion_pooling mean "
-                "does not give: set loss.places to 0, or motion_pooling to attention"
+                "loss.places needs the positions of motion tokens, which motion_pooling mean does "
+                "not give: set loss.places to 0, or motion_pooling to attention"
             )
         self.animator = Animator(animator)
         for name in frozen:
@@ -85,14 +85,14 @@ class ReconstructionStage(SteppedModule):
 
     @property
     def data_spec(self) -> PortraitSpec:
-        """What the data have to bring."""
+        """What the data module must provide."""
         c, accumulate = self.animator.config, self.optimizer_config.accumulate
         return PortraitSpec(c.image_size, c.temporal_context, c.guide, c.framing, accumulate)
 
     def _part(self, name: str) -> nn.Module:
         parts = dict(self.animator.named_children())
         if name not in parts:
-            raise UserError(f"frozen {name} is no part of the animator: {', '.join(parts)}")
+            raise UserError(f"frozen {name} is not a part of the animator: {', '.join(parts)}")
         return parts[name]
 
     def _start_from(self, path: Path) -> None:
@@ -108,7 +108,7 @@ class ReconstructionStage(SteppedModule):
             raise UserError(f"initial_weights {path} do not fit this animator: {reason}") from error
 
     def setup(self, stage: str) -> None:
-        """Fetch a pretrained backbone's weights, in a run that neither resumes nor goes on."""
+        """Fetch a pretrained backbone's weights, in a run that starts from scratch."""
         if stage == "fit" and self.begins_anew and self.trainer.ckpt_path is None:
             self.animator.motion_encoder.load_pretrained()
 
@@ -131,7 +131,7 @@ class ReconstructionStage(SteppedModule):
         return self.animator.draw(appearance, tokens_as_motion(source), motion, pair.guide, drawn)
 
     def on_fit_start(self) -> None:
-        """Bring along what Lightning does not know of."""
+        """Move the perceptual net, which is not a submodule, to the device."""
         super().on_fit_start()
         for perceptual in self._perceptual:
             perceptual.to(self.device)
@@ -185,7 +185,7 @@ class ReconstructionStage(SteppedModule):
         if adversary is None:
             return {}
         weight = self.loss_config.adversarial
-        # Its own weights learn in a step of their own, not from this one.
+        # The discriminator is trained in a step of its own, not by this loss.
         adversary.requires_grad_(False)
         drawn = adversary(rendering.frames)
         with torch.no_grad():
@@ -208,7 +208,7 @@ class ReconstructionStage(SteppedModule):
         return loss.detach()
 
     def _log_field(self, rendering: Rendering) -> None:
-        """Dead regions and saturated masks show here first."""
+        """Log the regions' weights and the mask, to notice dead regions and a saturated mask."""
         shares = rendering.field.regions.detach().mean(dim=(0, 2, 3, 4))
         self.log_dict(
             {
@@ -228,7 +228,7 @@ class ReconstructionStage(SteppedModule):
         self._score(batch, "test")
 
     def predict_step(self, batch: FramePair, batch_idx: int) -> Tensor:
-        """The drawn frames."""
+        """The rendered frames."""
         return self(batch).frames
 
     def _score(self, batch: FramePair, prefix: str) -> None:
@@ -242,7 +242,7 @@ class ReconstructionStage(SteppedModule):
         for name, score in scores.items():
             known = score[~score.isnan()]
             mean = known.mean() if len(known) else score.new_zeros(())
-            # A batch of unknown mouths weighs nothing, yet every process logs the same names.
+            # A batch of unknown mouths has weight 0, yet every process logs the same names.
             weight = len(known)
             self.log(f"{prefix}/{name}", mean, batch_size=weight, prog_bar=True, sync_dist=True)
 
@@ -263,11 +263,11 @@ class ReconstructionStage(SteppedModule):
         ]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let the checkpoint say what it is; by now its weights are the averaged ones."""
+        """Store kind, config and fingerprint; by now the weights are the averaged ones."""
         describe(checkpoint, ANIMATOR, self.animator.config)
         checkpoint["skipped_steps"] = self.skipped_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with other numbers than the run was started with."""
+        """Refuse to resume with another config than that of the run."""
         refuse_other_run(checkpoint, ANIMATOR, self.animator.config)
         self.skipped_steps = checkpoint["skipped_steps"]

@@ -1,4 +1,4 @@
-"""Stage 2: motion is diffused from speech (the paper's latent motion appearance diffusion)."""
+"""Stage 2: motion diffusion from speech (the paper's latent motion appearance diffusion)."""
 
 from dataclasses import replace
 from typing import Any
@@ -26,10 +26,10 @@ class DiffusionStage(SteppedModule):
     """Trains a SpeechToMotion on the motion of one animator.
 
     Args:
-        speech: the numbers of the net.
-        objective: what it is taught by, and how often a condition is withheld.
-        optimizer: how fast.
-        sampling: how motion is drawn by `predict`.
+        speech: hyperparameters of the net.
+        objective: loss weights, condition dropout and augmentations.
+        optimizer: optimiser and learning rate.
+        sampling: how `predict` samples motion.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class DiffusionStage(SteppedModule):
         super().__init__(optimizer)
         if objective.needs_mesh and not speech.mesh:
             raise UserError(
-                "objective.closed_lips and objective.lips look at the lips of a face's mesh: "
+                "objective.closed_lips and objective.lips need the lips of a face's mesh: "
                 "set speech.mesh to true, or closed_lips to 1 and lips to 0"
             )
         self.objective_config = objective
@@ -52,7 +52,7 @@ class DiffusionStage(SteppedModule):
 
     @property
     def data_spec(self) -> SpeechSpec:
-        """What the data have to bring."""
+        """What the data module must provide."""
         c = self.speech.config
         return SpeechSpec(
             c.appearance_dim,
@@ -65,7 +65,7 @@ class DiffusionStage(SteppedModule):
         )
 
     def setup(self, stage: str) -> None:
-        """Learn whose motion this is and, in a new run, the space it is diffused in."""
+        """Take over the animator's fingerprint and, for `fit`, fit the motion space."""
         data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         self.animator_fingerprint = data.animator_fingerprint
         if stage == "fit":
@@ -90,8 +90,8 @@ class DiffusionStage(SteppedModule):
         return torch.Generator(self.device).manual_seed(seed)
 
     def validation_step(self, batch: SpeechClip, batch_idx: int) -> None:
-        """The loss without what training adds to it (condition dropout, noise in the history, other
-        levels), and the loss with somebody else's speech: only their difference is hearing.
+        """The loss without training's randomness (condition dropout, history noise, gain), and the
+        loss with mismatched speech: their difference shows how much the net uses the audio.
         """
         self._score(batch, batch_idx, "val")
 
@@ -102,8 +102,8 @@ class DiffusionStage(SteppedModule):
     def _score(self, batch: SpeechClip, seed: int, prefix: str) -> None:
         config = without_training_draws(self.objective_config)
         loss, parts = speech_objective(self.speech, batch, config, self._generator(seed))
-        unheard = with_other_speech(batch)
-        other, _ = speech_objective(self.speech, unheard, config, self._generator(seed))
+        mismatched = with_other_speech(batch)
+        other, _ = speech_objective(self.speech, mismatched, config, self._generator(seed))
         size = len(batch.motion)
         losses = {f"{prefix}/loss": loss, f"{prefix}/loss_other_speech": other}
         self.log_dict(losses, prog_bar=True, batch_size=size, sync_dist=True)
@@ -124,18 +124,18 @@ class DiffusionStage(SteppedModule):
         return torch.cat(list(windows), dim=1)
 
     def configure_optimizers(self) -> AdamW:
-        """AdamW, with no weight decay on Mamba's A, D and step bias."""
+        """AdamW, with no weight decay on Mamba's A, D and time step bias."""
         c = self.optimizer_config
         return AdamW(decay_groups(self.speech, c.weight_decay), c.learning_rate, c.betas)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let the checkpoint say what it is; by now its weights are the averaged ones."""
+        """Store kind, config and fingerprints; by now the weights are the averaged ones."""
         describe(checkpoint, SPEECH_TO_MOTION, self.speech.config)
         checkpoint["animator_fingerprint"] = self.animator_fingerprint
         checkpoint["skipped_steps"] = self.skipped_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with other numbers or another animator than the run was started with."""
+        """Refuse to resume with another config or another animator than those of the run."""
         refuse_other_run(checkpoint, SPEECH_TO_MOTION, self.speech.config)
         saved = checkpoint["animator_fingerprint"]
         if saved != self.animator_fingerprint:
@@ -147,7 +147,7 @@ class DiffusionStage(SteppedModule):
 
 
 def without_training_draws(config: SpeechObjectiveConfig) -> SpeechObjectiveConfig:
-    """The same objective, every condition given as it is in the clip."""
+    """The same objective without condition dropout, history noise or gain augmentation."""
     everything = ConditionDropout(audio=0.0, everything=0.0, history=0.0)
     return replace(
         config, dropout=everything, own_history=0.0, history_noise=(0.0, 0.0), level_shift=0.0
@@ -155,8 +155,8 @@ def without_training_draws(config: SpeechObjectiveConfig) -> SpeechObjectiveConf
 
 
 def with_other_speech(batch: SpeechClip) -> SpeechClip:
-    """Every window with the sound of the next sample, from where it still lasts for a window; with
-    its own sound reversed, if the next sample is of the same clip.
+    """Mismatched speech: every window with the sound of the next sample, started early enough to
+    last for a window; with its own sound reversed, if the next sample is of the same clip.
     """
     features, lengths = batch.features.roll(1, 0), batch.feature_lengths.roll(1, 0)
     for sample, length in enumerate(lengths.tolist()):

@@ -1,4 +1,4 @@
-"""What both stages do alike around their losses: steps of several batches, on several processes."""
+"""Training steps of both stages: gradient accumulation, several processes, seeds."""
 
 from typing import Any
 
@@ -19,9 +19,9 @@ from mien.training.optimization import (
 
 
 class SteppedModule(LightningModule):
-    """A module that makes its steps by hand; a step takes `optimizer.accumulate` batches.
+    """A module with manual optimisation; a step accumulates `optimizer.accumulate` batches.
 
-    A step counts even when its gradients could not be used. Between two steps `part`, the number of
+    A step counts even when its gradients were not finite. Between two steps `part`, the number of
     the batch within its step, is 0.
     """
 
@@ -32,10 +32,10 @@ class SteppedModule(LightningModule):
         self.skipped_steps = self.part = 0
 
     def on_fit_start(self) -> None:
-        """Refuse what these steps cannot do.
+        """Check that the trainer's settings fit these steps.
 
         Raises:
-            UserError: gradients would be too narrow, or a validation fall into a step.
+            UserError: the precision is float16, or a validation would fall inside a step.
         """
         refuse_float16(str(self.trainer.precision))
         batches, a_step = self.trainer.val_check_interval, self.optimizer_config.accumulate
@@ -46,22 +46,23 @@ class SteppedModule(LightningModule):
             )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed torch's own numbers (dropout) by the batch: a resumed run draws alike."""
+        """Seed torch's global generator (dropout) by the batch, so that resuming is exact."""
         torch.manual_seed(self.batch_seed)
 
     @property
     def batch_seed(self) -> int:
-        """A function of step, batch within the step, and process: no two draw alike."""
+        """A seed from step, batch within the step, and process; different for each of them."""
         numbers = self.global_step, self.part, self.global_rank
         return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
     @property
     def ends_step(self) -> bool:
-        """Is this the last batch of its step?"""
+        """Whether this is the last batch of its step."""
         return self.part + 1 == self.optimizer_config.accumulate
 
     def gather(self, optimizer: Any, net: nn.Module, loss: Tensor) -> Float[Tensor, ""] | None:
-        """Add a batch's gradients; with the last batch of a step, make it. Returns their norm then.
+        """Accumulate a batch's gradients; after the last batch of a step, clip them, update the
+        weights and return the norm.
 
         Gradients that are not finite change nothing.
         """
@@ -76,7 +77,7 @@ class SteppedModule(LightningModule):
         return norm
 
     def end_batch(self, norm: Float[Tensor, ""] | None) -> None:
-        """Go on to the next batch; count and log the step, if one was made."""
+        """Count the batch within its step; at the end of a step log its norm and skipped steps."""
         self._share_buffers()
         self.part = (self.part + 1) % self.optimizer_config.accumulate
         if norm is not None:
@@ -85,8 +86,8 @@ class SteppedModule(LightningModule):
             self.log_dict({"train/gradient_norm": norm, "train/skipped_steps": skipped})
 
     def _share_buffers(self) -> None:
-        """Let all processes go on with the running statistics of the first: DDP does not, where
-        steps are made by hand.
+        """Broadcast the running statistics of the first process: with manual optimisation DDP does
+        not do so.
         """
         if self.trainer.world_size > 1:
             for buffer in self.buffers():
