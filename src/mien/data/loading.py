@@ -1,4 +1,4 @@
-"""Which samples a process reads, in which order."""
+"""Data loaders and their samplers, for one process or several."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 class SampleNumbers(Sampler[int]):
     """0, 1, 2, ... without end, from the first sample that this run has not seen.
 
-    Of several processes each takes every `processes`-th, so that no two take the same and together
-    they take all.
+    Process p of n takes every n-th from start + p, so that the processes share all samples without
+    overlap.
     """
 
     def __init__(self, start: int, process: int = 0, processes: int = 1) -> None:
@@ -29,8 +29,8 @@ def endless(
     collate: Callable,
     accumulate: int,
 ) -> DataLoader:
-    """Training samples from where the step counter stands: a resumed run sees none twice. A step is
-    made of `accumulate` batches.
+    """An unlimited loader of training samples, starting at the trainer's global step: a resumed run
+    repeats none. A step takes `accumulate` batches.
     """
     a_step = batch_size * accumulate * trainer.world_size
     start = trainer.global_step * a_step
@@ -47,7 +47,7 @@ def endless(
 def once(
     samples: Dataset, batch_size: int, workers: int, trainer: Trainer, collate: Callable
 ) -> DataLoader:
-    """Samples in order; of several processes each takes its share (some twice, to make it even)."""
+    """A loader of all samples in order; processes share them (some twice, for equal shares)."""
     several = trainer.world_size > 1
     sampler = (
         DistributedSampler(samples, trainer.world_size, trainer.global_rank, shuffle=False)
