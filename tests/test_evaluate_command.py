@@ -252,7 +252,7 @@ def mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         "others": (offsets("others.json"), "names none of the clips"),
         "broken": (offsets("broken.json"), "cannot be read"),
         "missing": (offsets("missing.tsv"), "cannot be read"),
-        "empty": (portraits("empty"), "holds no picture"),
+        "empty": (portraits("empty"), "has no picture"),
         "grey": (portraits("grey.png"), "no face found"),
         "twice": (asked(folder, "cross", "--portraits", *twice), "two portraits are named"),
         "stride": (asked(folder, "reenact", "--stride", "99"), "no second frame"),

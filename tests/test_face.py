@@ -275,5 +275,5 @@ class TestSecondOpinion:
         path = tmp_path / "face.task"
         if content is not None:
             path.write_bytes(content)
-        with pytest.raises(UserError, match=r"is no face_landmarker\.task"):
+        with pytest.raises(UserError, match=r"is not a face_landmarker\.task"):
             FaceLandmarker(path)

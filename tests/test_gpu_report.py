@@ -52,7 +52,7 @@ def test_every_part_runs_whatever_became_of_the_one_before(tmp_path, monkeypatch
     text = kept.read_text()
     rows = dict(line.split(" | ")[:2] for line in text.splitlines() if line.count("|") == 4)
     assert rows["| kernels"] == rows["| speed"] == "exit status 1"
-    assert rows["| presets"] == "it was not done after 2 s"
+    assert rows["| presets"] == "timeout after 2 s"
     assert rows["| tests"] == "nothing was run"
     assert rows["| animate"] == rows["| scan"] == "passed"
     for figure in (

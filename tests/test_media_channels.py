@@ -137,7 +137,7 @@ def test_a_song_with_a_cover_is_no_film(tmp_path: Path):
         while part := fifo.read(1152, partial=True):
             container.mux(sound.encode(part))
         container.mux(sound.encode(None))
-    with pytest.raises(UserError, match="has no moving picture: take a video"):
+    with pytest.raises(UserError, match="has no video stream: take a video"):
         probe_video(song)
     assert len(load_audio(song)) > 15_000
 

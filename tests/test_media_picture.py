@@ -1,4 +1,4 @@
-"""Whatever a picture came in, it is seen as meant; what is no picture is said in a sentence."""
+"""Any picture file is read as meant; what is not a picture is refused in one sentence."""
 
 import struct
 import subprocess
@@ -142,7 +142,7 @@ def test_half_a_picture_is_damaged(tmp_path, name: str):
     Image.fromarray(noise).save(tmp_path / name)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=f"{name} is (damaged|no picture)"):
+    with pytest.raises(UserError, match=f"{name} is (damaged|not a readable picture)"):
         load_picture(tmp_path / name)
 
 
@@ -150,8 +150,8 @@ def test_half_a_picture_is_damaged(tmp_path, name: str):
     ("content", "complaint"),
     [
         (b"", "is empty"),
-        (b"not a picture\n" * 9, "no picture"),
-        (b"\x89PNG\r\n\x1a\n", "no picture"),
+        (b"not a picture\n" * 9, "not a readable picture"),
+        (b"\x89PNG\r\n\x1a\n", "not a readable picture"),
     ],
 )
 def test_what_is_no_picture_is_said(tmp_path, content: bytes, complaint: str):

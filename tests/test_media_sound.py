@@ -1,4 +1,4 @@
-"""Whatever a sound came in, the same sound comes out; what is no sound is said in a sentence."""
+"""Any audio file gives the same sound; what is not audio is refused in one sentence."""
 
 import math
 import wave
@@ -109,7 +109,7 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path, value: float):
     sound = tone(16_000)
     sound[100] = value
     soundfile.write(tmp_path / "a.wav", sound, 16_000, subtype="FLOAT")
-    with pytest.raises(UserError, match=r"a\.wav holds samples that are not numbers"):
+    with pytest.raises(UserError, match=r"a\.wav has samples that are NaN"):
         load_audio(tmp_path / "a.wav")
 
 
@@ -117,9 +117,18 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path, value: float):
     ("content", "complaint"),
     [
         (b"", "is empty"),
-        (b"Dear diary,\ntoday I spoke.\n" * 20, "cannot be read as sound|holds no sound"),
-        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "cannot be read as sound|holds no sound"),
-        (bytes(range(256)) * 8, "cannot be read as sound|holds no sound"),
+        (
+            b"Dear diary,\ntoday I spoke.\n" * 20,
+            "cannot be read as sound|has (no|an empty) audio track",
+        ),
+        (
+            b"RIFF\x24\x00\x00\x00WAVEfmt ",
+            "cannot be read as sound|has (no|an empty) audio track",
+        ),
+        (
+            bytes(range(256)) * 8,
+            "cannot be read as sound|has (no|an empty) audio track",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.txt"])
@@ -132,7 +141,7 @@ def test_what_is_no_sound_is_said(tmp_path, name: str, content: bytes, complaint
 def test_a_wav_without_samples_is_said(tmp_path):
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
-    with pytest.raises(UserError, match="holds no sound"):
+    with pytest.raises(UserError, match="has an empty audio track"):
         load_audio(tmp_path / "a.wav")
 
 
@@ -142,7 +151,7 @@ def test_a_video_without_sound_is_said(tmp_path):
         stream.width = stream.height = 32
         container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
         container.mux(stream.encode(None))
-    with pytest.raises(UserError, match="holds no sound"):
+    with pytest.raises(UserError, match="has (no|an empty) audio track"):
         load_audio(tmp_path / "a.mp4")
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How fast is it here: render only and end to end, where the time goes, and GFLOP a frame.
+"""Benchmark of inference: render only, end to end, time per stage, and GFLOP per frame.
 
     python tools/benchmark.py [--device cuda --precision bf16-mixed] [--threads N]
                               [--animator FILE --speech FILE] [--json FILE]
@@ -89,7 +89,7 @@ def nets_alone(animator, speech) -> dict[str, float]:
     rendering = best(draw) / FRAMES_AT_ONCE
     return {
         "encode the portrait, ms": 1e3 * best(lambda: animator.encode_appearance(source)),
-        "listen, ms a second of sound": 1e3
+        "encode audio, ms a second of audio": 1e3
         * best(lambda: speech.encode_audio(features))
         * FPS
         / window,
@@ -102,7 +102,7 @@ def nets_alone(animator, speech) -> dict[str, float]:
 
 
 def end_to_end(animator, speech) -> dict[str, float]:
-    """The demo, and how its time divides."""
+    """The demo, and its time per stage."""
     from importlib.resources import as_file, files
 
     from skimage import data

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""How fast does training read: pairs of frames and windows of sound a second, and what they cost.
+"""Benchmark of the training data: reading speed of frame pairs and audio windows, and their cost.
 
     python tools/benchmark_data.py ROOT MANIFEST [--size 256] [--pairs 200]
 
-One process and one thread, clips in the order of a shuffle, nothing cached but by the system: a set
-far larger than memory.
+One process and one thread, shuffled clips, no cache but the system's: as for a data set far larger
+than memory.
 """
 
 import argparse
@@ -56,14 +56,14 @@ def measure(given: argparse.Namespace) -> None:
     shuffled = [records[i] for i in np.random.default_rng(0).permutation(len(records))]
     print(f"machine  {machine(torch.device('cpu'))}, one process, one thread")
     _measure_pairs(shuffled[:CLIPS], root, given.size, given.pairs)
-    costs = (f"{name} {gflop(partial(_learn_pair, name)):.1f}" for name in PRESETS)
-    print(f"learning from it takes the animator {', '.join(costs)} GFLOP")
+    costs = (f"{name} {gflop(partial(_train_on_pair, name)):.1f}" for name in PRESETS)
+    print(f"forward and backward of the animator: {', '.join(costs)} GFLOP")
     animator, speech = load_models()
     _measure_windows(animator.cpu(), speech.cpu(), shuffled, root)
 
 
 def _measure_pairs(records: Sequence["ClipRecord"], root: Path, size: int, count: int) -> None:
-    """Two far frames of a clip, sought and decoded; then augmented."""
+    """Seek and decode two distant frames of a clip; then augment them."""
     import torch
 
     from mien.data.augment import AugmentConfig, augment_pair
@@ -92,7 +92,7 @@ def _measure_pairs(records: Sequence["ClipRecord"], root: Path, size: int, count
     print(f"augmenting a pair: {milliseconds:.1f} ms")
 
 
-def _learn_pair(preset: str) -> None:
+def _train_on_pair(preset: str) -> None:
     """Forward and backward on the meta device, which counts FLOP without allocating; without the
     discriminator and the perceptual net.
     """
@@ -115,7 +115,7 @@ def _learn_pair(preset: str) -> None:
     animator.draw(appearance, source, driving[:, None]).frames.mean().backward()
 
 
-def _learn_window(speech: "SpeechToMotion", clip: "SpeechClip") -> None:
+def _train_on_window(speech: "SpeechToMotion", clip: "SpeechClip") -> None:
     """Forward and backward; the selective scan is not counted."""
     import torch
 
@@ -128,7 +128,7 @@ def _learn_window(speech: "SpeechToMotion", clip: "SpeechClip") -> None:
 def _measure_windows(
     animator: "Animator", speech: "SpeechToMotion", records: Sequence["ClipRecord"], root: Path
 ) -> None:
-    """Windows of the motion that the animator sees in a few clips."""
+    """Windows of the motion that the animator encodes from a few clips."""
     from mien.data.latents import extract_all
     from mien.data.speech import SpeechClips, VoiceConfig, WindowSpec
     from mien.report import gflop
@@ -153,7 +153,7 @@ def _measure_windows(
         f"a window of motion and sound, of clips of {seconds / len(long_enough):.1f} s: "
         f"{milliseconds:.1f} ms, {size / seconds / 1e3:.1f} KB a second"
     )
-    print(f"learning from it takes {gflop(partial(_learn_window, speech, clip)):.1f} GFLOP")
+    print(f"forward and backward: {gflop(partial(_train_on_window, speech, clip)):.1f} GFLOP")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 #!/usr/bin/env python
-"""How fast is footage prepared, and where does the time go?
+"""Benchmark of data preparation: speed, and time per stage.
 
     python tools/benchmark_prepare.py FOOTAGE [--videos 40] [--set people=faces]
 
-One process prepares some videos of a folder, spread over it, into a folder that is thrown away.
-Workers do not wait for each other, so `--workers N` takes N times as much, as long as there are
-cores and the disk keeps up.
+One process prepares an even sample of a folder's videos into a temporary folder. Workers are
+independent, so `--workers N` is N times as fast, as long as there are cores and the disk keeps up.
 """
 
 import argparse
@@ -24,13 +23,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(description="How fast is footage prepared, and where does the time go?")
     parser.add_argument("footage", type=Path, help="a folder with videos")
     parser.add_argument("--videos", type=positive(int), default=40, help="how many (default 40)")
-    parser.add_argument("--config", default="prepare.yaml", help="numbers of the preparation")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="single numbers")
+    parser.add_argument("--config", default="prepare.yaml", help="settings of the preparation")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="single settings")
     return guarded(lambda: measure(parser.parse_args(argv)))
 
 
 def measure(given: argparse.Namespace) -> None:
-    """Print seconds of footage for a second of work, and each part's share."""
+    """Print seconds of footage per second of computation, and each stage's share."""
     import torch
 
     from mien.errors import UserError
@@ -59,7 +58,7 @@ def measure(given: argparse.Namespace) -> None:
         raise UserError(f"no face was seen in {len(sources)} videos of {given.footage}")
     print(f"machine  {machine()}, one process, one thread")
     print(f"footage  {len(sources)} videos, {footage:.0f} s with faces, {clips} clips")
-    print(f"speed    {footage / seconds:.2f} s of footage for a second of work and core")
+    print(f"speed    {footage / seconds:.2f} s of footage per second and core")
     hours = GOAL_HOURS / (footage / seconds * GOAL_CORES)
     print(f"so       {GOAL_HOURS} hours take {hours:.1f} h on {GOAL_CORES} such cores\n")
     for part, spent in sorted(work.stopwatch.seconds.items(), key=lambda item: -item[1]):

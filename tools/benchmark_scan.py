@@ -1,15 +1,15 @@
 #!/usr/bin/env python
-"""How fast is the selective scan here: time, memory and error of each back end.
+"""Benchmark of the selective scan: time, memory and error of each back end.
 
     python tools/benchmark_scan.py [--lengths 250 1000 5000 20000] [--widths 256 512 2048]
                                    [--back-ends reference numba] [--device cpu] [--threads N]
                                    [--json FILE]
 
-Each case is one sequence with 16 numbers of state, all options on, float32. Times are the best of
-three; the error is the largest against float64, relative to the largest value, of the output and
-of every gradient; GB/s is what the forward pass must read and write at the least over its time, and
-`copying` what copying memory reaches. `upstream_loop` is mamba-ssm's own `selective_scan_ref`,
-where it is installed.
+Each case is one sequence with a state of 16, all options on, float32. Times are the best of three;
+the error is the largest against float64, relative to the largest value, of the output and of every
+gradient; GB/s is the least memory traffic of the forward pass over its time, and `copying` the
+bandwidth of a memory copy. `upstream_loop` is mamba-ssm's own `selective_scan_ref`, where it is
+installed.
 """
 
 import argparse
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 STATE = 16
 COPIED = 2**28  # bytes; far more than a cache holds
 UPSTREAM = "upstream_loop"
-# Largest length times width that is worth waiting for, and why.
+# Largest length times width that is measured, and why.
 LARGEST = {"reference": 5000 * 2048, UPSTREAM: 1000 * 512}
 TOO_LARGE = {
     "reference": "it keeps every state, tens of GB",
@@ -129,7 +129,7 @@ def _row(
 
 
 def copying_speed(device: "torch.device") -> float:
-    """GB a second that one copy reads and writes: what memory can do at best."""
+    """Memory bandwidth of a copy, GB/s read and written."""
     import torch
 
     from mien.report import best_time
@@ -154,8 +154,8 @@ def _scan_on(name: str) -> Callable:
 
 
 def upstream_loop() -> Callable | None:
-    """mamba-ssm's own reference, if it is installed; where its compiled parts are not, it is
-    imported beside stand-ins for them, and forgotten again.
+    """mamba-ssm's own reference, if it is installed; if its compiled parts are not, it is imported
+    with stubs for them, and both are removed from sys.modules again.
     """
     absent = [n for n in ("selective_scan_cuda", "causal_conv1d_cuda") if find_spec(n) is None]
     sys.modules.update({name: ModuleType(name) for name in absent})
@@ -163,7 +163,7 @@ def upstream_loop() -> Callable | None:
         from mamba_ssm.ops.selective_scan_interface import (  # pyright: ignore
             selective_scan_ref,
         )
-    except Exception as error:  # whatever an unbuilt package stumbles over
+    except Exception as error:  # an unbuilt package may raise anything
         print(f"without {UPSTREAM}: {type(error).__name__}: {error}")
         return None
     finally:
@@ -201,7 +201,7 @@ def _results(scan: Callable, case: dict) -> list:
 
 
 def _reset_peak(device: "torch.device") -> int:
-    """Forget the largest memory seen so far; returns the bytes in use."""
+    """Reset the peak memory; returns the bytes in use."""
     import torch
 
     if device.type == "cuda":
@@ -214,7 +214,7 @@ def _reset_peak(device: "torch.device") -> int:
 
 
 def _peak(device: "torch.device") -> int:
-    """The largest memory in bytes since `_reset_peak` (on the CPU: resident, Linux alone)."""
+    """Peak memory in bytes since `_reset_peak` (on the CPU: resident set, Linux only)."""
     import torch
 
     if device.type == "cuda":

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Make a manifest of a folder of clips: who speaks, how long, and where the mouth is.
+"""Make a manifest of a folder of clips: identity, length, and mouth box.
 
     python tools/build_manifest.py FOLDER -o manifest.jsonl [--licence ccby,pd]
 
-Clips are square videos of one face at 25 frames a second. Who is who comes from FOLDER/manifest.tsv
-if there is one (columns file, ident, class), else from folders: FOLDER/<identity>/<clip>; a clip
-that lies in FOLDER itself is a person of its own. The mouth box holds the lips in all frames.
+Clips are square videos of one face at 25 frames a second. Identities are from FOLDER/manifest.tsv
+if there is one (columns file, ident, class), else from folders: FOLDER/<identity>/<clip>; each clip
+directly in FOLDER is another person. The mouth box contains the lips in all frames.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from mien.media import Frames, probe_video, read_video
 from mien.types import FRAMINGS, Framing
 
 FPS = 25
-SAMPLED = 5  # every fifth frame is looked at
+SAMPLED = 5  # landmarks are found in every fifth frame
 MARGIN = 0.15  # of the box's size, on each side: lips between the sampled frames
 VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build(
     folder: Path, output: Path, licences: list[str] | None, framing: Framing = "face"
 ) -> None:
-    """Look at every clip of the folder and write the manifest.
+    """Analyse every clip of the folder and write the manifest.
 
     Raises:
         UserError: there is no clip, or one cannot be used.
@@ -113,7 +113,7 @@ def look_at(folder: Path, path: str, identity: str, licence: str, mesh: FaceMesh
 
 
 def mouth_of(frames: Frames, mesh: FaceMesh) -> Box | None:
-    """The box in [0, 1] that holds the lips in all frames, a little wider; None without a face."""
+    """The box in [0, 1] around the lips of all frames, with a margin; None without a face."""
     boxes = []
     for picture in frames:
         if faces := mesh.faces(picture):

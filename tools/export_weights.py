@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Turn a training checkpoint into the file that ships: averaged weights in float16, safetensors.
+"""Export a training checkpoint as shipped weights: EMA weights in float16, safetensors.
 
 python tools/export_weights.py runs/stage1/last.ckpt animator.safetensors
 """

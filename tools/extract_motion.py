@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Extract the motion of all clips of a manifest, as stage 2 does by itself before its first step.
+"""Extract the motion latents of a manifest's clips, as stage 2 does before its first step.
 
 python tools/extract_motion.py runs/stage1/last.ckpt DIR train.jsonl [--workers 8]
 """
@@ -37,9 +37,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{folder}: motion of {len(records) - len(problems)} clips")
         if problems:
             lines = "\n".join(f"  {path}: {problem}" for path, problem in problems.items())
-            raise UserError(f"{len(problems)} clips gave nothing:\n{lines}")
+            raise UserError(f"{len(problems)} clips failed:\n{lines}")
 
-    return guarded(work, "the same command goes on")
+    return guarded(work, "the same command resumes")
 
 
 if __name__ == "__main__":

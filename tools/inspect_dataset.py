@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""A prepared data set on one page: python tools/inspect_dataset.py DATASET [-o page.html].
+"""A prepared data set on one HTML page: python tools/inspect_dataset.py DATASET [-o page.html].
 
-Counts, hours, people, a histogram for each check, contact sheets of accepted and rejected clips.
+Counts, hours, people, a histogram of each measure, contact sheets of accepted and rejected clips.
 """
 
 import sys

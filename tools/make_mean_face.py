@@ -4,7 +4,7 @@
     python tools/make_mean_face.py OUT.npy FOLDER [FOLDER ...]
 
 Reads the first frame with a face of every clip and every picture in the folders. The result is a
-table of 468 points; no face can be told from it.
+table of 468 points, from which no person can be identified.
 """
 
 import argparse

@@ -16,9 +16,9 @@ from mien.errors import UserError
 def main() -> int:
     """Read the command line, write the clips; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("folder", type=Path, help="where the clips and their manifests go")
-    parser.add_argument("--people", type=int, default=4, help="drawn people to learn from")
-    parser.add_argument("--valid-people", type=int, default=2, help="other people to judge on")
+    parser.add_argument("folder", type=Path, help="output folder of clips and manifests")
+    parser.add_argument("--people", type=int, default=4, help="drawn people for training")
+    parser.add_argument("--valid-people", type=int, default=2, help="other people for validation")
     parser.add_argument("--clips", type=int, default=2, help="clips of each")
     parser.add_argument("--frames", type=int, default=75, help="frames of each clip, 25 a second")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")

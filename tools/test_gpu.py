@@ -1,15 +1,15 @@
 #!/usr/bin/env python
-"""Everything that only a GPU can show, in one command and one report: `make test-gpu`.
+"""All tests and benchmarks that need a GPU, in one command and one report: `make test-gpu`.
 
     python tools/test_gpu.py [--device cuda] [-o gpu_report.md] [--parts kernels animate ...]
 
 kernels     tests of kernels that need a GPU, against their definitions
 presets     a training step of both stages of every preset in bf16-mixed, narrow and in full width
 tests       all other tests that need a GPU
-animate     the demo with the weights that ship, in both precisions, beside the same on the CPU
+animate     the demo with the shipped weights, in both precisions, compared with the CPU
 speed, speed-bf16, scan     the benchmarks
 
-Each part is a process of its own: one that fails or hangs ends neither the others nor the report.
+Each part is a separate process: one that fails or hangs stops neither the others nor the report.
 """
 
 import argparse
@@ -30,13 +30,13 @@ ROOT = Path(__file__).parents[1]
 PARTS = "kernels", "presets", "tests", "animate", "speed", "speed-bf16", "scan"
 SCANS = "--lengths", "250", "1000", "5000", "--widths", "256", "512"
 TAIL = 40  # lines of output that the report keeps of a part that failed
-# Mean grey levels between frames drawn on both devices: bfloat16 makes other motion, hardly.
+# Tolerated mean difference to the CPU in grey levels: bfloat16 changes the motion a little.
 APART = {FULL: 2.0, MIXED: 8.0}
 
 
 @dataclass
 class Outcome:
-    """What came of a part: nothing wrong, or in one line what; figures by name."""
+    """The result of a part: the error in one line or None; figures by name."""
 
     wrong: str | None
     seconds: float
@@ -56,11 +56,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
     parser.add_argument("--speech", type=Path, help="stage-2 weights trained with that animator")
     parser.add_argument("--draw", type=Path, metavar="JSON", help=argparse.SUPPRESS)
-    return guarded(lambda: run(parser.parse_args(argv)), "the report tells what was done")
+    return guarded(lambda: run(parser.parse_args(argv)), "the report has what was done")
 
 
 def run(given: argparse.Namespace) -> None:
-    """Run the parts one after the other, and write the report anew after each.
+    """Run the parts one after another, and rewrite the report after each.
 
     Raises:
         UserError: there is no such device, or a part failed.
@@ -81,7 +81,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def run_part(name: str, given: argparse.Namespace) -> Outcome:
-    """Run a part in a process of its own, which is ended when its time is over."""
+    """Run a part in a separate process, which is killed after the timeout."""
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "results")
@@ -94,7 +94,7 @@ def run_part(name: str, given: argparse.Namespace) -> Outcome:
         except subprocess.TimeoutExpired as late:
             seen = late.stdout or b""
             output = seen if isinstance(seen, str) else seen.decode(errors="replace")
-            status = f"it was not done after {given.timeout:g} s"
+            status = f"timeout after {given.timeout:g} s"
         figures = figures_of(results)
     wrong = None if status == 0 else status if isinstance(status, str) else f"exit status {status}"
     if wrong is None and not figures:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Train the preset `small` from nothing, phase after phase: `make train-small DATA=DIR`.
+"""Train the preset `small` from scratch, phase after phase: `make train-small DATA=DIR`.
 
 python tools/train_small.py DATA -o runs/small [--portraits FOLDER] [--overlay tiny.yaml ...]
     [--more OPTION ...]
 
 DATA is a data set with train.jsonl and valid.jsonl (`mien prepare` makes one). Portraits become
-clips in DATA/made first. The same command resumes; each phase says how many hours it took.
+clips in DATA/made first. The same command resumes; each phase prints how many hours it took.
 """
 
 import argparse
@@ -27,11 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--portraits", type=Path, help="pictures of people who were never filmed")
     parser.add_argument("--overlay", nargs="+", default=[], help="config files over every phase")
     parser.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="options of mien fit")
-    return guarded(lambda: run(parser.parse_args(argv)), "the same command goes on")
+    return guarded(lambda: run(parser.parse_args(argv)), "the same command resumes")
 
 
 def run(given: argparse.Namespace) -> None:
-    """Make pairs where there are portraits, then run or resume every phase.
+    """Make pairs if portraits are given, then run or resume every phase.
 
     Raises:
         UserError: a phase could not be finished.

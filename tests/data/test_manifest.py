@@ -84,7 +84,7 @@ def test_a_bad_line_is_named(tmp_path, line: object, complaint: str):
 
 
 def test_a_clip_that_stands_twice_is_named(tmp_path):
-    with pytest.raises(UserError, match=r":3: ann/01\.mp4 stands in line 1 too"):
+    with pytest.raises(UserError, match=r":3: ann/01\.mp4 is in line 1 too"):
         read_manifest(manifest(tmp_path, GOOD, {**GOOD, "path": "b.mp4"}, GOOD))
 
 

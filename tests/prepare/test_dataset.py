@@ -120,12 +120,12 @@ def test_an_unfit_clip_is_rejected_with_its_reason(prepared: Path, source: str, 
 @pytest.mark.parametrize(
     "source, words",
     [
-        ("bob/no sound.mp4", "holds no sound"),
+        ("bob/no sound.mp4", "has no audio track"),
         ("bob/dark.mp4", "no face"),
         ("bob/again.mp4", "the same file as ann/good.mp4"),
         ("cut/empty.mp4", "empty"),
         ("cut/truncated.mp4", "cannot be read"),
-        ("cut/picture.mp4", "holds no sound"),
+        ("cut/picture.mp4", "has no audio track"),
         ("cut/broken link.mp4", "no file"),
     ],
 )
@@ -138,7 +138,7 @@ def test_an_unfit_source_is_said(prepared: Path, source: str, words: str):
 
 @pytest.mark.parametrize(
     "source, note",
-    [("bob/two sounds.mp4", "2 sound tracks"), ("bob/short sound.mp4", "ends 2.0 s before")],
+    [("bob/two sounds.mp4", "2 audio tracks"), ("bob/short sound.mp4", "ends 2.0 s before")],
 )
 def test_what_is_odd_is_noted(prepared: Path, source: str, note: str):
     assert note in " ".join(records(prepared)[source]["notes"])
@@ -189,7 +189,7 @@ def test_a_face_finder_that_is_none_is_told(
 
 
 def test_memory_does_not_grow_with_the_video(tmp_path: Path):
-    """Of a video four times as long nothing more is held than its few numbers a frame."""
+    """Of a video four times as long only a few values per frame are kept."""
     settings = Preparation(cut=Cut(shortest=1.0, longest=2.0))
     most = []
     for seconds in (3, 12):
@@ -308,7 +308,7 @@ def test_a_second_run_changes_nothing(prepared: Path):
 
 def test_other_numbers_need_another_folder(prepared: Path, capsys: pytest.CaptureFixture[str]):
     assert prepare(prepared.parent / "footage", prepared, "--set", "cut.size=128") == 1
-    assert "other numbers" in capsys.readouterr().err
+    assert "other settings" in capsys.readouterr().err
 
 
 def test_processes_give_the_same_bytes_as_one(prepared: Path, tmp_path: Path):
@@ -396,7 +396,7 @@ def test_the_page_shows_both_verdicts(prepared: Path, tmp_path: Path):
     parts = [part for record in records(prepared).values() for part in record["parts"]]
     assert page.count("<img ") == len(parts)
     assert page.count("<svg ") >= 10
-    for words in ("more than one face", "the same file as", "2 sound tracks", "ann"):
+    for words in ("more than one face", "the same file as", "2 audio tracks", "ann"):
         assert words in page
     assert inspect_dataset.main([str(tmp_path)]) == 1
 

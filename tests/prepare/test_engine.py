@@ -107,7 +107,7 @@ def test_a_run_that_is_left_ends_its_own_processes_alone():
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_workers_that_cannot_begin_end_the_run():
-    with pytest.raises(UserError, match="no process can begin"):
+    with pytest.raises(UserError, match="no worker process can start"):
         list(run_in_processes(Stillborn(), range(3), 2))
 
 

@@ -1,4 +1,4 @@
-"""Spans, framing, hearing and checks, each alone."""
+"""Spans, framing, audio analysis and checks, each alone."""
 
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +12,7 @@ from mien.data.lips_from_sound import LipsFromSound
 from mien.evaluation.points import track as points_of_clip
 from mien.face import FaceMesh, crop, framed, lip_gap, portrait_box
 from mien.media import load_audio, read_frames, to_bytes
-from mien.prepare.audio import CLEAR, FARTHEST, Heard, listen, sound_late
+from mien.prepare.audio import CLEAR, FARTHEST, AudioAnalysis, analyse_audio, sound_late
 from mien.prepare.checks import Measures, judge
 from mien.prepare.framing import cut_out, in_square, share_inside, square_of
 from mien.prepare.settings import Cut, Limits
@@ -105,15 +105,15 @@ def loudest(samples: torch.Tensor) -> np.ndarray:
 
 
 class TestHearing:
-    def test_a_number_a_frame(self):
+    def test_one_value_per_frame(self):
         sound = np.concatenate([np.zeros(640), np.full(640, 0.5), np.ones(640), np.ones(300)])
         pieces = np.array_split(sound.astype(np.float32), 7)
-        heard = listen(pieces, loudest)
-        np.testing.assert_allclose(heard.loudness, [0, 0.5, 1], atol=1e-6)
-        np.testing.assert_allclose(heard.clipped, [0, 0, 1])
-        np.testing.assert_allclose(heard.lips, [0, 0.5, 1])
-        assert len(heard.part(1, 6).loudness) == 5 and heard.part(1, 6).loudness[-1] == 0
-        assert len(listen([], loudest).loudness) == 0
+        audio = analyse_audio(pieces, loudest)
+        np.testing.assert_allclose(audio.loudness, [0, 0.5, 1], atol=1e-6)
+        np.testing.assert_allclose(audio.clipped, [0, 0, 1])
+        np.testing.assert_allclose(audio.lips, [0, 0.5, 1])
+        assert len(audio.part(1, 6).loudness) == 5 and audio.part(1, 6).loudness[-1] == 0
+        assert len(analyse_audio([], loudest).loudness) == 0
 
     @staticmethod
     def speech(frames: int, late: int, noise: float, seed: int = 0):
@@ -124,7 +124,7 @@ class TestHearing:
         gaps = syllables[:frames] + noise * generator.normal(size=frames)
         loud = np.roll(syllables, late)[:frames] + noise * np.abs(generator.normal(size=frames))
         nothing = np.zeros(frames)
-        return gaps.astype(np.float32), Heard(nothing, nothing, loud.astype(np.float32))
+        return gaps.astype(np.float32), AudioAnalysis(nothing, nothing, loud.astype(np.float32))
 
     @pytest.mark.parametrize("late", [-6, -2, 0, 5, 9])
     def test_late_and_early_sound_is_measured(self, late: int):
@@ -150,11 +150,11 @@ class TestHearing:
         found = []
         for seed in range(40):
             gaps, _ = self.speech(300, 0, 0.3, seed)
-            _, heard = self.speech(300, 0, 0.3, seed + 100)
-            found.append(sound_late(gaps, heard).frames)
+            _, audio = self.speech(300, 0, 0.3, seed + 100)
+            found.append(sound_late(gaps, audio).frames)
         assert sum(late is not None for late in found) <= 2
-        assert sound_late(gaps[:12], heard.part(0, 12)).frames is None
-        assert sound_late(np.zeros(300, np.float32), heard).frames is None
+        assert sound_late(gaps[:12], audio.part(0, 12)).frames is None
+        assert sound_late(np.zeros(300, np.float32), audio).frames is None
 
 
 WRONG = {
@@ -164,14 +164,14 @@ WRONG = {
     "face too near the border": dict(inside=0.5),
     "more than one face": dict(faces=2),
     "head turned aside": dict(turned=60.0),
-    "head travels too far": dict(moved=1.5),
+    "head moves too far": dict(moved=1.5),
     "face blurred": dict(sharp=3.0),
     "face too dark": dict(grey=10.0),
     "face too bright": dict(grey=250.0),
-    "picture stands still": dict(motion=0.0),
+    "picture does not move": dict(motion=0.0),
     "silent": dict(loud=-70.0),
-    "hardly any voice": dict(voiced=0.05),
-    "sound clipped": dict(clipped=0.1),
+    "too little speech": dict(voiced=0.05),
+    "audio clipped": dict(clipped=0.1),
     "no pauses": dict(pauses=2.0),
 }
 
@@ -192,10 +192,10 @@ def test_late_sound_is_rejected_where_it_is_not_shifted():
     late = replace(FINE, sound_late=6)
     assert judge(late, Cut(), Limits(), shift_sound=True) == []
     (reason,) = judge(late, Cut(), Limits(), shift_sound=False)
-    assert "sound late: 6 frames" in reason
+    assert "audio late: 6 frames" in reason
     assert judge(replace(FINE, sound_late=3), Cut(), Limits(), shift_sound=False) == []
     (reason,) = judge(replace(FINE, sound_late=-FARTHEST), Cut(), Limits(), shift_sound=True)
-    assert f"sound early: {FARTHEST} frames or more" in reason
+    assert f"audio early: {FARTHEST} frames or more" in reason
 
 
 # Frames by which sound lags in clips whose offset three front ends agreed upon.
@@ -210,6 +210,6 @@ def test_offsets_of_real_clips_are_found_within_a_frame(name: str, footage: Path
     frames = list(islice(read_frames(clip), 200))
     points = points_of_clip(FaceMesh(), frames)
     gaps = np.array([lip_gap(face) for face in points], np.float32)
-    heard = listen([load_audio(clip).numpy()], LipsFromSound()).part(0, len(gaps))
-    late = sound_late(gaps, heard)
+    audio = analyse_audio([load_audio(clip).numpy()], LipsFromSound()).part(0, len(gaps))
+    late = sound_late(gaps, audio)
     assert late.frames is not None and abs(late.frames - AUDITED[name]) <= 1

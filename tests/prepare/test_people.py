@@ -16,7 +16,7 @@ from mien.face import FaceIdentity, FaceMesh, cluster_people
 from mien.face.identity import SAME_PERSON
 from mien.media import read_frames
 from mien.prepare.command import main
-from mien.prepare.dataset import UNTOLD
+from mien.prepare.dataset import NO_EMBEDDING
 from tests.prepare.footage import film, hum, still
 
 
@@ -89,7 +89,7 @@ def test_a_face_that_nobody_can_tell_is_no_training_clip(tmp_path: Path):
     finder = f"face_finder={__name__}.OnlyInFootage"
     assert main([*asked, "people=faces", "valid_share=0", finder]) == 0
     [part] = json.loads((tmp_path / "d" / "records.jsonl").read_text())["parts"]
-    assert part["reasons"] == [UNTOLD] and not (tmp_path / "d" / "train.jsonl").read_text()
+    assert part["reasons"] == [NO_EMBEDDING] and not (tmp_path / "d" / "train.jsonl").read_text()
 
 
 def test_faces_join_what_a_collection_takes_apart(tmp_path: Path):

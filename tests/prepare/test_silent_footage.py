@@ -40,13 +40,13 @@ def test_silent_footage_is_prepared_and_marked(footage: Path, tmp_path: Path):
 def test_without_being_asked_silent_footage_is_rejected(footage: Path, tmp_path: Path):
     assert main([str(footage), "-o", str(tmp_path), *SHORT]) == 0
     [silent, _] = map(json.loads, (tmp_path / "records.jsonl").read_text().splitlines())
-    assert "holds no sound" in silent["problem"] and "sound=optional" in silent["problem"]
+    assert "has no audio track" in silent["problem"] and "sound=optional" in silent["problem"]
     assert len(read_manifest(tmp_path / "train.jsonl")) == 1
 
 
 def test_a_wrong_word_is_told(footage: Path, tmp_path: Path, capsys):
     assert main([str(footage), "-o", str(tmp_path), *SHORT, "sound=maybe"]) == 1
-    assert "sound maybe: it is one of required, optional" in capsys.readouterr().err
+    assert "sound maybe must be one of required, optional" in capsys.readouterr().err
 
 
 def record(name: str, frames: int, sound: bool) -> ClipRecord:

@@ -172,4 +172,4 @@ def test_a_data_set_of_a_version_with_fewer_numbers_goes_on(tmp_path: Path, caps
     assert prepare(tmp_path / "footage", tmp_path / "d") == 0
     assert "sound: required" in written.read_text()
     assert prepare(tmp_path / "footage", tmp_path / "d", "sound=optional") == 1
-    assert "begun with other numbers" in capsys.readouterr().err
+    assert "begun with other settings" in capsys.readouterr().err

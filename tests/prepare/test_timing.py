@@ -116,4 +116,4 @@ def test_sound_on_time_is_left_alone(tmp_path: Path):
 def test_sound_that_is_too_late_to_be_measured_is_rejected(tmp_path: Path):
     talk(tmp_path, 14)
     for part in prepare(tmp_path):
-        assert "sound late: 12 frames or more, at most 3" in part["reasons"]
+        assert "audio late: 12 frames or more, at most 3" in part["reasons"]

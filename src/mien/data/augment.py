@@ -1,11 +1,11 @@
-"""People who do not exist: one random warp and recolouring per pair of frames.
+"""Augmentation of frame pairs: random warps, colours, backgrounds and synthetic motion.
 
-A dozen faces cannot teach a general identity space, so every pair is bent and recoloured, source
+A dozen faces cannot teach a general identity space, so every pair is warped and recoloured, source
 and driving alike. Heads hardly move in much footage, so the head of one of the two is often moved
-on top, its surroundings kept still; where the two are one frame, its lips are moved as well, since
-real lips move too little to be noticed early. The motion encoder's own views are recoloured once
-more, each on its own, so that the motion cannot carry who it is. Blue walls are replaced by others.
-Axes: b batch, c channels, h w space.
+in addition, its background fixed; where both are the same frame, the lips are moved as well, since
+real lip motion is too small to be learnt early. The motion encoder's views are recoloured once
+more, each on its own, so that the motion cannot encode identity. Blue screens are replaced.
+Axes: b batch, c channels, h w space, n k frames.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from mien.types import FramePair
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How strongly pairs are changed; all zero leaves them as they are."""
+    """Strength of the augmentation; all zero turns it off. Deviations are standard deviations."""
 
     bend: float = 0.06  # deviation of the smooth warp's control points (2 spans the picture)
     bend_points: int = 4  # control points a side
@@ -37,7 +37,7 @@ class AugmentConfig:
     color: float = 0.12  # deviation of the colour matrix's entries
     gamma: float = 0.2  # deviation of the log of the gamma
     tone: float = 0.0  # chance that a random curve, rising or falling, changes the brightness
-    backdrop: float = 0.85  # chance that another wall is put in the place of a blue one
+    backdrop: float = 0.85  # chance that a blue screen is replaced by another background
     motion_view: float = 0.03  # colour and gamma of the motion encoder's views, each on its own
     same_frame: float = 0.3  # chance that driving is the source frame itself, head and lips moved
     head_move: float = 0.25  # chance that one frame's head is moved in the other pairs
@@ -48,7 +48,7 @@ class AugmentConfig:
     lips_alone: float = 0.5  # chance that the lips of such a pair move and the head does not
     mouth_open: float = 0.4  # deviation of the lips' opening, in half heights of the mouth box
     mouth_widen: float = 0.12  # deviation of the log of the mouth's width
-    flow: float = 1.0  # confidence in the optical flow of the other pairs; 0: it is not measured
+    flow: float = 1.0  # confidence in the optical flow of the other pairs; 0: none is computed
 
     @classmethod
     def preset(cls, name: str) -> "AugmentConfig":
@@ -66,11 +66,11 @@ def augment_pair(
     double: Float[Tensor, "n 3 h w"] | None = None,
     neighbours: Float[Tensor, "k 3 h w"] | None = None,
 ) -> FramePair:
-    """Bend and recolour a pair alike; pictures in [-1, 1], `mouth` a weight in [0, 1] on
-    `driving`. The pair's displacement is the move that was made, or the flow that was measured;
-    with `meshes` (of both frames, in shares of the side) the pair has a guide. `neighbours` are the
-    frames around driving, half before and half behind it, which the motion encoder sees with it.
-    With `double`, somebody else who does what all of these show, it sees that one instead.
+    """Warp and recolour a pair alike; pictures in [-1, 1], `mouth` a weight in [0, 1] on `driving`.
+    The pair's displacement is the synthetic motion, or the optical flow; with `meshes` (of both
+    frames, in shares of the side) the pair has a guide. `neighbours` are the frames around driving,
+    half before and half after it, which the motion encoder sees with it. With `double`, the same
+    window of another person who makes the same motion, it sees that instead.
     """
     bent = _bent_grid(source.shape[1], source.shape[2], config, generator)
     mattes = None
@@ -82,7 +82,7 @@ def augment_pair(
     if same:
         moved = _moved_on_purpose(source, mouth, bent, config, generator)
         meshes = meshes and (meshes[0], meshes[0])
-        double = None  # nobody else makes a move that was made up here
+        double = None  # nobody else makes this synthetic motion
     else:
         moved = _two_frames(source, driving, mouth, bent, config, generator)
     mouth = moved.driving[-1:]
@@ -100,7 +100,7 @@ def augment_pair(
     half = 0 if neighbours is None else len(neighbours) // 2
     if double is not None:
         around = [_read(frame, moved.grids[1]) for frame in double]
-    elif neighbours is None or same:  # what was moved on purpose stands still around that moment
+    elif neighbours is None or same:  # synthetic motion has no neighbouring frames
         around = [frames[1][0]] * (2 * half + 1)
     else:
         others = [colored(_behind_which(f, moved.grids[1], wall)) for f in neighbours]
@@ -119,14 +119,14 @@ def augment_pair(
         displacement=moved.displacement[None],
         displacement_confidence=moved.confidence[None],
         certain=torch.ones_like(mouth)[None],
-        # Lips that were moved on purpose open onto a plain colour.
+        # Synthetically opened lips show a plain colour.
         guide=meshes and guide_of_pair(meshes, moved.grids, frames[0][0], inside=not same),
     )
 
 
 @dataclass(frozen=True)
 class _Moved:
-    """A pair of frames, how `driving` is read from `source`, and where both were read at first.
+    """A pair of frames, the displacement from `driving` to `source`, and the grids of both.
 
     Channels: RGB, the matte where there is one, and in `driving` the mouth at the end.
     """
@@ -145,7 +145,7 @@ def _moved_on_purpose(
     config: AugmentConfig,
     generator: Generator,
 ) -> _Moved:
-    """The source beside itself with head and lips moved, and that move."""
+    """The source and a copy of it with head and lips moved, and that displacement."""
     still = identity_grid(source.shape[1], source.shape[2], like=source)
     lips, inside = _mouth_move(still, _read(mouth, bent), config, generator)
     lips_alone = bool(torch.rand(1, generator=generator) < config.lips_alone) and mouth.any()
@@ -167,7 +167,7 @@ def _two_frames(
     config: AugmentConfig,
     generator: Generator,
 ) -> _Moved:
-    """Two frames, the head of one perhaps moved, and their flow."""
+    """Two frames, the head of one perhaps moved, and their optical flow."""
     still = identity_grid(source.shape[1], source.shape[2], like=source)
     grids = [bent, bent]
     if torch.rand(1, generator=generator) < config.head_move:
@@ -184,7 +184,7 @@ def _two_frames(
 def _mattes(
     source: Float[Tensor, "3 h w"], driving: Float[Tensor, "3 h w"]
 ) -> tuple[Float[Tensor, "1 h w"], Float[Tensor, "1 h w"]] | None:
-    """Those of both frames, if a blue wall is behind both."""
+    """The mattes of both frames, if both have a blue screen."""
     of_source, of_driving = matte_of(source), matte_of(driving)
     return None if of_source is None or of_driving is None else (of_source, of_driving)
 
@@ -192,7 +192,7 @@ def _mattes(
 def _behind_which(
     frame: Float[Tensor, "3 h w"], grid: Float[Tensor, "h w 2"], wall: Backdrop | None
 ) -> Float[Tensor, "3 h w"]:
-    """A neighbour of the driving frame, read like it, before the same wall."""
+    """A neighbour of the driving frame, warped like it, with the same background."""
     matte = None if wall is None else matte_of(frame)
     if wall is None or matte is None:
         return _read(frame, grid)
@@ -200,9 +200,9 @@ def _behind_which(
 
 
 def _before_another_wall(moved: _Moved, wall: Backdrop, config: AugmentConfig) -> _Moved:
-    """The same people, recoloured on their own, before a wall that stands still."""
+    """The same people, recoloured separately, in front of a static background."""
     frames = [wall.behind(frame) for frame in (moved.source, moved.driving)]
-    # The wall that shows in driving lies at its own place in source, unless the person hides it.
+    # Background visible in driving is at the same place in source, unless the person hides it.
     person, hidden = (frame[3, ..., None] > 0.5 for frame in (moved.driving, moved.source))
     displacement = torch.where(person, moved.displacement, 0.0)
     confidence = torch.where(person, moved.confidence, torch.where(hidden, 0.0, config.flow))
@@ -214,7 +214,7 @@ def _before_another_wall(moved: _Moved, wall: Backdrop, config: AugmentConfig) -
 def _bent_grid(
     height: int, width: int, config: AugmentConfig, generator: Generator
 ) -> Float[Tensor, "h w 2"]:
-    """Where every pixel of the changed picture is read: mirror, affine part, smooth bend."""
+    """The sampling grid of the warped picture: mirror, affine part, smooth bend."""
     stretch = torch.exp(config.stretch * torch.randn(2, generator=generator))
     angle = torch.deg2rad(config.turn * torch.randn(1, generator=generator))
     shift = config.shift * torch.randn(2, generator=generator)
@@ -231,8 +231,8 @@ def _bent_grid(
 def _head_move(
     still: Float[Tensor, "h w 2"], config: AugmentConfig, generator: Generator
 ) -> Float[Tensor, "h w 2"]:
-    """Where a moved head is read: a rigid move and a bulge of the face's middle; far places
-    stay.
+    """The sampling grid of a moved head: a rigid motion and a bulge of the face's middle, fading
+    out with the distance.
     """
     shift = config.head_shift * torch.randn(2, generator=generator)
     angle = torch.deg2rad(config.head_turn * torch.randn(1, generator=generator))
@@ -252,10 +252,10 @@ def _mouth_move(
     config: AugmentConfig,
     generator: Generator,
 ) -> tuple[Float[Tensor, "h w 2"], Float[Tensor, "1 h w"]]:
-    """Where opened (or shut) and widened lips are read, the jaw following the lower lip; and how
-    much of each place, before the move, is the inside of the mouth that opening shows.
+    """The sampling grid of opened (or shut) and widened lips, the jaw following the lower lip; and
+    how much of each pixel, before the motion, is the inside of the mouth that opening reveals.
 
-    Where no mouth is marked nothing moves.
+    Without a mouth in the map nothing moves.
     """
     opening = config.mouth_open * torch.randn(1, generator=generator).clamp(-2, 2)
     widening = config.mouth_widen * torch.randn(1, generator=generator)
@@ -267,7 +267,7 @@ def _mouth_move(
     # Of an evenly filled box the half side is the deviation times the root of three.
     half = (3 * (share * (still - middle).square()).sum(dim=(0, 1))).sqrt()
     x, y = ((still - middle) / half).split(1, dim=-1)
-    # The box holds the mouth wide open, so shut lips meet above its middle.
+    # The box contains the mouth wide open, so shut lips meet above its middle.
     y = y + 0.15 + 0.15 * torch.randn(1, generator=generator)
 
     # Steep between the lips, yet nowhere so steep that the picture folds over.
@@ -280,7 +280,7 @@ def _mouth_move(
 
 
 def _turned(grid: Float[Tensor, "h w 2"], angle: Float[Tensor, " 1"]) -> Float[Tensor, "h w 2"]:
-    """The places of `grid`, turned around the middle by `angle` (radians)."""
+    """The positions of `grid`, rotated about the centre by `angle` (radians)."""
     turn = torch.stack((torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)))
     return grid @ turn.view(2, 2).T
 
@@ -288,7 +288,7 @@ def _turned(grid: Float[Tensor, "h w 2"], angle: Float[Tensor, " 1"]) -> Float[T
 def _compose(
     outer: Float[Tensor, "h w 2"], inner: Float[Tensor, "h w 2"]
 ) -> Float[Tensor, "h w 2"]:
-    """One grid for two warps: what `outer` shows, read at `inner`."""
+    """One grid for two warps: `outer` sampled at `inner`."""
     return _read(outer.permute(2, 0, 1), inner, padding_mode="border").permute(1, 2, 0)
 
 

@@ -1,9 +1,9 @@
-"""Another wall behind people who were filmed before a blue one.
+"""Background replacement for people who were filmed in front of a blue screen (chroma key).
 
-Studio footage shows every head before one plain wall, and a net that has seen no other cannot tell
-what moves from what stands still before a flag or a bookcase. A blue wall can be told from the
-person by its colour alone; what then stands behind them is drawn: shapes of all sizes over each
-other ("dead leaves", Lee, Mumford, Huang 2001, have the statistics of natural pictures).
+Studio footage shows every head in front of one plain wall, and a net that has seen no other cannot
+separate a moving head from a static flag or bookcase. A blue screen is keyed out by its colour; the
+new background is synthetic: overlapping shapes of all sizes ("dead leaves", Lee, Mumford, Huang
+2001, which have the statistics of natural pictures).
 Axes: h w space. Pictures are RGB in [-1, 1].
 """
 
@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from mien.data.colors import Recoloring
 
-# How much bluer than red a wall is, in grey levels of 255, and how softly it ends at the person.
+# Threshold of blue minus red, in grey levels of 255, and the softness of the matte's edge.
 # GRID's walls are at 90 to 200, skin and hair below 0, its denim jackets below 50.
 WALL_FROM, WALL_FADE = 62.0, 6.0
 CYAN = 40.0  # a lit wall is cyan: that much less green than blue still counts as blue
@@ -30,7 +30,7 @@ SMALLEST, SPREAD, TAIL = 0.03, 0.04, 1.2  # sizes of the shapes: a power law
 
 
 def matte_of(picture: Float[Tensor, "3 h w"]) -> Float[Tensor, "1 h w"] | None:
-    """1 on the person, 0 on the blue wall behind; None if there is no such wall."""
+    """1 on the person, 0 on the blue screen behind; None if there is no blue screen."""
     red, green, blue = 127.5 * picture
     bluer = torch.minimum(blue, green + CYAN) - red
     matte = torch.sigmoid((WALL_FROM - bluer) / WALL_FADE)[None]
@@ -40,14 +40,14 @@ def matte_of(picture: Float[Tensor, "3 h w"]) -> Float[Tensor, "1 h w"] | None:
 
 
 def without_spill(picture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
-    """The person without the wall's blue light on the edges."""
+    """Remove the blue spill of the screen from the person."""
     red, green, blue = picture
     return torch.stack((red, green, torch.minimum(blue, torch.maximum(red, green))))
 
 
 @dataclass(frozen=True)
 class Backdrop:
-    """What is put in the place of a blue wall, and how whoever stands before it is recoloured."""
+    """A new background, and how the person in front of it is recoloured."""
 
     picture: Float[Tensor, "3 h w"]
     recolor: Recoloring
@@ -58,7 +58,7 @@ class Backdrop:
         return cls(draw_backdrop(size, generator), Recoloring.draw(color, gamma, generator))
 
     def behind(self, frame: Float[Tensor, "_ h w"]) -> Float[Tensor, "3 h w"]:
-        """A frame, whose fourth channel is its matte, before this wall."""
+        """Composite a frame, whose fourth channel is its matte, over this background."""
         person = self.recolor(without_spill(frame[:3]))
         return torch.lerp(self.picture, person, frame[3:4].clamp(0, 1))
 
@@ -89,7 +89,7 @@ def _shape(
     wave: float,
     share: float,
 ) -> Bool[Tensor, "h w"]:
-    """Where one shape lies; its eight numbers in [0, 1] say which, where, how large, how turned."""
+    """The mask of one shape; eight numbers in [0, 1] choose its kind, place, size and angle."""
     size = SMALLEST + SPREAD * (max(1 - size, 1e-3) ** (-1 / TAIL) - 1)
     angle = math.pi * turned if share < 0.4 else 0.0
     x, y = x - left, y - top

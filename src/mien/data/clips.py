@@ -1,4 +1,4 @@
-"""Decoded clips: read from their files, and kept in memory as far as it goes.
+"""A cache of decoded clips in memory.
 
 Axes: t video frames, h w space.
 """
@@ -28,14 +28,14 @@ class ClipCache:
     Args:
         root: where the clips are.
         image_size: side of the frames in pixels.
-        capacity: bytes of frames that stay in memory (one whole clip does in any case).
+        capacity: bytes of frames that are kept (the latest clip is always kept).
     """
 
     def __init__(self, root: Path | Store, image_size: int, capacity: int) -> None:
         self.store, self.image_size, self.capacity = Store(root), image_size, capacity
         self._clips: OrderedDict[str, UInt8[Tensor, "t h w 3"]] = OrderedDict()
         self._bytes = 0
-        self._asked: OrderedDict[str, int] = OrderedDict()  # clips that were sought in, their bytes
+        self._asked: OrderedDict[str, int] = OrderedDict()  # recently requested, not cached; bytes
         self._bytes_asked = 0
 
     def frames(self, record: ClipRecord) -> UInt8[Tensor, "t h w 3"]:
@@ -49,9 +49,9 @@ class ClipCache:
         return self._clips[record.path]
 
     def frames_at(self, record: ClipRecord, numbers: Sequence[int]) -> UInt8[Tensor, "_ h w 3"]:
-        """Some frames of the clip. The whole clip is decoded and kept if it is asked for again so
-        soon that it would still be in memory; otherwise only these frames are, which takes a fifth
-        of the time: so a set that is larger than the cache is read at the speed of seeking.
+        """Some frames of the clip. The whole clip is decoded and cached only if it was requested so
+        recently that it would still be in the cache; otherwise only these frames are decoded, in a
+        fifth of the time: a set larger than the cache is read at the speed of seeking.
         """
         if record.path in self._clips or self._asked_lately(record):
             return self.frames(record)[list(numbers)]
@@ -59,8 +59,8 @@ class ClipCache:
             return torch.from_numpy(read_frames_at(path, numbers, self.image_size))
 
     def _asked_lately(self, record: ClipRecord) -> bool:
-        """Whether no more clips than the cache holds were asked for since this one was; if not, it
-        counts as asked for from now on.
+        """Was this clip requested so recently that the cache would still hold it? If not, note the
+        request.
         """
         if record.path in self._asked:
             self._bytes_asked -= self._asked.pop(record.path)

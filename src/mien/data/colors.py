@@ -1,4 +1,4 @@
-"""Other colours for people who do not exist: gamma, mixed colours, curves of brightness.
+"""Colour augmentation: gamma, colour matrix, tone curves.
 
 Axes: h w space. Pictures are RGB in [-1, 1].
 """
@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 
 
 def tone_curve(generator: Generator) -> Callable[[Tensor], Tensor]:
-    """A change of brightness that may make dark hair light: features then have to be known by their
-    place and not by their shade.
+    """A random tone curve, which may make dark hair light: the net must then recognise features by
+    their place and not by their brightness.
     """
     knots = torch.linspace(-1, 1, 5) + 0.45 * torch.randn(5, generator=generator)
     if torch.rand(1, generator=generator) < 0.25:

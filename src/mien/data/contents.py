@@ -1,8 +1,8 @@
-"""What clips hold, by a hash of their bytes: caches are named by it, so that a changed clip is
-looked at anew and no clip is served another's, whatever folder it lies in and whatever its name.
+"""Content hashes of clips, which name the files of caches: a changed clip is processed again, and
+two clips are never confused, whatever their folders and names.
 
-Hashing reads every clip once. The hashes are kept beside the cache with each file's size and time
-of change (of an object store, with what it says of the object); a changed file is hashed anew.
+Hashing reads every clip once. Hashes are stored beside the cache with each file's size and time of
+modification (in an object store, its own version key); a changed file is hashed again.
 """
 
 import json
@@ -21,14 +21,14 @@ DIGITS = 24  # hexadecimal, of a hash
 
 
 class Contents:
-    """Hashes of the clips below `root`; the known ones lie in `folder`."""
+    """Hashes of the clips below `root`; known ones are stored in `folder`."""
 
     def __init__(self, root: Path | Store, folder: Path | Store) -> None:
         self.root, self.folder = Store(root), Store(folder)
-        self._known: dict[str, list[str]] = {}  # address -> what its file looked like, its hash
+        self._known: dict[str, list[str]] = {}  # address -> stamp of the file, its hash
 
     def of(self, record: ClipRecord) -> str:
-        """The hash of a clip; it is read if it is not known or has changed.
+        """The hash of a clip; computed if it is not known or the clip has changed.
 
         Raises:
             UserError: it cannot be read.
@@ -46,7 +46,7 @@ class Contents:
         return [replace(record, content=self.of(record)) for record in records]
 
     def learn(self, records: Sequence[ClipRecord]) -> None:
-        """Hash the clips that are not known, with a progress bar, and keep what is known then."""
+        """Hash new and changed clips, with a progress bar, and store the hashes."""
         self._look_up()
         before = dict(self._known)
         new = [record for record in records if self._address(record) not in before]
@@ -61,7 +61,7 @@ class Contents:
         if not self._known and self.folder.has(INDEX):
             try:
                 self._known = json.loads(self.folder.read(INDEX))
-            except ValueError:  # cut short: all is hashed again
+            except ValueError:  # truncated: hash everything again
                 self._known = {}
 
     def _address(self, record: ClipRecord) -> str:

@@ -1,8 +1,8 @@
-"""What stage 1 reads: two far frames of one clip.
+"""Datasets of stage 1: pairs of distant frames of one clip.
 
-A training sample is a pure function of (seed, sample number), whoever reads it and whenever, which
-makes a resumed run equal an uninterrupted one. People are drawn before clips, because one speaker
-may hold most of the minutes.
+A training sample is a pure function of (seed, sample number), independent of the worker, which
+makes a resumed run equal an uninterrupted one. People are sampled before clips, because one speaker
+may have most of the footage.
 """
 
 from collections.abc import Sequence
@@ -29,21 +29,21 @@ from mien.types import FramePair
 
 Batch = TypeVar("Batch")
 
-_MIX = 0x3A1D  # keeps the choice of a data set apart from what is drawn in it
+_MIX = 0x3A1D  # seeds the choice of a data set independently of its samples
 
-_GUESSED = 0.3  # how much of a made clip counts that was moved by a guess
+_GUESSED = 0.3  # loss weight where the motion of a made clip is only approximate
 
-FAR_SECONDS = 0.4  # nearer frames are nearly equal and teach nothing
+FAR_SECONDS = 0.4  # closer frames are nearly identical
 
 
 def sample_generator(seed: int, index: int) -> torch.Generator:
-    """The random numbers of one training sample; near seeds and indices give unrelated ones."""
+    """The generator of one training sample; neighbouring seeds and indices are independent."""
     state = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) % 2**63)
 
 
 def draw(count: int, generator: torch.Generator) -> int:
-    """One of `count` things, all equally likely."""
+    """A uniform random index below `count`."""
     return int(torch.randint(count, (), generator=generator))
 
 
@@ -69,10 +69,10 @@ def spread(records: Sequence[ClipRecord], count: int | None) -> list[ClipRecord]
 
 
 class People:
-    """Who is in the records, drawn with a chance of (their seconds) ** balance.
+    """The people of the records, sampled with probability proportional to (seconds) ** balance.
 
-    Balance 0 draws every person alike, 1 every second of footage alike: in between, one speaker who
-    holds most of the minutes does not hold most of the samples, nor a three-second clip as many.
+    Balance 0 weights every person equally, 1 every second of footage: in between, a speaker with
+    most of the footage does not dominate the samples, and neither does a three-second clip.
     """
 
     def __init__(self, records: Sequence[ClipRecord], balance: float) -> None:
@@ -87,7 +87,7 @@ class People:
 
 
 def collate_pairs(pairs: Sequence[FramePair]) -> FramePair:
-    """Join pairs along the batch axis; of guided ones those without a mesh have a guide of none."""
+    """Join pairs along the batch axis; if any has a guide, the others get an empty one."""
     names = [f.name for f in fields(FramePair) if f.name != "guide"]
     joined: dict[str, Any] = {
         name: torch.cat([getattr(pair, name) for pair in pairs]) for name in names
@@ -115,7 +115,7 @@ def mouth_map(record: ClipRecord, size: int) -> Float[Tensor, "1 h w"]:
 
 
 class FramePairs(Dataset[FramePair]):
-    """Pairs without end: sample `index` is a person, a clip of theirs and two far frames of it."""
+    """Unlimited pairs: sample `index` is a person, one of their clips and two distant frames."""
 
     def __init__(
         self,
@@ -156,7 +156,9 @@ class FramePairs(Dataset[FramePair]):
     def _double(
         self, record: ClipRecord, numbers: Sequence[int], generator: torch.Generator
     ) -> Float[Tensor, "n 3 h w"] | None:
-        """At times, another of the group of a made clip, who does the same in those frames."""
+        """With probability `cross_identity`, the same frames of another member of a made clip's
+        group, who makes the same motion.
+        """
         if record.group is None or torch.rand((), generator=generator) >= self.cross_identity:
             return None
         others = [r for r in self.groups[record.group] if r.identity != record.identity]
@@ -167,7 +169,7 @@ class FramePairs(Dataset[FramePair]):
 
 
 class MixedPairs(Dataset[FramePair]):
-    """Several data sets: each sample comes from one, drawn with the set's weight."""
+    """Several data sets: each sample comes from one, chosen by weight."""
 
     def __init__(self, sets: Sequence[FramePairs], weights: Sequence[float], seed: int) -> None:
         self.sets, self.seed = sets, seed
@@ -179,8 +181,8 @@ class MixedPairs(Dataset[FramePair]):
 
 
 def as_made(pair: FramePair) -> FramePair:
-    """A pair of a made clip: how hair, neck and shoulders move was a guess, so they count less than
-    the face, the mouth's inside and what stands behind.
+    """A pair of a made clip: the motion of hair, neck and shoulders is only approximate, so they
+    weigh less than the face, the mouth's interior and the background.
     """
     guide = pair.guide
     if guide is None:
@@ -214,7 +216,7 @@ def far_frames(count: int, generator: torch.Generator) -> list[int]:
 
 
 def frames_around(number: int, count: int, context: int) -> list[int]:
-    """The `context` frames before and behind a frame; beyond a clip's ends its last ones again."""
+    """The `context` frames before and after a frame, clamped to the clip."""
     steps = [*range(-context, 0), *range(1, context + 1)]
     return [min(max(number + step, 0), count - 1) for step in steps]
 
@@ -226,7 +228,7 @@ def window_of(number: int, around: Sequence[int]) -> list[int]:
 
 
 class FixedPairs(Dataset[FramePair]):
-    """Validation pairs, as they are: a clip's first frame and later ones, evenly spread."""
+    """Validation pairs without augmentation: a clip's first frame and later ones, evenly spaced."""
 
     def __init__(
         self,

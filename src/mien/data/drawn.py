@@ -1,7 +1,7 @@
-"""Drawn people who speak: enough of a face and of a voice to train on when there is no footage.
+"""Synthetic talking faces: drawn clips to train on when there is no footage.
 
-The mouth opens with the loudness of a synthetic voice, the head sways, the eyes blink; who it is
-shows in colours and proportions, and in the pitch of the voice. Everything follows from the seed.
+The mouth opens with the loudness of a synthetic voice, the head sways, the eyes blink; identity is
+in colours, proportions and the pitch of the voice. Everything is determined by the seed.
 Axes: t video frames, h w space, s audio samples.
 """
 
@@ -31,7 +31,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class DrawnPerson:
-    """Looks (colours in [0, 1], proportions of the picture) and the pitch of the voice in Hz."""
+    """Colours in [0, 1], proportions in shares of the picture, and the pitch of the voice in Hz."""
 
     background: Float[Array, "3"]
     skin: Float[Array, "3"]
@@ -55,7 +55,7 @@ class DrawnClip:
 
 
 def draw_person(random: Generator) -> DrawnPerson:
-    """Somebody new."""
+    """A random person."""
     skin = np.array([0.85, 0.65, 0.5]) * random.uniform(0.45, 1.1)
     return DrawnPerson(
         background=random.uniform(0.1, 0.9, 3),
@@ -71,7 +71,7 @@ def draw_person(random: Generator) -> DrawnPerson:
 
 
 def draw_clip(person: DrawnPerson, size: int, frames: int, random: Generator) -> DrawnClip:
-    """The person says `frames` frames of syllables."""
+    """A clip of `frames` frames in which the person speaks random syllables."""
     samples = frames * SAMPLE_RATE // FPS
     loudness = syllables(samples, random)
     sound = 0.3 * loudness * voice(person.pitch, samples, random)
@@ -85,7 +85,7 @@ def draw_clip(person: DrawnPerson, size: int, frames: int, random: Generator) ->
 
 
 def syllables(samples: int, random: Generator) -> Float[Array, " s"]:
-    """Loudness over time in [0, 1]: a hump a syllable, now and then a rest."""
+    """Loudness over time in [0, 1]: one bump per syllable, with occasional pauses."""
     count = int(np.ceil(samples / SAMPLE_RATE * SYLLABLES_PER_SECOND))
     heights = random.uniform(0.4, 1.0, count) * (random.random(count) > 0.2)
     place = np.arange(samples) / SAMPLE_RATE * SYLLABLES_PER_SECOND
@@ -93,7 +93,7 @@ def syllables(samples: int, random: Generator) -> Float[Array, " s"]:
 
 
 def voice(pitch: float, samples: int, random: Generator) -> Float[Array, " s"]:
-    """A harmonic tone whose pitch wavers."""
+    """A harmonic tone with a varying pitch."""
     wavering = pitch * (1 + 0.05 * smooth(samples // 160 + 1, random).repeat(160)[:samples])
     phase = 2 * np.pi * np.cumsum(wavering) / SAMPLE_RATE
     return sum(np.sin(k * phase) / k for k in range(1, 9)) / 2  # pyright: ignore[reportReturnType]

@@ -1,9 +1,9 @@
-"""What a front end hears in the clips, computed once for each sound.
+"""A cache of audio features, computed once for each clip.
 
-Features of a pretrained front end are kept in float16 in a folder of the motion cache that is named
-by the front end and its weights, one file a sound, named by the sound's samples: a changed clip is
-heard anew, and two front ends are never mixed. Log-mel costs less than reading and is not kept.
-Axes: l audio steps, f numbers a step, s samples.
+Features of a pretrained front end are stored in float16 in a folder of the motion cache named by
+the front end and its weights, one file per sound, named by a hash of its samples: a changed clip is
+encoded again, and front ends are never mixed. Log-mel costs less than reading and is not cached.
+Axes: l audio steps, f feature dimensions, s samples.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from mien.kinds import fingerprint
 
 
 class FeatureCache:
-    """A front end with a memory, at `folder` of the motion cache.
+    """A front end with a cache on disk, in `folder` of the motion cache.
 
     Raises:
         UserError: the front end cannot be loaded.
@@ -39,7 +39,7 @@ class FeatureCache:
             self.kept = Store(folder).below(mark)
 
     def __call__(self, sound: Float[Tensor, " s"]) -> Float[Tensor, "1 l f"]:
-        """Features of a sound, read if they are kept, else computed and kept.
+        """Features of a sound, read from the cache, else computed and stored.
 
         Raises:
             UserError: they cannot be read or written.
@@ -60,10 +60,10 @@ def features_name(sound: Float[Tensor, " s"]) -> str:
 
 @torch.inference_mode()
 def extract_features(
-    hearing: FeatureCache, records: Sequence[ClipRecord], folder: Path | Store
+    cache: FeatureCache, records: Sequence[ClipRecord], folder: Path | Store
 ) -> None:
-    """Keep what is still missing of the features of all clips, whose latents are in `folder`."""
-    if hearing.kept is None:
+    """Compute and store the missing features of all clips, whose latents are in `folder`."""
+    if cache.kept is None:
         return
     for record in tqdm(records, "sound of clips", unit="clip"):
-        hearing(read(folder, record).sound)
+        cache(read(folder, record).sound)

@@ -1,7 +1,7 @@
-"""How the pixels of two real frames moved: optical flow, a teacher for the displacement field.
+"""Optical flow between two real frames, a supervision for the displacement field.
 
-Lips move by a few pixels, too few for the picture's own gradients to find early; a flow that nobody
-labelled finds them at once. Axes: h w space.
+Lips move by a few pixels, too few for the reconstruction loss to find early in training; optical
+flow needs no labels and provides the correspondence at once. Axes: h w space.
 """
 
 import cv2
@@ -13,25 +13,25 @@ from torch import Tensor
 
 from mien.ops.warp import pool_displacement, warp_map
 
-SIDE = 256  # frames are measured at this size: at 128 half of the lips' motion is lost
-FARTHEST = 0.4  # displacements beyond are errors (2 spans the picture)
-PATCH = 9  # pixels; flow is judged by the mean error of such patches
-ERROR_LEFT, ERROR_FREE = 0.7, 0.02  # believed below this share of the error without flow, plus this
+SIDE = 256  # flow is computed at this size: at 128 half of the lips' motion is lost
+FARTHEST = 0.4  # larger displacements are taken as errors (2 spans the picture)
+PATCH = 9  # pixels; side of the patches over which the warping error is averaged
+ERROR_LEFT, ERROR_FREE = 0.7, 0.02  # reliable if error < LEFT * error without flow + FREE
 
 
 def measure_flow(
     source: Float[Tensor, "3 h w"], driving: Float[Tensor, "3 h w"]
 ) -> tuple[Float[Tensor, "h w 2"], Float[Tensor, "h w 1"]]:
-    """Where each pixel of `driving` lies in `source`, less its own place (2 spans the picture), and
-    1 where that explains the picture, 0 where it does not.
+    """The displacement of each pixel of `driving` to its place in `source` (2 spans the picture),
+    and a confidence: 1 where warping by it explains the picture, 0 where it does not.
 
-    DIS flow (Kroeger et al. 2016), on one thread: OpenCV is told so for the whole process. Same
-    pictures, same flow on the same machine. Pictures in [-1, 1].
+    DIS flow (Kroeger et al. 2016) on one thread, which is set for OpenCV in the whole process, so
+    that it is deterministic on one machine. Pictures in [-1, 1].
     """
     pair = torch.stack((source, driving))
     if pair.shape[2:] != (SIDE, SIDE):
         pair = F.interpolate(pair, (SIDE, SIDE), mode="bicubic", antialias=True)
-    cv2.setNumThreads(1)  # each thread takes a stripe: more of them, another flow
+    cv2.setNumThreads(1)  # the flow depends on the number of threads
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     pixels = dis.calc(_grey(pair[1]), _grey(pair[0]), None)  # pyright: ignore
     displacement = torch.from_numpy(np.asarray(pixels, np.float32))[None] * (2 / SIDE)

@@ -1,4 +1,4 @@
-"""The guide of a training pair: both frames' meshes, carried through what the augmentation did.
+"""The guide of a training pair: both frames' meshes, transformed by the augmentation's warps.
 
 Axes: n points, h w space. Places are in [-1, 1] of the picture, x before y.
 """
@@ -27,11 +27,11 @@ Grids = tuple[Float[Tensor, "h w 2"], Float[Tensor, "h w 2"]]
 def guide_of_pair(
     meshes: Meshes, grids: Grids, picture: Float[Tensor, "3 h w"], inside: bool = True
 ) -> Guide:
-    """The guide (batch of one) of two frames that were read at `grids`; `picture` is the source as
-    it came out.
+    """The guide (batch of one) of two frames that were sampled at `grids`; `picture` is the source
+    after that.
 
-    `meshes` are of the frames as they were before, in shares of the picture's side. `inside`: with
-    the inside of the mouth, as inference draws it.
+    `meshes` are of the frames before, in shares of the picture's side. `inside`: with the interior
+    of the mouth, as drawn at inference.
     """
     size = grids[0].shape[0]
     source, driving = (
@@ -48,10 +48,10 @@ def guide_of_pair(
 def mouth_inside(
     source: Points, driving: Points, picture: UInt8[Array, "h w 3"]
 ) -> Float[Array, "4 h w"]:
-    """The inside of the mouth in the driving frame of a pair, in the light of the source.
+    """The mouth's interior in the driving frame of a pair, in the light of the source.
 
-    Points are pixels. What was mirrored is drawn as it was and mirrored then: the model of the
-    mouth knows left from right.
+    Points are pixels. Mirrored pairs are mirrored back, drawn, and mirrored again: the model of the
+    mouth distinguishes left and right.
     """
     size = len(picture)
     right, left = EYE_CORNERS[0], EYE_CORNERS[-1]  # the outer ones
@@ -64,9 +64,8 @@ def mouth_inside(
 
 
 def carried(points: Float[Tensor, "n 3"], grid: Float[Tensor, "h w 2"]) -> Float[Tensor, "n 3"]:
-    """Where points of a picture lie after it was read at `grid`: the grid's inverse, by Newton.
-
-    Beyond the picture the grid goes on straight. z is scaled as the picture is.
+    """Positions of a picture's points after it was sampled at `grid`: the grid inverted by Newton's
+    method. Outside the picture the grid is extrapolated linearly; z is scaled like the picture.
     """
     h, w = grid.shape[:2]
     across = torch.gradient(grid, spacing=2 / w, dim=1)[0]

@@ -1,9 +1,9 @@
-"""What stage 2 learns from instead of pictures: the motion of every frame, once for each animator.
+"""A cache of motion latents, which stage 2 learns from: computed once per clip and animator.
 
-One file a clip, written whole or not at all and named by the clip's content, in a folder named by
-the animator's fingerprint: a run that was stopped goes on, a changed clip is extracted anew, and
-the motion of two animators or two data sets is never mixed.
-Axes: t video frames, s audio samples, k portraits, m motion, a appearance.
+One file per clip, written atomically and named by the clip's content hash, in a folder named by the
+animator's fingerprint: extraction resumes after a stop, a changed clip is extracted again, and the
+latents of two animators or two data sets are never mixed.
+Axes: t video frames, n mesh values, s audio samples, k portraits, m motion, a appearance.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,16 +29,16 @@ from mien.mesh.motion import MESH_DIM
 from mien.portrait.animator import Animator
 
 FRAMES_AT_ONCE = 32
-APPEARANCES = 8  # frames of a clip that may stand as its portrait
-QUIET = 5  # frames around one that must be quiet with it
+APPEARANCES = 8  # frames of a clip that may serve as its portrait
+QUIET = 5  # frames over which loudness is averaged
 
 
 @dataclass(frozen=True)
 class ClipLatents:
-    """A clip without its pictures. `appearance` and `source_motion` are of the same frames.
+    """The encoded clip. `appearance` and `source_motion` are of the same frames.
 
     The sound is exactly as long as the frames: t * 640 samples in [-1, 1]. `mesh` is the face's
-    MeshMotion, MESH_DIM numbers a frame.
+    MeshMotion, MESH_DIM values per frame.
     """
 
     motion: Float[Tensor, "t m"]
@@ -48,8 +48,8 @@ class ClipLatents:
     source_motion: Float[Tensor, "k m"]
 
     def with_mesh(self) -> "ClipLatents":
-        """The same, its motion followed by the mesh's. A source's mesh is at rest: that of a
-        portrait is brought there by retargeting, so closed lips mean the same for everybody.
+        """The same, with the mesh motion appended to the motion. A source's mesh motion is zero:
+        retargeting neutralises the portrait, so closed lips mean the same for everybody.
         """
         at_rest = self.source_motion.new_zeros(len(self.source_motion), MESH_DIM)
         return replace(
@@ -60,8 +60,8 @@ class ClipLatents:
 
 
 def latents_name(record: ClipRecord) -> str:
-    """The file of a clip's latents, named by the clip's content (`Contents.add_to`); by its path
-    where that is not known, which only a folder of a single data set that never changes bears.
+    """The file of a clip's latents, named by its content hash (`Contents.add_to`), or by its path
+    if there is none, which is only safe for a single data set that never changes.
     """
     return f"{record.content or sha256(record.path.encode()).hexdigest()[:24]}.safetensors"
 
@@ -69,7 +69,7 @@ def latents_name(record: ClipRecord) -> str:
 def extract_all(
     animator: Animator, records: Sequence[ClipRecord], root: Path | Store, folder: Path | Store
 ) -> None:
-    """Write what is still missing of the latents of all clips, with a progress bar."""
+    """Extract and write the missing latents of all clips, with a progress bar."""
     store = Store(folder)
     missing = without_latents(records, store)
     clips = ClipCache(root, animator.config.image_size, capacity=1)
@@ -78,14 +78,14 @@ def extract_all(
 
 
 def without_latents(records: Sequence[ClipRecord], folder: Store) -> list[ClipRecord]:
-    """The clips whose latents are not there yet."""
+    """The clips whose latents are missing."""
     there = folder.names()
     return [record for record in records if latents_name(record) not in there]
 
 
 @torch.inference_mode()
 def extract(animator: Animator, clips: ClipCache, record: ClipRecord) -> ClipLatents:
-    """Look at every frame of a clip, and listen to it."""
+    """Encode every frame of a clip, track its mesh and load its audio."""
     device = next(animator.parameters()).device
     frames = clips.frames(record)
     motion = [
@@ -107,10 +107,11 @@ def extract(animator: Animator, clips: ClipCache, record: ClipRecord) -> ClipLat
 
 
 def resting_frames(loudness: Float[Tensor, " t"]) -> Int[Tensor, " k"]:
-    """Frame numbers, in order, spread over the quietest quarter of a clip.
+    """Sorted frame numbers, spread over the quietest quarter of a clip.
 
-    A portrait shows a face at rest, so motion from speech is learned as the way from a resting
-    face. Seen from any frame of a talk, the same sound would open the mouth and close it.
+    A portrait shows a face at rest, so motion from speech is learned relative to a resting face.
+    Relative to an arbitrary frame, the same sound would sometimes open the mouth, sometimes close
+    it.
     """
     t = len(loudness)
     padded = F.pad(loudness[None, None], (QUIET // 2, QUIET // 2), mode="replicate")
@@ -121,7 +122,7 @@ def resting_frames(loudness: Float[Tensor, " t"]) -> Int[Tensor, " k"]:
 
 
 def write(folder: Store, record: ClipRecord, latents: ClipLatents) -> None:
-    """Save the latents of a clip, whole or not at all; the sound as 16-bit samples."""
+    """Write the latents of a clip atomically; the sound as 16-bit samples."""
     data = {
         "motion": latents.motion.contiguous(),
         "mesh": latents.mesh.half(),
@@ -133,7 +134,7 @@ def write(folder: Store, record: ClipRecord, latents: ClipLatents) -> None:
 
 
 def sixteen_bits(sound: Float[Tensor, " s"]) -> Int16[Tensor, " s"]:
-    """Samples in [-1, 1] as whole numbers, the form in which sound is kept."""
+    """Samples in [-1, 1] as 16-bit integers, as sound is stored."""
     return (sound * 32767).round().clamp(-32768, 32767).short()
 
 
@@ -141,7 +142,7 @@ def read(folder: Path | Store, record: ClipRecord) -> ClipLatents:
     """The latents of a clip.
 
     Raises:
-        UserError: they are not there.
+        UserError: they are missing.
     """
     saved = load(Store(folder).read(latents_name(record)))
     sound = saved["sound"].float() / 32767
@@ -157,9 +158,7 @@ def motion_examples(
     clips_each: int = 40,
 ) -> Iterator[tuple[Float[Tensor, "n m"], Float[Tensor, "1 m"]]]:
     """M^i - M^0 of many frames and the M^0 itself, clip by clip, with about as many clips of each
-    person.
-
-    Clips take turns in which of their portraits is M^0, as training draws it.
+    person. Which of a clip's portraits is M^0 alternates, as training samples it.
     """
     for records in people:
         spread = records[:: max(1, len(records) // clips_each)]

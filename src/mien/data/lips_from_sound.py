@@ -1,7 +1,7 @@
-"""How far lips are apart, read off the sound alone: what a clip's real lips are held against.
+"""Predict the lip gap from audio alone, to compare it with a clip's tracked lips (audio offset).
 
-The net is stage 2's local encoder with its direct head, as it ships: it sees no noise, no history
-and no portrait. Axes: t frames, s audio samples.
+The net is the shipped stage 2's local encoder with its direct head: it takes no noise, history or
+portrait. Axes: t frames, s audio samples.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from mien.checkpoint import default_weights, load_speech_to_motion
 from mien.errors import UserError
 from mien.motion.lips import lip_numbers
 
-LONGEST = 60 * 25 * SAMPLES_PER_FRAME  # samples that are heard at once: a minute
+LONGEST = 60 * 25 * SAMPLES_PER_FRAME  # samples that are encoded at once: a minute
 
 
 class LipsFromSound:
@@ -29,12 +29,15 @@ class LipsFromSound:
         path = default_weights()[1]
         self._speech = load_speech_to_motion(path)
         if self._speech.direct is None or not self._speech.config.mesh:
-            raise UserError(f"{path} has no direct head for a face's mesh: it cannot read lips")
+            raise UserError(
+                f"{path} has no direct head for the face mesh, which lips are predicted by: "
+                "take weights with direct_head and mesh"
+            )
         self._front_end = load_front_end(self._speech.config.front_end)
 
     @torch.inference_mode()
     def __call__(self, waveform: Float[Tensor, " s"]) -> Float[np.ndarray, " t"]:
-        """The gap in each whole frame of a sound at 16 kHz, in eye distances of the mean face."""
+        """The lip gap in each whole frame of audio at 16 kHz, in eye distances of the mean face."""
         whole = len(waveform) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
         pieces = [self._gap(piece) for piece in waveform[:whole].split(LONGEST)] if whole else []
         return np.concatenate([np.zeros(0, np.float32), *pieces])

@@ -1,4 +1,4 @@
-"""Which samples a process reads, in which order."""
+"""Data loaders and their samplers, for one process or several."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 class SampleNumbers(Sampler[int]):
     """0, 1, 2, ... without end, from the first sample that this run has not seen.
 
-    Of several processes each takes every `processes`-th, so that no two take the same and together
-    they take all.
+    Process p of n takes every n-th from start + p, so that the processes share all samples without
+    overlap.
     """
 
     def __init__(self, start: int, process: int = 0, processes: int = 1) -> None:
@@ -38,9 +38,9 @@ def endless(
     accumulate: int,
     start_method: str | None = None,
 ) -> DataLoader:
-    """Training samples from where the step counter stands: a resumed run sees none twice. A step is
-    made of `accumulate` batches. `start_method` of the workers: fork, spawn, forkserver, or
-    Python's choice.
+    """An unlimited loader of training samples, starting at the trainer's global step: a resumed run
+    repeats none. A step takes `accumulate` batches. `start_method` of the workers: fork, spawn,
+    forkserver, or Python's choice.
     """
     stop_opencv_threads()
     a_step = batch_size * accumulate * trainer.world_size
@@ -64,7 +64,7 @@ def once(
     collate: Callable,
     start_method: str | None = None,
 ) -> DataLoader:
-    """Samples in order; of several processes each takes its share (some twice, to make it even)."""
+    """A loader of all samples in order; processes share them (some twice, for equal shares)."""
     stop_opencv_threads()
     several = trainer.world_size > 1
     sampler = (

@@ -1,9 +1,10 @@
-"""A manifest: the clips to train or judge on, one JSON object a line (data_manifests/README.md).
+"""A manifest: the clips to train or evaluate on, one JSON object per line
+(data_manifests/README.md).
 
     {"path": "ann/01.mp4", "identity": "ann", "licence": "ccby", "seconds": 2.96, "frames": 74,
      "mouth": [0.38, 0.62, 0.61, 0.79]}
 
-Reading checks every line; what is wrong is said with file and line.
+Every line is validated on reading; errors name file and line.
 """
 
 import json
@@ -19,8 +20,8 @@ from mien.types import FRAMINGS, Framing
 Box = tuple[float, float, float, float]
 
 OPTIONAL = ("mouth", "group", "sound", "framing")
-UNWRITTEN = ("content",)  # found out when it is needed
-USUAL = (("group", None), ("sound", True), ("framing", "face"))  # goes without saying
+UNWRITTEN = ("content",)  # computed when needed
+DEFAULTS = (("group", None), ("sound", True), ("framing", "face"))  # not written
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class ClipRecord:
         licence: short word for the terms, such as ccby, pd or own.
         seconds: length.
         frames: number of pictures.
-        mouth: box that holds the lips in all frames, x0 y0 x1 y1 in [0, 1], or None if unknown.
+        mouth: box that contains the lips in all frames, x0 y0 x1 y1 in [0, 1], None if unknown.
         group: of a clip made from a portrait (`mien make-pairs`): people of one group make the same
             motion, frame by frame. None: the clip was filmed.
         framing: what the clip shows, "face" or "half_body".
-        sound: False if the clip was filmed without: stage 2 leaves it out.
-        content: a hash of the clip's bytes, which caches are named by (`mien.data.contents`); it
-            does not stand in the manifest.
+        sound: False if the clip has no audio: stage 2 skips it.
+        content: a hash of the clip's bytes, which names cache files (`mien.data.contents`); not
+            written to the manifest.
     """
 
     path: str
@@ -76,7 +77,7 @@ KEYS = tuple(field.name for field in fields(ClipRecord) if field.name not in UNW
 
 
 def read_manifest(path: Path, root: Path | None = None) -> list[ClipRecord]:
-    """The clips in the order of the file, empty lines skipped; with `root`, each must be there.
+    """The clips in the order of the file, empty lines skipped; with `root`, each must exist.
 
     Raises:
         UserError: with file, line, value and what to do.
@@ -102,7 +103,7 @@ def parse_manifest(text: str, name: str, root: Path | None = None) -> list[ClipR
         try:
             record = parse_record(line)
             if record.path in seen:
-                raise ValueError(f"{record.path} stands in line {seen[record.path]} too: drop one")
+                raise ValueError(f"{record.path} is in line {seen[record.path]} too: drop one")
             if root is not None and not (Path(root) / record.path).is_file():
                 raise ValueError(f"no file {Path(root) / record.path}: check the data root")
         except ValueError as error:
@@ -113,7 +114,7 @@ def parse_manifest(text: str, name: str, root: Path | None = None) -> list[ClipR
 
 
 def write_manifest(path: Path, records: Iterable[ClipRecord]) -> None:
-    """Write the whole file or, if that fails, nothing."""
+    """Write the file atomically."""
     with (
         writable(path),
         written_whole(path) as unfinished,
@@ -123,7 +124,7 @@ def write_manifest(path: Path, records: Iterable[ClipRecord]) -> None:
             known = {
                 k: v
                 for k, v in asdict(record).items()
-                if k not in UNWRITTEN and (k, v) not in USUAL
+                if k not in UNWRITTEN and (k, v) not in DEFAULTS
             }
             lines.write(json.dumps(known, ensure_ascii=False) + "\n")
 

@@ -1,4 +1,4 @@
-"""The meshes of clips: FaceMesh's points in every frame, found once and kept by content.
+"""A cache of face meshes: FaceMesh's landmarks in every frame of a clip, named by content.
 
 Axes: t video frames. Points are shares of the picture's side, x before y; z is in the same unit.
 """
@@ -24,22 +24,22 @@ from mien.media import read_frames
 from mien.mesh.alignment import HeadPose
 from mien.mesh.motion import MESH_DIM, as_vectors, read_motion
 
-HELD = 100_000_000  # bytes of meshes that each process keeps in memory, the last ones used
-SURE = 0.99  # the mesh's own probability of a face
+HELD = 100_000_000  # bytes of meshes that each process keeps in memory (least recently used)
+SURE = 0.99  # least probability of a face by FaceMesh
 _LOW, _SPAN = -0.5, 2.0  # points are stored in 16 bits over this range: steps of 0.01 pixels at 256
 
 
 @dataclass(frozen=True)
 class ClipMeshes:
-    """The points of one clip; where `found` is False they mean nothing."""
+    """The landmarks of one clip; invalid where `found` is False."""
 
     points: Float[Tensor, "t 468 3"]
     found: Bool[Tensor, " t"]
 
 
 class MeshCache:
-    """Meshes in a folder, a file for each clip, named by the clip's bytes: a changed clip is looked
-    at anew, and equal clips of two data sets are looked at once.
+    """Meshes in a folder, one file per clip, named by its content hash: a changed clip is tracked
+    again, and equal clips of two data sets only once.
     """
 
     def __init__(self, root: Path | Store, folder: Path | Store) -> None:
@@ -49,7 +49,7 @@ class MeshCache:
         self._held: OrderedDict[str, ClipMeshes] = OrderedDict()
 
     def extract(self, records: Sequence[ClipRecord]) -> None:
-        """Look at the clips that nobody has looked at yet, with a progress bar."""
+        """Track the clips that are not in the cache, with a progress bar."""
         self._contents.learn(records)
         there = self.folder.names()
         missing = [record for record in records if self._name(record) not in there]
@@ -60,7 +60,7 @@ class MeshCache:
                 )
 
     def meshes(self, record: ClipRecord) -> ClipMeshes:
-        """The meshes of a clip, which were extracted before."""
+        """The cached meshes of a clip; `extract` must have been called."""
         if record.path not in self._held:
             saved = load(self.folder.read(self._name(record)))
             whole = (saved["points"].int() & 0xFFFF).float()
@@ -72,11 +72,11 @@ class MeshCache:
         return self._held[record.path]
 
     def keep(self, record: ClipRecord, meshes: ClipMeshes) -> None:
-        """Keep meshes of a clip that are known without looking."""
+        """Store meshes of a clip that are known without tracking."""
         self.folder.write(self._name(record), save(_packed(meshes)))
 
     def has(self, record: ClipRecord) -> bool:
-        """Are this clip's meshes kept?"""
+        """Are this clip's meshes in the cache?"""
         return self.folder.has(self._name(record))
 
     def _name(self, record: ClipRecord) -> str:
@@ -92,7 +92,7 @@ def face_mesh() -> FaceMesh:
 
 
 def look(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> ClipMeshes:
-    """Find the points of the largest face in every frame of a clip."""
+    """Find the landmarks of the largest face in every frame of a clip."""
     points, found = [], []
     for frame in frames:
         faces = mesh.faces(frame)
@@ -103,8 +103,8 @@ def look(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> ClipMe
 
 
 def mesh_motion(meshes: ClipMeshes, still: HeadPose | None = None) -> Float[Tensor, "t k"]:
-    """The clip's MeshMotion as MESH_DIM numbers a frame; frames without a face lie between their
-    neighbours, and a clip without any face does not move. `still` as in `read_motion`.
+    """The clip's MeshMotion as MESH_DIM values per frame; frames without a face are interpolated,
+    and a clip without any face has zero motion. `still` as in `read_motion`.
     """
     found = meshes.found.numpy()
     if not found.any():

@@ -1,4 +1,4 @@
-"""The data of stage 1 as Lightning takes them: pairs of frames."""
+"""The LightningDataModule of stage 1: pairs of frames."""
 
 import functools
 from pathlib import Path
@@ -26,24 +26,23 @@ class PortraitData(LightningDataModule):
     """Pairs of frames at the size of the animator in training.
 
     Args:
-        root: folder or address (s3://...) that the clip paths start from; without it, MIEN_DATA.
-        train: manifest (JSONL) of the clips to learn from.
-        valid: manifest of the clips to judge on, best of other people.
-        batch_size: pairs in a step.
-        valid_clips: clips of the validation manifest that are judged on, spread over its people;
-            None: all of them.
+        root: folder or address (s3://...) that clip paths are relative to; without it, MIEN_DATA.
+        train: manifest (JSONL) of the training clips.
+        valid: manifest of the validation clips, preferably of other people.
+        batch_size: pairs per batch.
+        valid_clips: number of validation clips, spread over the people; None: all of them.
         valid_pairs: pairs of each of these clips.
-        cached_megabytes: of decoded clips that each worker keeps in memory, all data sets together.
-        workers: processes that decode and augment beside the training; 0 does it in between.
-        start_method: how these start; None: Python's choice.
-        balance: 0 draws every person alike, 1 every second of footage.
+        cached_megabytes: size of each worker's cache of decoded clips, over all data sets.
+        workers: processes that decode and augment; 0: the training process does it.
+        start_method: of the workers; None: Python's choice.
+        balance: 0 weights every person equally, 1 every second of footage.
         seed: of people, clips, frames and augmentation.
-        meshes: folder that keeps the faces' meshes, which only a guided animator asks for.
+        meshes: folder of the cache of face meshes, used if the animator has a guide.
         mix: more data sets, each with its own train.jsonl: folder (in the root, else here) or
             address -> weight. The root weighs 1; a set that weighs 0.5 gives half as many pairs.
-        cross_identity: of pairs that `mien make-pairs` made, the share whose motion is shown to the
-            motion encoder by another person who makes it.
-        augmentation: how strongly a pair is changed into a person who does not exist.
+        cross_identity: share of pairs of `mien make-pairs` whose motion encoder sees another person
+            who makes the same motion.
+        augmentation: strength of the augmentation.
         spec: what the animator in training needs (ReconstructionStage.data_spec); `mien fit` links
             it to the model.
     """
@@ -82,8 +81,8 @@ class PortraitData(LightningDataModule):
                 raise UserError(f"data.mix gives {place} the weight {weight}: it must be above 0")
 
     def prepare_data(self) -> None:
-        """Read the manifests: a mistake in them ends the run before anything is written. Then look
-        for the faces' meshes, where the animator is guided by them.
+        """Validate the manifests before anything is written; then extract the face meshes, if the
+        animator has a guide.
         """
         records = [*read_records(data_root(self.root), self.train_manifest), *self._valid_records()]
         refuse_other_framing(records, self._spec.framing)
@@ -108,11 +107,11 @@ class PortraitData(LightningDataModule):
 
     @functools.cached_property
     def _mesh_cache(self) -> MeshCache | None:
-        """One for all that reads: every clip is hashed once."""
+        """One cache for all datasets, so that every clip is hashed once."""
         return MeshCache(data_root(self.root), self.meshes) if self._guided else None
 
     def setup(self, stage: str) -> None:
-        """Make the pairs."""
+        """Build the datasets."""
         root = data_root(self.root)
         size = self._spec.image_size
         capacity = self.cached_megabytes * 10**6 // (1 + len(self.mix))
@@ -126,7 +125,7 @@ class PortraitData(LightningDataModule):
             weights = [1.0, *self.mix.values()]
             self.train_pairs = MixedPairs(sets, weights, self.seed) if self.mix else sets[0]
         context = self._spec.temporal_context
-        sought = ClipCache(root, size, capacity=0)  # a few frames of each clip, seldom
+        sought = ClipCache(root, size, capacity=0)  # validation reads few frames: no cache
         self.fixed_pairs = FixedPairs(
             self._valid_records(), sought, self.valid_pairs, self._mesh_cache, context
         )
@@ -135,7 +134,7 @@ class PortraitData(LightningDataModule):
         return spread(read_records(data_root(self.root), self.valid_manifest), self.valid_clips)
 
     def _mixed_in(self, place: str) -> Store:
-        """Where a data set of `mix` is: in the root, else here."""
+        """The root of a data set of `mix`: below the root, else in the working directory."""
         inner = data_root(self.root).below(place)
         inside = not inner.remote and not Store(place).remote and Path(str(inner)).is_dir()
         return data_root(str(inner)) if inside else data_root(place)
@@ -153,7 +152,7 @@ class PortraitData(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        """Without end."""
+        """The training pairs, unlimited."""
         assert self.trainer is not None
         pairs, size = self.train_pairs, self.batch_size
         more = self._spec.accumulate, self.start_method

@@ -1,4 +1,4 @@
-"""Where the clips are, and which: the data root and its manifests."""
+"""The data root and its manifests."""
 
 import os
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ def data_root(given: Path | str | None) -> Store:
 
 
 def refuse_other_framing(records: Sequence[ClipRecord], framing: Framing) -> None:
-    """An animator draws what it was shown: clips must be framed as it says.
+    """Check that clips are framed as the animator is trained.
 
     Raises:
-        UserError: one is not; the message names it.
+        UserError: one is not.
     """
     for record in records:
         if record.framing != framing:
@@ -44,14 +44,14 @@ def refuse_other_framing(records: Sequence[ClipRecord], framing: Framing) -> Non
 
 
 def read_records(root: Path | Store, manifest: Path) -> list[ClipRecord]:
-    """The clips of a manifest, which lies in the working directory, else in the data root.
+    """The clips of a manifest, which is in the working directory, else in the data root.
 
-    Clip paths start from the root, or from the folder in it that is named like the manifest (the
-    clips of train.jsonl may lie in root/train); the records returned start from the root. That each
-    clip is there is looked up in a folder, but not in an object store.
+    Clip paths are relative to the root, or to the folder in it named like the manifest (the clips
+    of train.jsonl may be in root/train); returned paths are relative to the root. In an object
+    store only the first clip is checked to exist.
 
     Raises:
-        UserError: there is no such manifest, it lists no clip, or a clip is not there.
+        UserError: there is no such manifest, it lists no clip, or a clip is missing.
     """
     root = Store(root)
     if manifest.is_file():
@@ -83,12 +83,12 @@ def records_of_speech(
     Raises:
         UserError: there is none.
     """
-    heard = [record for record in records if record.sound]
-    if not heard:
-        raise UserError(f"no clip of {manifest} has sound, from which stage 2 learns: give others")
-    long_enough = [record for record in heard if record.frames >= frames]
+    audible = [record for record in records if record.sound]
+    if not audible:
+        raise UserError(f"no clip of {manifest} has sound, which stage 2 needs: give others")
+    long_enough = [record for record in audible if record.frames >= frames]
     if not long_enough:
-        longest = max(record.frames for record in heard)
+        longest = max(record.frames for record in audible)
         raise UserError(
             f"no clip of {manifest} has the {frames} frames of model.speech.window: "
             f"lower it to {longest} or less, or give longer clips"

@@ -1,4 +1,4 @@
-"""What the data of a stage need to know of the training; the training module says it."""
+"""What the datasets of a stage need to know of the model; the training module provides it."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from mien.types import Framing
 
 @dataclass(frozen=True)
 class PortraitSpec:
-    """Of an animator.
+    """Requirements of an animator.
 
     Args:
         image_size: side of the frames.
-        temporal_context: frames on each side of the driving one that are seen with it.
+        temporal_context: frames on each side of the driving one that the motion encoder sees.
         guide: whether the meshes of the faces are needed.
         framing: what the clips must show.
         accumulate: batches that make one step.
@@ -27,14 +27,14 @@ class PortraitSpec:
 
 @dataclass(frozen=True)
 class SpeechSpec:
-    """Of a speech-to-motion.
+    """Requirements of a speech-to-motion net.
 
     Args:
-        appearance_dim: numbers of F_A, which must be the animator's.
-        window: frames that are learned at once.
+        appearance_dim: dimension of F_A, which must be the animator's.
+        window: frames of a sample.
         history: frames before them.
-        front_end: what the sound is encoded by.
-        mesh: whether the motion of the face's mesh stands behind the animator's.
+        front_end: the audio front end.
+        mesh: whether the mesh motion is appended to the animator's motion.
         accumulate: batches that make one step.
         appearance: whether F_A is a condition, which the animator must then have learned.
     """

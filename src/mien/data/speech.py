@@ -1,6 +1,6 @@
-"""What stage 2 reads: windows of motion with the sound of their whole clip.
+"""Datasets of stage 2: windows of motion with the audio features of their whole clip.
 
-Axes: b batch, l audio steps, f mel bins, s samples, t video frames, m motion.
+Axes: b batch, l audio steps, f feature dimensions, s samples, t video frames, m motion.
 """
 
 from collections.abc import Sequence
@@ -25,21 +25,21 @@ from mien.types import SpeechClip
 
 @dataclass(frozen=True)
 class VoiceConfig:
-    """How strongly voices are changed, so that few throats stand for many; 0 leaves them alone.
+    """Audio augmentation: noise and VTLP (vocal tract length perturbation); 0 turns each off.
 
-    All of it is for log-mel only: a pretrained front end knows many voices, and hears worse through
-    changed ones. Loudness is changed by the objective. Neither of these moves a sound in time.
+    Both apply to log-mel only: a pretrained front end has learnt many voices, and encodes perturbed
+    ones worse. Loudness is varied by the objective. None of these shifts the audio in time.
     """
 
     noise: float = 0.5  # chance that a recording gets noise
-    noise_db: tuple[float, float] = (10.0, 40.0)  # how far below the voice the noise lies
+    noise_db: tuple[float, float] = (10.0, 40.0)  # range of the signal-to-noise ratio
     vtlp: float = 0.12  # deviation of the log of the frequency scale
 
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """What one sample holds: `frames` of motion, with `mesh` also of the face's mesh, and the
-    `history` before them.
+    """The layout of a sample: `frames` of motion, with `mesh` also of the face mesh, and the
+    `history` frames before them.
     """
 
     frames: int
@@ -49,7 +49,7 @@ class WindowSpec:
 
 
 class SpeechClips(Dataset[SpeechClip]):
-    """Samples without end: `index` is a person, a clip of theirs, a window and a portrait."""
+    """Unlimited samples: `index` is a person, one of their clips, a window and a portrait."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class SpeechClips(Dataset[SpeechClip]):
     ) -> None:
         self.people = People(records, balance)
         self.folder, self.window, self.voice, self.seed = folder, window, voice, seed
-        self.hearing = FeatureCache(window.front_end, folder)
+        self.features_of = FeatureCache(window.front_end, folder)
 
     def __getitem__(self, index: int) -> SpeechClip:
         generator = sample_generator(self.seed, index)
@@ -72,9 +72,9 @@ class SpeechClips(Dataset[SpeechClip]):
 
         if self.window.front_end.bundle is None:
             sound = add_noise(latents.sound, self.voice, generator)
-            features = vtlp(self.hearing(sound), self.voice, generator)
+            features = vtlp(self.features_of(sound), self.voice, generator)
         else:
-            features = self.hearing(latents.sound)
+            features = self.features_of(latents.sound)
         return cut(latents, features, start, portrait, self.window)
 
 
@@ -85,7 +85,7 @@ class FixedWindows(Dataset[SpeechClip]):
         self, records: Sequence[ClipRecord], folder: Path | Store, window: WindowSpec
     ) -> None:
         self.records, self.folder, self.window = records, folder, window
-        self.hearing = FeatureCache(window.front_end, folder)
+        self.features_of = FeatureCache(window.front_end, folder)
 
     def __len__(self) -> int:
         return 2 * len(self.records)
@@ -93,7 +93,7 @@ class FixedWindows(Dataset[SpeechClip]):
     def __getitem__(self, index: int) -> SpeechClip:
         latents = read(self.folder, self.records[index % len(self.records)])
         start = index // len(self.records) * (len(latents.motion) - self.window.frames)
-        return cut(latents, self.hearing(latents.sound), start, 0, self.window)
+        return cut(latents, self.features_of(latents.sound), start, 0, self.window)
 
 
 def cut(
@@ -103,7 +103,7 @@ def cut(
     portrait: int,
     window: WindowSpec,
 ) -> SpeechClip:
-    """One window; its history counts as unknown where the clip does not reach back far enough."""
+    """One window; its history is unknown where the clip does not reach back far enough."""
     latents = latents.with_mesh() if window.mesh else latents
     known = start >= window.history
     before = latents.motion[start - window.history : start] if known else None
@@ -138,7 +138,7 @@ def collate_speech(clips: Sequence[SpeechClip]) -> SpeechClip:
 def add_noise(
     sound: Float[Tensor, " s"], config: VoiceConfig, generator: torch.Generator
 ) -> Float[Tensor, " s"]:
-    """White noise, sometimes, some dB below the voice."""
+    """Add white noise with a random signal-to-noise ratio, with probability `config.noise`."""
     chance, place = torch.rand(2, generator=generator).tolist()
     noise = torch.randn(sound.shape, generator=generator)
     least, most = config.noise_db
@@ -150,10 +150,8 @@ def add_noise(
 def vtlp(
     features: Float[Tensor, "b l f"], config: VoiceConfig, generator: torch.Generator
 ) -> Float[Tensor, "b l f"]:
-    """The same speech from a longer or shorter vtlp: its spectrum stretched along frequency.
-
-    A stretch of the mel axis is close to a factor on the formants (vocal tract length perturbation,
-    Jaitly and Hinton 2013).
+    """Vocal tract length perturbation (Jaitly and Hinton 2013): the spectrum stretched along
+    frequency. A stretch of the mel axis is close to a factor on the formants.
     """
     factor = float(torch.exp(config.vtlp * torch.randn((), generator=generator)))
     bins = features.shape[-1]

@@ -1,4 +1,4 @@
-"""The data of stage 2 as Lightning takes them: windows of motion and the sound of their clip."""
+"""The LightningDataModule of stage 2: windows of motion and the audio of their clip."""
 
 import functools
 from collections.abc import Iterator
@@ -37,22 +37,21 @@ from mien.kinds import read_weights
 
 
 class SpeechData(LightningDataModule):
-    """Motion and sound for stage 2; both are extracted from all clips before the first run.
+    """Motion latents and audio features, extracted from all clips before the first run.
 
     Args:
-        animator: stage-1 weights, .ckpt or .safetensors; without it, those that ship.
-        root: folder or address (s3://...) that the clip paths start from; without it, MIEN_DATA.
-        train: manifest (JSONL) of the clips to learn from.
-        valid: manifest of the clips to judge on, best of other people.
-        cache: folder or address for the extracted motion, one folder in it for each animator.
-        batch_size: windows in a step.
-        valid_clips: clips of the validation manifest that are judged on, spread over its people;
-            None: all of them.
-        workers: processes that prepare samples beside the training; 0 does it in between.
-        start_method: how these start; None: Python's choice.
-        balance: 0 draws every person alike, 1 every second of footage.
-        seed: of people, clips, windows and changes of voice.
-        voice: how strongly voices are changed (log-mel only).
+        animator: stage-1 weights, .ckpt or .safetensors; without it, the shipped ones.
+        root: folder or address (s3://...) that clip paths are relative to; without it, MIEN_DATA.
+        train: manifest (JSONL) of the training clips.
+        valid: manifest of the validation clips, preferably of other people.
+        cache: folder or address for the extracted motion, with a subfolder for each animator.
+        batch_size: windows per batch.
+        valid_clips: number of validation clips, spread over the people; None: all of them.
+        workers: processes that prepare samples; 0: the training process does it.
+        start_method: of the workers; None: Python's choice.
+        balance: 0 weights every person equally, 1 every second of footage.
+        seed: of people, clips, windows and audio augmentation.
+        voice: strength of the audio augmentation (log-mel only).
         spec: what the net in training needs (DiffusionStage.data_spec); `mien fit` links it to the
             model.
     """
@@ -78,13 +77,13 @@ class SpeechData(LightningDataModule):
         self.animator_path = animator or default_weights()[0]
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
         self.cache, self.voice = Store(cache), voice
-        self._told: set[Path] = set()  # of which manifests the silent clips were said
+        self._reported: set[Path] = set()  # manifests whose silent clips were reported
         self.batch_size, self.valid_clips, self.workers = batch_size, valid_clips, workers
         self.start_method = start_method
         self.balance, self.seed = balance, seed
 
     def prepare_data(self) -> None:
-        """Extract the motion, and what a pretrained front end hears, where it is not there yet."""
+        """Extract missing motion latents, and missing features of a pretrained front end."""
         root = data_root(self.root)
         animator = load_animator(self.animator_path)
         appearance_dim = animator.config.appearance_dim
@@ -109,7 +108,7 @@ class SpeechData(LightningDataModule):
         extract_features(FeatureCache(self._config.front_end, folder), records, folder)
 
     def setup(self, stage: str) -> None:
-        """Make the samples; the clips' motion is there by now."""
+        """Build the datasets; the motion latents exist by now."""
         animator = read_weights(self.animator_path, ANIMATOR)
         self.animator_fingerprint = motion_fingerprint(animator.state)
         folder, config = self.cache.below(self.animator_fingerprint), self._config
@@ -138,18 +137,18 @@ class SpeechData(LightningDataModule):
     def _records(self, manifest: Path) -> list[ClipRecord]:
         every = read_records(data_root(self.root), manifest)
         silent = sum(not record.sound for record in every)
-        if silent and manifest not in self._told:
-            self._told.add(manifest)
+        if silent and manifest not in self._reported:
+            self._reported.add(manifest)
             rank_zero_info(f"{silent} of {len(every)} clips of {manifest} have no sound: left out")
         return records_of_speech(every, manifest, self._config.window)
 
     def motion_examples(self) -> Iterator[tuple[Float[Tensor, "n m"], Float[Tensor, "1 m"]]]:
-        """Differences M^i - M^0 and sources M^0 of the training clips, for the motion space."""
+        """Differences M^i - M^0 and sources M^0 of the training clips, to fit the motion space."""
         people, folder = self.speech_clips.people.people, self.speech_clips.folder
         return motion_examples(people, folder, self._config.mesh)
 
     def train_dataloader(self) -> DataLoader:
-        """Without end."""
+        """The training windows, unlimited."""
         assert self.trainer is not None
         clips, size = self.speech_clips, self.batch_size
         more = self._config.accumulate, self.start_method

@@ -1,7 +1,7 @@
-"""Where clips and latents lie: a folder, or a bucket of an object store. The one door to fsspec.
+"""Storage of clips and latents: a folder, or an object store. The only module that uses fsspec.
 
-A place such as s3://bucket/clips is read a file at a time, as the samples ask for it: nothing is
-copied as a whole, and nothing is kept.
+An address such as s3://bucket/clips is read file by file, on demand: nothing is copied in advance
+or cached.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ REMOTE = "://"
 
 
 class Store:
-    """Files below one place, by their names with forward slashes.
+    """Files below one folder or address, by their names with forward slashes.
 
     Args:
         place: a folder, or an address that fsspec knows (s3://, gs://, https://, ...); its own
@@ -34,20 +34,20 @@ class Store:
         return self.place
 
     def below(self, name: str) -> "Store":
-        """The place of that name in this one."""
+        """The subfolder of that name."""
         return Store(f"{self.place.rstrip('/')}/{name}" if self.remote else Path(self.place, name))
 
     def has(self, name: str) -> bool:
         """Is there a file of that name?"""
         if not self.remote:
             return Path(self.place, name).is_file()
-        with self._said(name):
+        with self._errors(name):
             files, path = self._remote(name)
             return files.isfile(path)
 
     def names(self) -> set[str]:
-        """The names of all files right here, none if the place does not exist yet."""
-        with self._said("the list of files"):
+        """The names of all files directly in it; empty if it does not exist yet."""
+        with self._errors("the list of files"):
             if not self.remote:
                 folder = Path(self.place)
                 return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -59,21 +59,21 @@ class Store:
         """A whole file.
 
         Raises:
-            UserError: it is not there, or cannot be read.
+            UserError: it does not exist, or cannot be read.
         """
-        with self._said(name):
+        with self._errors(name):
             if not self.remote:
                 return Path(self.place, name).read_bytes()
             files, path = self._remote(name)
             return files.cat_file(path)
 
     def stamp(self, name: str) -> str:
-        """Changes when the file does: its size and time of change, or what an object store tells.
+        """Changes when the file does: size and modification time, or an object store's own key.
 
         Raises:
-            UserError: it is not there.
+            UserError: it does not exist.
         """
-        with self._said(name):
+        with self._errors(name):
             if not self.remote:
                 seen = Path(self.place, name).stat()
                 return f"{seen.st_size}-{seen.st_mtime_ns}"
@@ -81,12 +81,12 @@ class Store:
             return str(files.ukey(path))
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, whole or not at all.
+        """Write a file atomically.
 
         Raises:
             UserError: it cannot be written.
         """
-        with self._said(name):
+        with self._errors(name):
             if self.remote:
                 files, path = self._remote(name)
                 files.pipe_file(path, data)
@@ -98,7 +98,7 @@ class Store:
 
     @contextmanager
     def file(self, name: str) -> Iterator[Path]:
-        """The file on a disk, for readers that want one; a fetched one goes when the block ends.
+        """A local path of the file, for readers that need one; a download is deleted at the end.
 
         Raises:
             UserError: it cannot be fetched.
@@ -113,12 +113,12 @@ class Store:
             yield fetched
 
     def _remote(self, name: str) -> tuple[Any, str]:
-        # Asked for each time: fsspec keeps its connections, for each process its own.
+        # Looked up each time: fsspec caches its connections, for each process its own.
         files, path = url_to_fs(self.place)
         return files, f"{path.rstrip('/')}/{name}"
 
     @contextmanager
-    def _said(self, name: str) -> Iterator[None]:
+    def _errors(self, name: str) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError, ImportError) as error:

@@ -1,11 +1,12 @@
-"""Does it work? Every score stands beside its trivial rivals.
+"""Evaluation: every score is reported next to those of trivial baselines.
 
-`reenact`: a clip redrawn from its own first frame, beside copying that frame. `speech`: a clip's
-person says its sound, beside the real mouth and another sound. `cross`: a stranger's portrait
-driven by a clip, beside the driver. `sync`: lips against loudness, beside the sound reversed.
+`reenact`: self-reenactment of a clip from its first frame; baseline: copying that frame. `speech`:
+a clip regenerated from its audio; baselines: the real clip, and another clip's audio. `cross`: a
+portrait driven by another person's clip; baseline: the driver. `sync`: correlation of lips and
+loudness; baseline: the audio reversed.
 
-A command makes a `Comparison` of what was drawn and of each rival; the `Suite` scores them with all
-that `metrics/` holds.
+A command makes a `Comparison` of the generated frames and of each baseline; the `Suite` scores them
+with all metrics of `metrics/`.
 """
 
 from mien.evaluation.comparison import Comparison, Task, TrackedClip

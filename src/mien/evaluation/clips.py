@@ -1,4 +1,4 @@
-"""What the evaluations of speech and of strangers read: a real clip, its face and its sound.
+"""Inputs of the `speech` and `cross` evaluations: a real clip, its face track and its audio.
 
 Axes: s audio samples.
 """
@@ -23,14 +23,14 @@ from mien.media import Frames, load_audio
 
 
 def track_frames(mesh: FaceMesh, frames: Frames, exact: Tensor | None = None) -> TrackedClip:
-    """Find the face in frames that were drawn, and may show none (their measures are NaN then)."""
+    """Track the face in generated frames; without a face, all measures are NaN."""
     return TrackedClip(frames, track(mesh, frames), exact)
 
 
 def track_clip(
     mesh: FaceMesh, clips: ClipCache, record: ClipRecord, seconds: float | None
 ) -> TrackedClip:
-    """Find the face in a clip, or in its first `seconds`.
+    """Track the face in a clip, or in its first `seconds`.
 
     Raises:
         UserError: it cannot be read, or shows no face in most of its frames.
@@ -41,26 +41,27 @@ def track_clip(
 
 
 def load_clip_sound(root: Path, record: ClipRecord, frames: int) -> Float[Tensor, " s"]:
-    """The sound under a clip's first frames, at most so many.
+    """The audio of a clip's first `frames` frames.
 
     Raises:
-        UserError: it has none, or less than a frame of it.
+        UserError: it has none, or less than three frames of it.
     """
     with Store(root).file(record.path) as path:
         sound = load_audio(path)[: frames * SAMPLES_PER_FRAME]
     if frame_count(max(1, len(sound))) < 3:
-        raise UserError(f"{record.path} has hardly any sound: leave it out")
+        raise UserError(f"{record.path} has less than three frames of audio: leave it out")
     return sound
 
 
 def read_lags(path: Path | None, records: Sequence[ClipRecord]) -> dict[str, int]:
-    """By how many frames the sound of each clip lags its lips (negative: leads); 0 where not said.
+    """Frames by which the audio of each clip lags its lips (negative: leads); clips that the file
+    does not list are left out.
 
-    A JSON object, or lines of name and number parted by a tab (a line that starts with # is a
-    remark); names are clip paths, or files without their folder.
+    A JSON object, or lines of name and number separated by a tab (lines that start with # are
+    comments); names are clip paths, or file names without folder.
 
     Raises:
-        UserError: the file cannot be read, a value is no whole number, or no clip has the name.
+        UserError: the file cannot be read, a value is not an integer, or no clip has such a name.
     """
     if path is None:
         return {}

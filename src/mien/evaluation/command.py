@@ -1,4 +1,4 @@
-"""`tools/evaluate.py` and `mien evaluate`: four questions, each with a table, JSON and a page."""
+"""`tools/evaluate.py` and `mien evaluate`: four evaluations, each with a table, JSON and a page."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ def parser() -> Parser:
     p = Parser(prog="mien evaluate", description="Measure checkpoints on real clips, or a video.")
     commands = p.add_subparsers(required=True, metavar="speech|cross|reenact|sync")
 
-    speech = commands.add_parser("speech", help="lips made from a sound beside the real lips")
-    cross = commands.add_parser("cross", help="portraits driven by strangers beside the drivers")
-    reenact = commands.add_parser("reenact", help="self-reenactment beside copying the source")
-    sync = commands.add_parser("sync", help="do the lips of a video follow its loudness")
+    speech = commands.add_parser("speech", help="lips generated from audio against the real lips")
+    cross = commands.add_parser("cross", help="portraits driven by other people's clips")
+    reenact = commands.add_parser("reenact", help="self-reenactment against copying the source")
+    sync = commands.add_parser("sync", help="correlation of a video's lips and loudness")
     for command, work in ((speech, spoken), (cross, crossed), (reenact, reenactment)):
         command.add_argument("--root", type=Path, required=True,
                              help="folder that clip paths start from")  # fmt: skip
         command.add_argument("--manifest", type=Path, required=True, help="JSONL, one clip a line")
         command.add_argument("--animator", type=Path,
-                             help="stage-1 weights (default: those that ship)")  # fmt: skip
+                             help="stage-1 weights (default: the shipped ones)")  # fmt: skip
         add_device_options(command)
         command.set_defaults(work=work)
 
@@ -37,17 +37,17 @@ def parser() -> Parser:
     cross.add_argument("--portraits", type=Path, nargs="+", required=True,
                        help="pictures, or folders of them")  # fmt: skip
     cross.add_argument("--second-landmarks", type=Path, metavar="FILE",
-                       help="MediaPipe's face_landmarker.task, to look at lips too")  # fmt: skip
+                       help="MediaPipe's face_landmarker.task, to score lips too")  # fmt: skip
     cross.add_argument("--seconds", type=seconds, default=4.0,
                        help="from the start of each clip (default 4)")  # fmt: skip
     reenact.add_argument("--stride", type=positive(int), default=5,
                          help="score each n-th frame (default 5)")  # fmt: skip
     sync.add_argument("video", type=Path)
-    sync.add_argument("audio", type=Path, nargs="?", help="default: the video's own sound")
+    sync.add_argument("audio", type=Path, nargs="?", help="default: the video's own audio")
     sync.set_defaults(work=synced)
     for command in (speech, cross, reenact, sync):
         command.add_argument("-o", "--output", type=Path, metavar="DIR",
-                             help="also keep scores.json and index.html here")  # fmt: skip
+                             help="also write scores.json and index.html here")  # fmt: skip
     return p
 
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Evaluate, print the tables, and keep them if asked.
+    """Evaluate, print the tables, and write them if asked.
 
     Raises:
         UserError: an input or the output cannot be used.

@@ -1,4 +1,4 @@
-"""What a metric sees: a clip beside the reference that belongs to it, frame by frame.
+"""The input of a metric: a clip and its reference, aligned frame by frame.
 
 Axes: t video frames, k frames of motion, n sounds, m motion, h w space.
 """
@@ -20,8 +20,8 @@ from mien.media import Frames
 
 
 class Task(StrEnum):
-    """Which evaluation asks: a clip's person says its sound, a portrait is driven by a stranger's
-    clip, or a clip is redrawn from its own first frame.
+    """The evaluation: lips from a clip's audio, a portrait driven by another person's clip, or
+    self-reenactment of a clip from its first frame.
     """
 
     SPEECH = "speech"
@@ -33,7 +33,7 @@ class Task(StrEnum):
 class TrackedClip:
     """Frames, and the landmarks of the face in each (NaN where no face was found).
 
-    `exact` are the same frames on the device of the nets, as drawn, before they became bytes.
+    `exact` are the same frames on the device of the nets, before quantisation to uint8.
     """
 
     frames: Frames
@@ -45,7 +45,7 @@ class TrackedClip:
 
     @property
     def pictures(self) -> Float[Tensor, "t 3 h w"]:
-        """The frames as nets take them."""
+        """The frames in [-1, 1]."""
         return to_picture(torch.from_numpy(self.frames)) if self.exact is None else self.exact
 
     @cached_property
@@ -59,7 +59,7 @@ class TrackedClip:
         return face_masks(self.points, self.frames.shape[1])
 
     def rest(self, within: int | None = None) -> int:
-        """The frame of the first `within` (default: all) in which the lips are nearest."""
+        """The frame with the smallest lip gap, of the first `within` (default: all)."""
         return int(np.argmin(self.mouth.gap[:within]))
 
     def part(self, start: int, end: int | None = None) -> "TrackedClip":
@@ -69,7 +69,7 @@ class TrackedClip:
         return TrackedClip(self.frames[kept], self.points[kept], exact)
 
     def held(self, number: int, count: int) -> "TrackedClip":
-        """One of its frames, standing still for so many."""
+        """A still clip: one of its frames repeated `count` times."""
         frame = self.part(number, number + 1)
         return TrackedClip(
             np.broadcast_to(frame.frames, (count, *frame.frames.shape[1:])),
@@ -80,20 +80,20 @@ class TrackedClip:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A clip to be scored, with all that is known of it; what is not known is None.
+    """A clip to be scored, and everything metrics may need; unknown values are None.
 
     Args:
-        task: the evaluation that asks.
-        clip: what is scored: drawn frames, or a rival of them.
+        task: the evaluation.
+        clip: what is scored: generated frames, or a baseline.
         reference: the real clip, or the driver; frame i belongs to frame i of `clip`.
         portrait: the one frame that was animated.
         every_frame: neighbours are 1/25 s apart; False where frames were left out.
         mouth_map: 1 in the mouth box of the manifest, 0 elsewhere.
-        loudness: root mean square of the sound under every frame.
-        speaking: 1 where somebody speaks, 0 where not.
-        closures: frames in which a p, b or m is heard, also before and after the clip.
-        motion: that of the whole sound, from which the frames were drawn.
-        joins: frames of `motion` in which its windows join.
+        loudness: RMS of the audio under every frame.
+        speaking: voice activity, 1 where somebody speaks, 0 where not.
+        closures: frames with a p, b or m, also before and after the clip.
+        motion: the generated motion for the whole audio.
+        joins: frames of `motion` at which its windows join.
         second: the same, with the landmarks of another net.
     """
 

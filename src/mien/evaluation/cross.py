@@ -1,7 +1,7 @@
-"""Strangers: portraits driven by clips of other people, beside the drivers themselves.
+"""Cross-identity reenactment: portraits driven by clips of other people.
 
-There is no right picture, but there is a right mouth: it opens when the driver's does. Rivals: the
-portrait held still, and the driver. Axes: t video frames, h w space.
+There are no ground-truth frames, but the mouth should open when the driver's does. Baselines: the
+still portrait, and the driver. Axes: t video frames, h w space.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,9 +25,9 @@ from mien.media import to_bytes
 from mien.portrait.animator import Animator
 from mien.session.portrait import load_face
 
-MEANING = """Every portrait is driven by every clip: `drawn`. Its rivals: `copied` is the portrait
-held still, `driver` the driving clip itself. What begins with `second` is seen by another landmark
-net than FaceMesh, which steered the lips."""
+MEANING = """Every portrait is driven by every clip: `drawn`. Baselines: `copied` is the still
+portrait, `driver` the driving clip itself. Figures that begin with `second` use another landmark
+net than FaceMesh, which drove the lips."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def load_portraits(paths: Sequence[Path], size: int) -> list[Portrait]:
 
 @dataclass(frozen=True)
 class Driving:
-    """The net that draws, in which precision, and a second landmark net that looks at it."""
+    """The animator, its precision, and a second landmark net to score with."""
 
     animator: Animator
     second: FaceLandmarker | None = None

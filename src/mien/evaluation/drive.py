@@ -1,4 +1,4 @@
-"""A portrait moved by the frames of a clip that is held whole, as `mien reenact` moves it.
+"""Drive a portrait by the frames of a clip in memory, as `mien reenact` does.
 
 Axes: t video frames, h w space. Pictures are RGB in [-1, 1].
 """

@@ -1,7 +1,7 @@
-"""What an evaluation found, and its three faces: a table on a terminal, JSON, and a page.
+"""The results of an evaluation, and their three formats: a table, JSON, and an HTML page.
 
-Figures are sections (clips, people, medians ...) of names, under which stand numbers or further
-names. What is not known is null in JSON and a dash in tables.
+Figures are sections (clips, people, medians ...) of named numbers or groups of them. Unknown
+figures are null in JSON and a dash in tables.
 """
 
 import json
@@ -37,7 +37,7 @@ class Curves:
 
 @dataclass
 class Findings:
-    """The figures of one command, what they mean, and what is drawn beside them."""
+    """The figures of one command, their meaning, curves and image strips."""
 
     title: str
     meaning: str
@@ -61,7 +61,7 @@ class Findings:
 
 
 class Output:
-    """The folder that takes the page and what it shows; with none, nothing is written.
+    """The output folder of JSON, page and strips; with None, nothing is written.
 
     Raises:
         UserError: the folder cannot be made.

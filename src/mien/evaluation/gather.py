@@ -1,4 +1,4 @@
-"""What each command does: run an evaluation over its clips and put the findings together."""
+"""The work of each command: run an evaluation over its clips and collect the findings."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def reenactment(given: Namespace, output: Output) -> Findings:
 
 
 def spoken(given: Namespace, output: Output) -> Findings:
-    """Every clip's own person says its sound; medians over clips, means by person."""
+    """Every clip regenerated from its audio; medians over clips, means by person."""
     records = read_records(given.root, given.manifest)
     lags = read_lags(given.offsets, records)
     device = choose_device(given.device)
@@ -108,7 +108,7 @@ def crossed(given: Namespace, output: Output) -> Findings:
         "medians": by_row([each.scores for each in scored], median_of),
     }
     meaning = _meaning(cross.MEANING, suite)
-    return Findings("Strangers", meaning, figures, [*suite.notes], curves, strips)
+    return Findings("Cross-identity reenactment", meaning, figures, [*suite.notes], curves, strips)
 
 
 def synced(given: Namespace, output: Output) -> Findings:
@@ -126,7 +126,7 @@ def list_pictures(given: Sequence[Path]) -> list[Path]:
     """The pictures named, and those in folders that are named.
 
     Raises:
-        UserError: a folder holds none, or two have one name.
+        UserError: a folder has no picture, or two pictures have the same name.
     """
     paths: list[Path] = []
     for place in given:
@@ -134,7 +134,7 @@ def list_pictures(given: Sequence[Path]) -> list[Path]:
         if place.is_dir():
             inside = sorted(p for p in place.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
         if not inside:
-            raise UserError(f"the folder {place} holds no picture: give another")
+            raise UserError(f"the folder {place} has no picture: give another")
         paths += inside
     names = [path.name for path in paths]
     if doubles := {name for name in names if names.count(name) > 1}:

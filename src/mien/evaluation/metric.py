@@ -1,8 +1,8 @@
-"""What a metric is: a class in a file of `mien.evaluation.metrics`, where it is found by itself.
+"""Base classes of metrics: each metric is a class in `mien.evaluation.metrics`, found by discovery.
 
-Its docstring stands on the page of findings, its `name` over a column of every table, and it is
-left out with a sentence where its constructor raises a UserError (a package that is not installed).
-Frame, clip and set level are told apart by the class that it derives from.
+Its docstring is shown on the page, its `name` heads a column of every table, and it is skipped with
+a note if its constructor raises a UserError (a package that is not installed). The base class
+determines whether it scores a frame, a clip or a set of clips.
 
 Axes: t video frames.
 """
@@ -23,7 +23,7 @@ Features = Float[ndarray, "_ _"]  # rows of one clip, as many as it needs
 
 
 class Metric(ABC):
-    """A figure with a name, and the tasks in which it says something."""
+    """A named figure, and the tasks it applies to."""
 
     name: ClassVar[str]
     tasks: ClassVar[frozenset[Task]] = frozenset(Task)
@@ -35,8 +35,8 @@ class Metric(ABC):
 
 
 class ClipMetric(Metric):
-    """One figure a clip. With `second_landmarks` it is also taken as second_<name> where another
-    net has found landmarks: it sees nothing else.
+    """One figure per clip. With `second_landmarks` it is also reported as second_<name>, from the
+    landmarks of another net: it must depend on landmarks alone.
     """
 
     second_landmarks: ClassVar[bool] = False
@@ -47,11 +47,11 @@ class ClipMetric(Metric):
 
 
 class FrameMetric(ClipMetric):
-    """One figure a frame; that of a clip is their mean."""
+    """One figure per frame; that of a clip is their mean."""
 
     @abstractmethod
     def of_frames(self, pair: Comparison) -> Float[Tensor, " t"]:
-        """The figures of the frames that it looks at; NaN where one cannot be known."""
+        """The figures of the frames that it evaluates; NaN where unknown."""
 
     def of_clip(self, pair: Comparison) -> float:
         """The mean over the frames whose figure is known."""
@@ -59,11 +59,11 @@ class FrameMetric(ClipMetric):
 
 
 class SetMetric(Metric):
-    """One figure for all clips together, from features of each: frames are never held."""
+    """One figure for all clips together, from features of each clip; frames are not kept."""
 
     @abstractmethod
     def features(self, pair: Comparison) -> Features:
-        """What is kept of a clip; no rows where it says nothing."""
+        """The features of a clip; no rows if it has none."""
 
     @abstractmethod
     def of_set(self, clips: Sequence[Features], references: Sequence[Features]) -> float:

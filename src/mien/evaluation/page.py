@@ -1,4 +1,4 @@
-"""Findings as one page: it needs no network, and its only neighbours are the contact strips."""
+"""Findings as one HTML page: it needs no network, only the image strips beside it."""
 
 from collections.abc import Mapping
 from html import escape

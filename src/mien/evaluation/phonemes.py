@@ -1,7 +1,7 @@
-"""When lips must be closed: the times of p, b and m in a sound. The one door to hama.
+"""Times of p, b and m in audio, when lips must be closed. The only module using hama.
 
-hama is a phoneme recogniser without text (IPA, 50 steps a second; Apache-2.0; its own engine and
-numpy). Axes: s audio samples, n sounds.
+hama is a phoneme recogniser that needs no text (IPA, 50 steps a second; Apache-2.0; its own engine
+and numpy). Axes: s audio samples, n sounds.
 """
 
 import numpy as np
@@ -33,9 +33,9 @@ class Phonemes:
             ) from error
 
     def closures(self, waveform: Float[Tensor, " s"]) -> Int[np.ndarray, " n"]:
-        """The video frames in which a p, b or m is heard, in order."""
-        heard = self._model(waveform.cpu().numpy(), SAMPLE_RATE)
-        spans = self._model.phoneme_spans(heard)
+        """The video frames with a p, b or m, in order."""
+        recognised = self._model(waveform.cpu().numpy(), SAMPLE_RATE)
+        spans = self._model.phoneme_spans(recognised)
         steps = [span.start_frame for span in spans if span.phoneme.startswith(CLOSING)]
         return frames_of(np.array(steps, dtype=np.int64))
 

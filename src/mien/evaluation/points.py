@@ -36,8 +36,8 @@ def mouth_of(points: Points) -> Mouth:
 
 
 def track(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Points:
-    """The points of the largest face in each frame, x y and depth; frames without one lie between
-    their neighbours. NaN throughout where less than half of the frames show a face.
+    """The landmarks of the largest face in each frame, x y and depth; frames without a face are
+    interpolated. NaN throughout if less than half of the frames show a face.
     """
     found = [points_of(mesh, frame) for frame in frames]
     seen = np.array([points is not None for points in found])

@@ -1,4 +1,4 @@
-"""Self-reenactment: a clip redrawn from its own first frame, beside copying that frame.
+"""Self-reenactment: a clip rendered from its own first frame; baseline: copying that frame.
 
 Axes: t video frames, h w space. Pictures are RGB in [-1, 1].
 """
@@ -22,14 +22,14 @@ from mien.evaluation.drive import drive
 from mien.media import to_bytes
 from mien.portrait.animator import Animator
 
-MEANING = """Every clip is redrawn from its own first frame: `drawn`. Its rivals: `copied` is that
-frame held still, `real` the clip itself, and `undriven` that frame drawn without any motion, beside
-itself."""
+MEANING = """Every clip is rendered from its own first frame: `drawn`. Baselines: `copied` is that
+frame repeated, `real` the clip itself, and `undriven` that frame rendered without any motion,
+against itself."""
 
 
 @dataclass(frozen=True)
 class Redrawn:
-    """A clip: what was drawn for its frames but the first, and what that is compared with."""
+    """A clip: its frames after the first as rendered, and the baselines."""
 
     record: ClipRecord
     rows: dict[str, Comparison]
@@ -39,7 +39,7 @@ class Redrawn:
 def redraw(
     animator: Animator, frames: Float[Tensor, "t 3 h w"], precision: str = FULL
 ) -> Float[Tensor, "t1 3 h w"]:
-    """Drive the first frame by the later ones, of which neighbours are neighbours in time."""
+    """Drive the first frame by the later ones, which are in temporal order."""
     with autocast(frames.device, precision):
         return torch.cat(list(drive(animator, frames[:1], frames[1:])))
 
@@ -60,7 +60,7 @@ def compare(
     every_frame: bool = True,
     precision: str = FULL,
 ) -> dict[str, Comparison]:
-    """Redraw frames on the animator's device; what was drawn and its rivals.
+    """Reenact frames on the animator's device; the rendered frames and the baselines.
 
     `mouth` is 1 in the mouth box, `every_frame` says that the frames are 25 a second.
     """
@@ -93,7 +93,7 @@ def reenact_clips(
     stride: int,
     precision: str = FULL,
 ) -> Iterator[Redrawn]:
-    """Redraw every clip on each `stride`-th of its frames.
+    """Reenact every clip on each `stride`-th of its frames.
 
     Raises:
         UserError: a clip is too short to have a second frame.

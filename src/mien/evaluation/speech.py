@@ -1,8 +1,8 @@
-"""A clip's own person says the clip's sound, and the drawn lips stand beside the real ones.
+"""Lips from audio: a clip is regenerated from its audio and compared with the real lips.
 
-The portrait is the clip's own frame at rest; the sound goes the way of `mien infer`. By how much a
-clip's sound lags its lips is given, never searched: a search flatters. Rivals: the real lips, the
-portrait held still, and the same portrait saying the next clip's sound (chance).
+The portrait is the clip's own frame at rest; the audio is processed as by `mien infer`. The lag of
+a clip's audio is given, never searched, since a search inflates scores. Baselines: the real lips,
+the still portrait, and the same portrait with the next clip's audio (chance).
 Axes: t video frames, h w space, m motion, s audio samples, n sounds.
 """
 
@@ -34,15 +34,15 @@ from mien.session import Session
 from mien.session.guiding import LIP_CONTRAST, guides_for
 
 REST_WITHIN = FPS  # frames from the start among which the portrait is chosen
-MEANING = """Every clip's person says the clip's sound: `drawn`. Its rivals: `real` is the clip
-itself, `copied` its portrait held still, `other sound` the same portrait saying the next clip's
-sound, which is chance."""
+MEANING = """Every clip is regenerated from its audio: `drawn`. Baselines: `real` is the clip
+itself, `copied` its still portrait, `other sound` the same portrait with the next clip's audio,
+which is chance."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """What the nets made of a portrait and a sound: frames, in which of them somebody speaks, the
-    motion that they were drawn from, and the frames in which its windows join.
+    """The result for a portrait and audio: frames, voice activity, the motion that they were
+    rendered from, and the frames at which its windows join.
     """
 
     frames: Frames
@@ -53,9 +53,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Sound:
-    """A clip's sound: how loud it is under each frame, and the frames in which a p, b or m is
-    heard, where that is known.
-    """
+    """A clip's audio: the loudness of each frame, and the frames with a p, b or m, if known."""
 
     waveform: Float[Tensor, " s"]
     loudness: Float[Tensor, " t"]
@@ -64,7 +62,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Spoken:
-    """A clip, and what was drawn from its sound beside its rivals, where they overlap."""
+    """A clip, the frames generated from its audio and the baselines, where they overlap."""
 
     record: ClipRecord
     rows: dict[str, Comparison]
@@ -79,7 +77,7 @@ def say(
     seed: int,
     precision: str = FULL,
 ) -> Said:
-    """Let the portrait say the sound, as `mien infer` does, on the nets' device."""
+    """Animate the portrait by the audio, as `mien infer` does, on the nets' device."""
     session = Session(animator, speech, precision)
     prepared = session.read(portrait)
     encoded = session.encode((sound, SAMPLE_RATE))
@@ -93,8 +91,8 @@ def say(
 
 @dataclass(frozen=True)
 class Speaking:
-    """Both nets, the recogniser of sounds where there is one, the seed of the motion, and in which
-    precision nets compute.
+    """Both nets, the phoneme recogniser if there is one, the seed of the motion and the precision
+    of the nets.
     """
 
     animator: Animator
@@ -104,7 +102,7 @@ class Speaking:
     precision: str = FULL
 
     def hear(self, waveform: Float[Tensor, " s"]) -> Sound:
-        """What metrics need of a sound."""
+        """Analyse audio: loudness and p, b, m of each frame."""
         loudness = frame_loudness(waveform, frame_count(len(waveform)))
         closures = None if self.phonemes is None else self.phonemes.closures(waveform)
         return Sound(waveform, loudness, closures)
@@ -117,14 +115,14 @@ class Speaking:
         other: Float[Tensor, " s"] | None,
         lag: int,
     ) -> Spoken:
-        """Draw a clip from its sound, which lags its lips by so many frames; `other` is the sound
-        of chance.
+        """Regenerate a clip from its audio, which lags its lips by `lag` frames; `other` is the
+        audio of the chance baseline.
         """
         rest = real.rest(REST_WITHIN)
         portrait = real.part(rest, rest + 1)
-        heard = self.hear(sound)
+        analysed = self.hear(sound)
         said = self._say(portrait, sound)
-        drawn = aligned(said, said.speaking, heard, real, portrait, lag, record.path)
+        drawn = aligned(said, said.speaking, analysed, real, portrait, lag, record.path)
         still = portrait.held(0, len(drawn.reference))
         rows = {
             "drawn": drawn,
@@ -134,7 +132,7 @@ class Speaking:
         if other is not None:
             wrong = self._say(portrait, other)
             rows["other sound"] = aligned(
-                wrong, said.speaking, heard, real, portrait, lag, record.path
+                wrong, said.speaking, analysed, real, portrait, lag, record.path
             )
         return Spoken(record, rows)
 
@@ -151,7 +149,7 @@ def aligned(
     lag: int,
     name: str,
 ) -> Comparison:
-    """What was drawn beside the real clip, both cut to the frames that they have in common.
+    """The generated and the real clip, both cut to the frames that they have in common.
 
     `speaking` is of the clip's own sound.
 
@@ -161,7 +159,7 @@ def aligned(
     drawn, own = overlap(min(len(said.frames), len(speaking)), len(real), lag)
     if drawn.stop - drawn.start < 3:
         raise UserError(
-            f"the sound of {name} lags its lips by {lag} frames, of {len(real)}: check --offsets"
+            f"the audio of {name} lags its lips by {lag} frames, of {len(real)}: check --offsets"
         )
     return Comparison(
         Task.SPEECH,
@@ -192,7 +190,7 @@ def speech_clips(
     lags: Mapping[str, int],
     seconds: float | None,
 ) -> Iterator[Spoken]:
-    """Let every clip's person say its sound, or the first `seconds` of it.
+    """Regenerate every clip, or its first `seconds`, from its audio.
 
     Raises:
         UserError: a clip cannot be read, shows no face, or has no sound.

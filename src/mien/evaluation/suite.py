@@ -67,7 +67,7 @@ class Suite:
         return "\n".join(metric.meaning() for metric in (*self.metrics, *self.set_metrics))
 
     def score(self, rows: Mapping[str, Comparison]) -> dict[str, Scores]:
-        """The scores of a clip and of its rivals; what set metrics need of them is kept."""
+        """The scores of a clip and of its baselines; features for set metrics are kept."""
         for row, pair in rows.items():
             for metric in self.set_metrics:
                 kept = self._features.setdefault(metric.name, {}).setdefault(row, [])

@@ -1,4 +1,4 @@
-"""Many scores as one: means and medians of every figure, and people who count alike."""
+"""Aggregation of scores: means and medians of every figure, over clips or people."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from mien.evaluation.suite import Scores
 
 @dataclass(frozen=True)
 class Scored:
-    """A clip, or a pair of portrait and clip: its name, whose face it shows, and the scores of what
-    was drawn and of each of its rivals.
+    """A clip, or a pair of portrait and clip: its name, whose face it shows, and the scores of the
+    generated frames and of each baseline.
     """
 
     name: str
@@ -31,7 +31,7 @@ def median_of(scores: Sequence[Scores]) -> Scores:
 def by_row(
     scored: Sequence[dict[str, Scores]], join: Callable[[Sequence[Scores]], Scores]
 ) -> dict[str, Scores]:
-    """What was drawn and each of its rivals, joined over clips or people."""
+    """The generated frames and each baseline, aggregated over clips or people."""
     rows = dict.fromkeys(row for scores in scored for row in scores)
     return {row: join([scores[row] for scores in scored if row in scores]) for row in rows}
 

@@ -1,4 +1,4 @@
-"""Lips of a talking video beside its sound, and beside the same sound reversed."""
+"""Lip sync of a talking video: mouth opening against loudness; control: the audio reversed."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def video_sync(video: Path, audio: Path | None = None) -> SyncScore:
     """Lip sync of a talking video against a sound file (default: its own sound).
 
     Raises:
-        UserError: a file cannot be read, or no face shows in half of the frames.
+        UserError: a file cannot be read, or less than half of the frames show a face.
     """
     return lip_sync(*openings_and_loudness(video, audio))
 
@@ -28,7 +28,7 @@ def video_sync(video: Path, audio: Path | None = None) -> SyncScore:
 def openings_and_loudness(
     video: Path, audio: Path | None
 ) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
-    """How far the mouth is open in each frame, and the root mean square of the sound under it.
+    """How far the mouth is open in each frame, and the RMS of the audio under it.
 
     Raises:
         UserError: as `video_sync`.
@@ -42,12 +42,12 @@ def openings_of(video: Path) -> Float[np.ndarray, " t"]:
     """How far the mouth is open in each frame of a video, over the distance of the eyes.
 
     Raises:
-        UserError: the file cannot be read, or no face shows in half of the frames.
+        UserError: the file cannot be read, or less than half of the frames show a face.
     """
     mesh = FaceMesh()
     openings = np.array([mouth_opening(mesh, frame) for frame in read_frames(video)], np.float32)
     if not len(openings):
-        raise UserError(f"the video {video} holds no frame: take another file")
+        raise UserError(f"the video {video} has no frame: take another file")
     seen = ~np.isnan(openings)
     if seen.mean() < LEAST_SEEN:
         raise UserError(f"{video} shows a face in only {seen.mean():.0%} of its frames")

@@ -1,6 +1,6 @@
-"""Where faces are in a picture, their points, and what these tell. No net of mien sees any of it.
+"""Face detection, landmarks, framing, identity embeddings and person segmentation.
 
-It serves the crop of a portrait, the mouth box of a training clip, and scores of lip movement.
+Used for the crop of a portrait, the mouth boxes and meshes of clips, and lip metrics.
 """
 
 from mien.face.cropping import crop

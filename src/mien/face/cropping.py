@@ -1,4 +1,4 @@
-"""The square of a picture that the animator sees, in training as in use.
+"""The crop of a picture that the animator sees, the same in training and at inference.
 
 Axes: h w space.
 """
@@ -14,9 +14,8 @@ from mien.face.geometry import Box, Picture
 
 
 def crop(picture: Picture, square: Box, size: int) -> Float[Tensor, "1 3 size size"]:
-    """A square of the picture in [-1, 1]; beyond the border its edge goes on, ever more blurred.
-
-    Clips are cut by it as portraits are, so that a net meets beyond the border what it learned.
+    """Crop a square of the picture to [-1, 1]; beyond the border the edge is replicated, with
+    increasing blur. Clips and portraits are cropped alike, so inference matches training.
     """
     height, width = picture.shape[:2]
     left, top = round(square[0]), round(square[1])
@@ -36,8 +35,8 @@ def crop(picture: Picture, square: Box, size: int) -> Float[Tensor, "1 3 size si
 def _blur_beyond(
     frame: Float[Tensor, "1 3 size size"], beyond: Float[Tensor, " 4"]
 ) -> Float[Tensor, "1 3 size size"]:
-    """Blur the strips of so many pixels at the top, bottom, left and right, the more the farther
-    out: a replicated edge is a comb of streaks, which the eye is drawn to.
+    """Blur margins of so many pixels at the top, bottom, left and right, increasingly outwards: a
+    replicated edge has conspicuous streaks.
     """
     size = frame.shape[-1]
     place = torch.arange(size) + 0.5

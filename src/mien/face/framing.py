@@ -1,4 +1,4 @@
-"""What of a picture is shown around a face: the square that clips and portraits are cropped to.
+"""Framing: the square around a face that clips and portraits are cropped to.
 
 Boxes are x0 y0 x1 y1 in pixels.
 """
@@ -9,18 +9,18 @@ from jaxtyping import Float
 from mien.face.geometry import Box
 from mien.types import Framing
 
-# How training clips frame a face: medians of 60 clips of 11 people, taken person by person. The
-# box around the points is 0.537 of the picture high and its middle lies 0.549 from the top.
+# The framing of training clips: medians of 60 clips of 11 people, per person. The box around the
+# landmarks is 0.537 of the picture high and its centre is 0.549 from the top.
 PORTRAIT_SIDE = 1 / 0.537
 PORTRAIT_CENTRE = 0.549
-MARGIN = 0.12  # of the face's height, that a clip's square keeps around all places of the face
+MARGIN = 0.12  # of the face's height, around all positions of the face in a clip
 HEADROOM = -0.5  # of the face's height, from its top up to the upper edge of a half body's square
 
 
 def framed(face: Box, framing: Framing, width: int, height: int) -> Box:
     """The square around a face (as `face_box` draws it) in a picture of that width and height.
 
-    `face` is `portrait_box`, which may leave the picture; `half_body` is as large as the picture
+    `face` is `portrait_box`, which may exceed the picture; `half_body` is as large as the picture
     allows, from above the head down.
     """
     if framing == "face":

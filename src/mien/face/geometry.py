@@ -1,4 +1,4 @@
-"""Boxes and turned squares of a picture, and how to look at them.
+"""Boxes and rotated squares of a picture, and how to sample them.
 
 Axes: h w space, n points. Positions are pixels, x before y; boxes are x0 y0 x1 y1.
 """
@@ -33,7 +33,7 @@ class Square:
 def sample(picture: Picture, square: Square, size: int) -> Float[Array, "size size 3"]:
     """The square at size x size in [0, 255]; black outside the picture, as the nets were trained.
 
-    Bilinear, after averaging whole blocks of pixels where the square is finer than it is asked for.
+    Bilinear, after averaging blocks of pixels where the square is downscaled.
     """
     block = max(1, int(square.side / size / 1.5))
     left, top, part = _part_under(picture, square, block)
@@ -45,7 +45,7 @@ def sample(picture: Picture, square: Square, size: int) -> Float[Array, "size si
         part = cv2.resize(whole, None, fx=1 / block, fy=1 / block, interpolation=cv2.INTER_AREA)
     corners = np.array([(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
     places = (square.to_picture(corners) - (left, top)) / block
-    # cv2 counts from the middle of the first pixel.
+    # cv2's origin is the centre of the first pixel.
     move = cv2.getAffineTransform(
         (corners * size - 0.5).astype(np.float32), (places - 0.5).astype(np.float32)
     )
@@ -57,7 +57,7 @@ def sample(picture: Picture, square: Square, size: int) -> Float[Array, "size si
 def _part_under(
     picture: Picture, square: Square, margin: int
 ) -> tuple[int, int, UInt8[Array, "_ _ 3"]]:
-    """Left and top edge of what the square can see of the picture, and that part (never empty)."""
+    """Left and top edge of the part of the picture under the square, and that part (not empty)."""
     height, width = picture.shape[:2]
     reach = square.side * (abs(np.cos(square.angle)) + abs(np.sin(square.angle))) / 2 + margin + 1
     left, top = (
@@ -75,7 +75,7 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def common(a: Box, b: Box) -> float:
-    """Square pixels that both boxes hold."""
+    """Area of the intersection, in square pixels."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return max(0.0, width) * max(0.0, height)

@@ -1,7 +1,7 @@
-"""A second opinion on where a face's points are: the net of MediaPipe's Face Landmarker.
+"""A second, independent landmark net: MediaPipe's Face Landmarker.
 
-It was trained apart from FaceMesh and looks at larger pictures, so lips that one net steers are not
-scored by it alone. It comes in `face_landmarker.task` (Google, Apache-2.0), which is not shipped.
+It was trained separately from FaceMesh at a higher resolution, so that lips driven by FaceMesh are
+not scored by FaceMesh alone. It is in `face_landmarker.task` (Google, Apache-2.0), not shipped.
 Axes: h w space. Positions are pixels, x before y.
 """
 
@@ -23,7 +23,7 @@ class FaceLandmarker:
     """The net of a .task file, loaded once.
 
     Raises:
-        UserError: the file is none, or holds no such net.
+        UserError: it is not such a file, or does not contain the net.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,11 +32,11 @@ class FaceLandmarker:
                 self._net = TfliteNet(task.read(_NET))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(
-                f"{path} is no face_landmarker.task ({error}): give MediaPipe's file"
+                f"{path} is not a face_landmarker.task ({error}): give MediaPipe's file"
             ) from error
 
     def __call__(self, picture: Picture, points: Landmarks) -> Landmarks:
-        """The 468 points that FaceMesh has too, near those that FaceMesh found."""
+        """The 468 landmarks shared with FaceMesh, searched around those that FaceMesh found."""
         square = around_points(points)
         raw = self._net(sample(picture, square, SIZE) / 255)[0]
         seen = raw.reshape(478, 3)[:468] / SIZE

@@ -1,4 +1,4 @@
-"""What the points of a face tell: how open the mouth is, where it is, how to find a portrait.
+"""Measures of a face from its landmarks: mouth opening, boxes, and the crop of a portrait.
 
 Boxes are x0 y0 x1 y1 in pixels.
 """
@@ -22,14 +22,14 @@ RIGHT_EYE, LEFT_EYE = (33, 133), (362, 263)  # corners; the person's right is on
 
 @dataclass(frozen=True)
 class PortraitPlace:
-    """The square to crop, which may leave the picture, and how many faces the picture shows."""
+    """The square to crop, which may exceed the picture, and how many faces the picture shows."""
 
     box: Box
     faces: int
 
 
 def lip_gap(landmarks: Landmarks) -> float:
-    """How far the mouth is open: the gap between the inner lips over the distance of the eyes."""
+    """Mouth opening: the gap between the inner lips over the distance of the eyes."""
     return _over_eyes(landmarks, landmarks[LOWER_LIP] - landmarks[UPPER_LIP])
 
 
@@ -55,22 +55,22 @@ def face_box(landmarks: Landmarks) -> Box:
 
 
 def quarter_turns(picture: Picture, mesh: FaceMesh) -> int:
-    """By how many quarter turns against the clock the largest face comes to stand upright, within
-    45 degrees; 0 where no face is found.
+    """The number of counterclockwise quarter turns that bring the largest face upright, within 45
+    degrees; 0 if no face is found.
     """
     for turns in (0, 1, 3, 2):
         turned = np.ascontiguousarray(np.rot90(picture, turns))
         for face in mesh.faces(turned)[:1]:
             if abs(_lean(turned, face, mesh)) <= np.pi / 4:
                 return turns
-    # Small and faint faces take a hundred looks, which only the picture as it came is worth.
+    # The search for small and faint faces takes a hundred detections: only in the original picture.
     for face in mesh.all_faces(picture)[:1]:
         return round(_lean(picture, face, mesh) / (np.pi / 2)) % 4
     return 0
 
 
 def _lean(picture: Picture, face: Face, mesh: FaceMesh) -> float:
-    """How far a face is turned clockwise, radians."""
+    """The clockwise roll of a face, radians."""
     points, _ = mesh.landmarks(picture, face)
     return turn_of(points[RIGHT_EYE[0]], points[LEFT_EYE[1]])
 
@@ -78,7 +78,7 @@ def _lean(picture: Picture, face: Face, mesh: FaceMesh) -> float:
 def find_portrait(
     picture: Picture, mesh: FaceMesh, name: str, framing: Framing = "face"
 ) -> PortraitPlace:
-    """The square around the largest face; `name` is what a message calls the picture.
+    """The square around the largest face; `name` names the picture in messages.
 
     Raises:
         UserError: there is no face.
@@ -88,7 +88,7 @@ def find_portrait(
     if not faces and not plain:
         raise UserError(
             f"no face found in {name}: take a picture that shows one from the front, "
-            "or give one by hand with --box x0,y0,x1,y1 (pixels)"
+            "or give its box with --box x0,y0,x1,y1 (pixels)"
         )
     landmarks, _ = mesh.landmarks(picture, (plain or faces)[0])
     height, width = picture.shape[:2]

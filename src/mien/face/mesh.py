@@ -1,9 +1,9 @@
-"""The two nets: BlazeFace finds faces, FaceMesh their 468 points.
+"""Face detection with BlazeFace, and 468 landmarks with FaceMesh.
 
 Sources: Bazarevsky et al. 2019 (arXiv 1907.05047), Kartynnik et al. 2019 (arXiv 1907.06724); Google
-MediaPipe's models, see assets/NOTICE.md. Same picture, same numbers: one thread.
+MediaPipe's models, see assets/NOTICE.md. Deterministic: one thread.
 
-Axes: h w space, n answers. Positions are pixels of the picture, x before y.
+Axes: h w space, n anchors. Positions are pixels of the picture, x before y.
 """
 
 from dataclasses import dataclass
@@ -30,19 +30,19 @@ Landmarks = Float[Array, "468 3"]
 
 DETECTOR_SIZE, MESH_SIZE = 128, 192
 DETECTOR_STRIDES = ((8, 2), (16, 6))  # pixels between anchors, anchors at each place
-CERTAIN, SURE, MAYBE = 0.75, 0.5, 0.25  # scores of the detector; below the first the mesh decides
-SAME_FACE = 0.3  # boxes of one look that overlap more than this are one face
+CERTAIN, SURE, MAYBE = 0.75, 0.5, 0.25  # detector scores; below the first FaceMesh must confirm
+SAME_FACE = 0.3  # boxes of one detection with a larger IoU are one face
 CLOSER_PARTS = (2, 3)
-PARTS = (2, 3, 5)  # closer looks: squares of a half, a third and a fifth of the picture
-# The mesh's own probability of a face. Faces give over 0.999, gravel, rockets and ears up to 0.98.
+PARTS = (2, 3, 5)  # tiles for small faces: a half, a third and a fifth of the picture
+# FaceMesh's probability of a face. Faces give over 0.999, gravel, rockets and ears up to 0.98.
 FACE_PRESENT, FACE_LIKELY = 0.99, 0.5
-AROUND = 1.5  # side of the square that the mesh looks at over the size of the face
+AROUND = 1.5  # side of FaceMesh's input crop over the size of the face
 RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263  # corners; the person's right is on the picture's left
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face that was found; `points` are right eye, left eye, nose, mouth, right ear, left ear."""
+    """A detected face; `points` are right eye, left eye, nose, mouth, right ear, left ear."""
 
     box: Box
     score: float
@@ -58,29 +58,28 @@ class FaceMesh:
         self._anchors = _anchors()
 
     def faces(self, picture: Picture) -> list[Face]:
-        """The faces that a look or two at the whole picture shows, largest first: for clips."""
+        """The faces found in the whole picture at one or two scales, largest first: for clips."""
         width, height = picture.shape[1], picture.shape[0]
         for look in _whole(width, height):
             found = self._detect(picture, look, SURE)
-            if kept := [f for f in found if f.score > CERTAIN or self._agrees(picture, f)]:
+            if kept := [f for f in found if f.score > CERTAIN or self._confirms(picture, f)]:
                 return sorted(kept, key=_size, reverse=True)
         return []
 
     def small_faces(self, picture: Picture) -> list[Face]:
-        """As `faces`, and with looks at halves and thirds of the picture: down to a twelfth of its
-        height. Some twenty looks.
+        """As `faces`, and in tiles of a half and a third of the picture: down to a twelfth of its
+        height. Some twenty detections.
         """
         width, height = picture.shape[1], picture.shape[0]
         looks = _closer(width, height, CLOSER_PARTS)
         found = [face for look in looks for face in self._detect(picture, look, SURE)]
-        kept = [face for face in found if self._agrees(picture, face)]
+        kept = [face for face in found if self._confirms(picture, face)]
         return sorted(drop_doubles([*self.faces(picture), *kept]), key=_size, reverse=True)
 
     def all_faces(self, picture: Picture) -> list[Face]:
-        """All faces, also small ones and, failing these, faint ones, largest first: for portraits.
-
-        A hundred looks. That closely, the detector sees faces in gravel too; what it finds
-        counts if the mesh agrees.
+        """All faces, including small ones and, if there are none, faint ones, largest first: for
+        portraits. A hundred detections; at that scale the detector also fires on gravel, so
+        FaceMesh must confirm each face.
         """
         width, height = picture.shape[1], picture.shape[0]
         found = [
@@ -90,26 +89,28 @@ class FaceMesh:
         ]
         faint = [face for face in found if face.score < SURE]
         for some in ([face for face in found if face.score >= SURE], faint):
-            if kept := [face for face in some if self._agrees(picture, face)]:
+            if kept := [face for face in some if self._confirms(picture, face)]:
                 return sorted(drop_doubles(kept), key=_size, reverse=True)
         return []
 
-    def _agrees(self, picture: Picture, face: Face) -> bool:
-        """Does the mesh see a face, and there? Beside a face its second look slides onto it."""
+    def _confirms(self, picture: Picture, face: Face) -> bool:
+        """True if FaceMesh confirms a face at this box. Overlap is checked because the refinement
+        can drift to a neighbouring face.
+        """
         points, present = self.landmarks(picture, face)
         return present > FACE_PRESENT and overlap(face.box, box_around(points)) > SAME_FACE
 
     def landmarks(self, picture: Picture, face: Face) -> tuple[Landmarks, float]:
-        """The points (x, y and depth in pixels, nearer is negative) and the probability of a face.
+        """The landmarks (x, y and depth in pixels, nearer is negative), the probability of a face.
 
-        The net looks twice, the second time where the first look saw the face: less trembling.
+        The net runs twice, the second time on a crop around the first landmarks: less jitter.
         """
-        points, present = self._look(picture, _around_face(face))
+        points, present = self._run(picture, _around_face(face))
         if present > FACE_LIKELY:
-            points, present = self._look(picture, around_points(points))
+            points, present = self._run(picture, around_points(points))
         return points, present
 
-    def _look(self, picture: Picture, square: Square) -> tuple[Landmarks, float]:
+    def _run(self, picture: Picture, square: Square) -> tuple[Landmarks, float]:
         raw, presence = self._mesh(sample(picture, square, MESH_SIZE) / 255)
         points = raw.reshape(468, 3) / MESH_SIZE
         placed = np.concatenate((square.to_picture(points[:, :2]), points[:, 2:] * square.side), 1)
@@ -133,7 +134,9 @@ class FaceMesh:
 
 
 def merge_faces(found: list[Face]) -> list[Face]:
-    """Overlapping faces become one: their mean weighted by score (BlazeFace 3.3), best score."""
+    """Non-maximum suppression by blending (BlazeFace 3.3): overlapping faces become their mean
+    weighted by score, with the best score.
+    """
     merged = []
     rest = sorted(found, key=lambda face: face.score, reverse=True)
     while rest:
@@ -149,7 +152,7 @@ def merge_faces(found: list[Face]) -> list[Face]:
 
 
 def drop_doubles(found: list[Face]) -> list[Face]:
-    """Of faces seen in several looks, whole or cut off, the one with the best score."""
+    """Of faces detected in several tiles, whole or cut off, keep the one with the best score."""
     kept: list[Face] = []
     for face in sorted(found, key=lambda face: face.score, reverse=True):
         if all(
@@ -160,14 +163,16 @@ def drop_doubles(found: list[Face]) -> list[Face]:
 
 
 def _around_face(face: Face) -> Square:
-    """Half as large again as the detector's box, with the eyes level, as FaceMesh was trained."""
+    """The crop 1.5 times the detector's box, rotated so that the eyes are level, as FaceMesh was
+    trained.
+    """
     x0, y0, x1, y1 = face.box
     side = AROUND * max(x1 - x0, y1 - y0)
     return Square((x0 + x1) / 2, (y0 + y1) / 2, side, turn_of(face.points[0], face.points[1]))
 
 
 def around_points(points: Landmarks) -> Square:
-    """The same around the points of an earlier look."""
+    """The same crop around known landmarks."""
     angle = turn_of(points[RIGHT_EYE_OUTER], points[LEFT_EYE_OUTER])
     unturned = Square(0.0, 0.0, 1.0, -angle).to_picture(points[:, :2] + 0.5)
     x0, y0, x1, y1 = box_around(unturned)
@@ -177,7 +182,7 @@ def around_points(points: Landmarks) -> Square:
 
 
 def _anchors() -> Float[Array, "n 2"]:
-    """Where the detector's answers belong, in [0, 1]: two grids of places, several answers each."""
+    """The detector's anchor centres in [0, 1]: two grids, several anchors at each place."""
     grids = []
     for stride, count in DETECTOR_STRIDES:
         centres = (np.arange(DETECTOR_SIZE // stride) + 0.5) * stride / DETECTOR_SIZE
@@ -187,13 +192,13 @@ def _anchors() -> Float[Array, "n 2"]:
 
 
 def _closer(width: int, height: int, parts: tuple[int, ...]) -> list[Square]:
-    """Squares of a half, a third ... of the picture's longer side, all over it."""
+    """Tiles of a half, a third ... of the picture's longer side that cover it."""
     longer = max(width, height)
     return [tile for part in parts for tile in tiles(width, height, longer / part)]
 
 
 def _whole(width: int, height: int) -> list[Square]:
-    """The whole picture, and wider for a face that fills it."""
+    """The whole picture, and a wider square for a face that fills it."""
     longest = float(max(width, height))
     return [Square(width / 2, height / 2, side) for side in (longest, 1.7 * longest)]
 

@@ -1,7 +1,7 @@
-"""Which pixels of a portrait are the person: what stands behind must not move with a head.
+"""Person segmentation of a portrait: the background must not move with the head.
 
-Google MediaPipe's net for selfies parts them (assets/NOTICE.md); the face itself counts as the
-person whatever the net makes of a painting. Axes: h w space, n points.
+By Google MediaPipe's selfie segmentation (assets/NOTICE.md); the face itself always counts as the
+person, even if the net fails on a painting. Axes: h w space, n points.
 """
 
 import functools
@@ -14,17 +14,17 @@ from jaxtyping import Float
 from mien.face.geometry import Array, Picture
 from mien.face.tflite import TfliteNet
 
-SIDE = 256  # pixels that the net looks at
-_SOFTNESS = 1.5  # of these pixels, over which the person ends
-# From how much of the person on a pixel hides what is behind; how far around nothing is trusted
-# either, and from how far the colours are taken, both in pixels (filled in after Telea 2004).
+SIDE = 256  # input size of the net in pixels
+_SOFTNESS = 1.5  # of these pixels: standard deviation of the blur of the mask
+# Mask value from which a pixel's background is hidden; dilation of the hidden area, and radius of
+# the inpainting (Telea 2004), both in pixels.
 _HIDES, _MARGIN, _REACH = 0.05, 5, 3
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A portrait taken apart: where the person is (1, softly falling to 0), and the picture in
-    [-1, 1] of what stands behind, filled in where the person hides it.
+    """A portrait separated into a soft person mask (1 on the person) and the background in [-1, 1],
+    inpainted where the person hides it.
     """
 
     person: Float[np.ndarray, "h w"]
@@ -32,7 +32,7 @@ class Scene:
 
 
 def scene_of(picture: Picture, points: Float[Array, "n 2"]) -> Scene:
-    """Take a portrait apart whose face has these points (pixels)."""
+    """Separate person and background of a portrait whose face has these landmarks (pixels)."""
     person = person_mask(picture, points)
     hidden = cv2.dilate((person > _HIDES).astype(np.uint8), np.ones((_MARGIN, _MARGIN), np.uint8))
     cv2.setNumThreads(1)
@@ -41,7 +41,7 @@ def scene_of(picture: Picture, points: Float[Array, "n 2"]) -> Scene:
 
 
 def person_mask(picture: Picture, points: Float[Array, "n 2"]) -> Float[np.ndarray, "h w"]:
-    """1 on the person whose face has these points (pixels), 0 behind, soft at the edge."""
+    """1 on the person whose face has these landmarks (pixels), 0 on the background, soft edges."""
     height, width = picture.shape[:2]
     small = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     mask = _net()(small.astype(np.float32) / 255)[0][0, ..., 0].copy()

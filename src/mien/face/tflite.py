@@ -1,6 +1,6 @@
-"""The small nets in assets/, one thread each: same picture, same numbers. The one door to
-ai_edge_litert, which greets once a process on stderr ("INFO: Created TensorFlow Lite ..."): past
-Python, so only a swap of the process's file descriptor would silence it, for all threads.
+"""TFLite inference of the small nets in assets/, deterministic on one thread each. The only module
+using ai_edge_litert, which logs once per process to stderr ("INFO: Created TensorFlow Lite ...")
+from C, so only redirecting the process's file descriptor would silence it, for all threads.
 Axes: h w space.
 """
 

@@ -1,1 +1,1 @@
-"""What a face has behind its lips: teeth, gums and tongue, after ICT-FaceKit."""
+"""The interior of the mouth: teeth, gums and tongue, after ICT-FaceKit."""

@@ -1,4 +1,4 @@
-"""The light of a portrait, as its skin shows it, and what teeth and gums look like in it.
+"""The lighting of a portrait, estimated from its skin, and the colours of teeth and gums in it.
 
 Axes: n samples or vertices, s sides (the picture's left and right of the mouth), h w space.
 Colours are RGB in [0, 1], as pictures hold them.
@@ -17,7 +17,7 @@ _PATCH = 2  # pixels to each side of a point
 _GREY = np.array([0.299, 0.587, 0.114])
 _USUAL_SKIN = np.array([0.76, 0.58, 0.49])  # in the light in which teeth have the colours below
 _DARKEST, _BRIGHTEST = 0.15, 1.1  # bounds of the light, in those of that light
-_LAMP = np.array([0.0, -0.45, -0.9])  # the way to the lamp: before and above the face
+_LAMP = np.array([0.0, -0.45, -0.9])  # direction to the light: in front of and above the face
 _TINTED = 0.6  # how much of the light's colour, as skin shows it, reaches the mouth
 
 CAVITY_COLOR = np.array([0.12, 0.05, 0.045])
@@ -27,10 +27,10 @@ _TEETH_FADE, _FLESH_FADE = 0.36, 0.5  # eye distances behind the lips over which
 
 
 def light_of(picture: UInt8[Array, "h w 3"], points: Points) -> Float[Array, "s 3"]:
-    """What each side's light does to a colour: factors for red, green and blue.
+    """The light of each side as gains of red, green and blue.
 
-    Paintings and grey pictures have less colour than photos of skin: what is missing of it in the
-    skin is `1 - saturation_of`, and the light itself counts as white there.
+    Paintings and grey pictures are less saturated than photos of skin: the lack of saturation is
+    `1 - saturation_of`, and is not attributed to the light.
     """
     rich = saturation_of(picture, points)
     usual = _USUAL_SKIN / (_USUAL_SKIN @ _GREY)
@@ -53,7 +53,7 @@ def saturation_of(picture: UInt8[Array, "h w 3"], points: Points) -> float:
 
 
 def vertex_colors(model: MouthModel, rich: float) -> Float[Array, "n 3"]:
-    """Each vertex under a lamp before and above the face, darker the deeper in the mouth.
+    """Vertex colours for a light in front of and above the face, darker deeper in the mouth.
 
     `rich` is the saturation, 1 that of a photo.
     """

@@ -40,9 +40,9 @@ _CORNER_SHADOW, _CORNER_FROM = 0.8, 0.45
 
 @dataclass(frozen=True)
 class MouthInterior:
-    """The mouth model on one portrait.
+    """The mouth model registered to one portrait.
 
-    `scale` and `shift` lay the model over the portrait's neutral face in head coordinates,
+    `scale` and `shift` place the model on the portrait's neutral face in head coordinates,
     `colors` are those of its vertices, `light` the light on the picture's left and right.
     """
 

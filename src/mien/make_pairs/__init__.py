@@ -1,1 +1,1 @@
-"""Still portraits become clips with known motion: people to learn from who were never filmed."""
+"""Synthetic training clips: still portraits animated with known motion."""

@@ -1,7 +1,7 @@
-"""`mien make-pairs PORTRAITS CLIPS -o DATASET`: the motion of filmed people given to portraits.
+"""`mien make-pairs PORTRAITS CLIPS -o DATASET`: motion of filmed people transferred to portraits.
 
-The data set is like any other: clips, train.jsonl, and the meshes, which are known exactly. A clip
-that is there already is not made again.
+The data set is like any other: clips, train.jsonl, and the meshes, which are known exactly. Clips
+that exist are not made again.
 """
 
 import functools
@@ -36,8 +36,8 @@ from mien.prepare.engine import ALL_CORES, run_in_processes, workers_of
 from mien.report import usable_cores
 from mien.types import FPS
 
-_MARGIN = 0.15  # of the lips' box: what the mouth box of a clip holds around it
-_KEY_EVERY = 4  # frames are moments, not a film: pairs of them are read out of order
+_MARGIN = 0.15  # of the lips' box: margin of a clip's mouth box
+_KEY_EVERY = 4  # frames are in random order, and pairs of them are read by seeking
 NOTE = "made by mien from one portrait: nobody was filmed"
 
 
@@ -52,7 +52,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Made:
-    """What is needed to make any clip, in every process."""
+    """The settings that make a clip, shared by all processes."""
 
     clips: Path
     motions: Path
@@ -70,7 +70,7 @@ class Made:
         return talks, MeshCache(root, self.meshes)
 
     def driver(self, group: int) -> MeshMotion:
-        """The clip whose moments a group shows."""
+        """The motion of the clip that drives a group."""
         records, cache = self._drivers
         random = np.random.default_rng((self.seed, group))
         for place in random.permutation(len(records)):
@@ -80,7 +80,7 @@ class Made:
         raise UserError(f"no clip of {self.motions} shows a face: give other clips")
 
     def make(self, order: Order) -> ClipRecord | str:
-        """Make one clip, or say why it cannot be made."""
+        """Make one clip, or return why it cannot be made."""
         record, path = self._record(order), self.output / order.name
         if not (path.exists() and MeshCache(self.output, self.meshes).has(record)):
             try:
@@ -148,7 +148,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return guarded(lambda: run(parser().parse_args(argv)), "the same command goes on")
+    return guarded(lambda: run(parser().parse_args(argv)), "the same command resumes")
 
 
 def run(given: Namespace) -> None:
@@ -181,7 +181,7 @@ def run(given: Namespace) -> None:
 
 
 def _mark(given: Namespace, number: int, group: Sequence[PortraitFile]) -> str:
-    """What a clip depends on, in a few letters: with other portraits or numbers it is made anew."""
+    """A hash of what a clip depends on: with other portraits or settings it is made again."""
     people = [(f.path.name, f.path.stat().st_size, f.identity, f.licence) for f in group]
     numbers = given.motions.as_posix(), given.frames, given.size, given.seed, number
     return sha256(repr((people, numbers)).encode()).hexdigest()[:8]

@@ -1,8 +1,8 @@
-"""A portrait moved by a mesh: the picture that the guide alone would draw.
+"""A portrait warped by a mesh: the picture that the guide alone would give.
 
-The face is warped by its mesh, the head around it by the rings of the mesh, the mouth's inside is
-drawn, and what stands behind stays. How hair and neck turn nobody knows; training leaves them to
-the net (`FramePair.certain`). Axes: t frames, h w space, n points.
+The face is warped by its mesh, the head around it by the rings of the mesh, the mouth's interior is
+rendered, and the background stays. The motion of hair and neck is unknown; training gives it a low
+weight (`FramePair.certain`). Axes: t frames, h w space, n points.
 """
 
 from collections.abc import Iterator

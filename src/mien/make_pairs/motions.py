@@ -1,4 +1,4 @@
-"""Motion that portraits are given: moments of real talk, heads turned further, sometimes a blink.
+"""The motion of synthetic clips: random frames of real speech, larger head poses, some blinks.
 
 Axes: t frames.
 """
@@ -20,14 +20,14 @@ _BLINKS = 0.15  # chance that the eyes of a frame are partly or wholly shut
 
 @dataclass(frozen=True)
 class MadeMotion:
-    """What every portrait of a group does: a MeshMotion, and how far the lids are shut."""
+    """The motion of all portraits of a group: a MeshMotion, and how far the lids are shut."""
 
     mesh: MeshMotion
     blinks: Float[Array, " t"]
 
 
 def draw_motion(driver: MeshMotion, frames: int, random: np.random.Generator) -> MadeMotion:
-    """Moments of a driver's clip in a random order; a short clip is drawn from again."""
+    """Random frames of a driver's clip; of a short clip with replacement."""
     count = len(driver.zoom)
     chosen = random.choice(count, frames, replace=count < frames)
     motion = MeshMotion(

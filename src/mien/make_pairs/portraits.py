@@ -37,11 +37,11 @@ class MovablePortrait:
 
 
 def list_portraits(folder: Path) -> list[PortraitFile]:
-    """All pictures below a folder, in order. Without a line in MANIFEST a picture is somebody of
-    its own, under the licence `own`.
+    """All pictures below a folder, sorted. A picture that MANIFEST does not list is a person of its
+    own, under the licence `own`.
 
     Raises:
-        UserError: the folder or its manifest cannot be read, or holds no picture.
+        UserError: the folder or its manifest cannot be read, or there is no picture.
     """
     if not folder.is_dir():
         raise UserError(f"the folder of portraits {folder} does not exist: check the path")
@@ -70,7 +70,7 @@ def _known_people(manifest: Path) -> dict[str, tuple[str, str]]:
         rows = list(csv.DictReader(lines, delimiter="\t"))
     wanted = ("file", "ident", "class")
     if rows and not all(name in rows[0] for name in wanted):
-        raise UserError(f"{manifest} needs the columns {', '.join(wanted)}, parted by tabs")
+        raise UserError(f"{manifest} needs the columns {', '.join(wanted)}, separated by tabs")
     return {row["file"]: (row["ident"], row["class"]) for row in rows}
 
 

@@ -1,4 +1,4 @@
-"""The one door to files people made: sounds, pictures and videos, in and out."""
+"""Reading and writing of media files: audio, pictures and videos."""
 
 from PIL.Image import Image as PILImage
 

@@ -1,4 +1,4 @@
-"""What is wrong with a path, before anything is decoded; files that appear whole or not at all."""
+"""Checks of input paths before decoding, and atomic writing of files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from mien.errors import UserError
 
 
 def readable(path: Path, what: str) -> Path:
-    """The path of a file that is there and not empty; `what` says what it should hold.
+    """Check that a file exists and is not empty; `what` names its expected content in messages.
 
     Raises:
-        UserError: it is missing, a folder, empty, or not ours to read.
+        UserError: it is missing, a folder, empty, or not readable.
     """
     path = Path(path)
     try:
         if path.is_dir():
-            raise UserError(f"{path} is a folder: give the file with the {what}")
+            raise UserError(f"{path} is a folder: give the {what} file")
         with path.open("rb") as file:
             first = file.read(1)
     except FileNotFoundError as error:
@@ -27,20 +27,20 @@ def readable(path: Path, what: str) -> Path:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be opened ({error}): check the {what} file") from error
     if not first:
-        raise UserError(f"{path} is empty: give a file with a {what} in it")
+        raise UserError(f"{path} is empty: give a {what} file")
     return path
 
 
 class Unwritable(UserError):
-    """The output cannot be written: the disk is full, or the folder takes no file."""
+    """The output cannot be written: the disk is full, or the folder is not writable."""
 
 
 @contextmanager
 def writable(path: Path) -> Iterator[None]:
-    """Within, what the disk refuses is said of `path`.
+    """Turn errors of writing within the block into one that names `path`.
 
     Raises:
-        Unwritable: it refused something.
+        Unwritable: something could not be written.
     """
     try:
         yield
@@ -51,12 +51,12 @@ def writable(path: Path) -> Iterator[None]:
         ) from error
 
 
-UNFINISHED = ".*.part*"  # what a process that was killed leaves of its files
+UNFINISHED = ".*.part*"  # temporary files that a killed process leaves
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A hidden file beside `path`, which takes its name when the block ends well, and else goes."""
+    """A temporary file beside `path`, renamed to it if the block succeeds, else deleted."""
     unfinished = path.with_name(f".{path.name[:40]}.{uuid4().hex}.part")
     try:
         yield unfinished

@@ -25,30 +25,32 @@ HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")  # the br
 LONGEST_SIDE = 2048  # of a loaded picture: eight times what the largest net draws
 MOST_PIXELS = 150_000_000  # of a file: more is refused before it is decoded
 RESIZABLE = {"L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "RGBX"}  # modes that can be averaged
-# White of grey pictures with more than 8 bits: the least of these that is not below their largest
-# number. Filters overshoot a little in float.
+# White level of grey pictures with more than 8 bits: the smallest of these that is not below their
+# maximum. Filters overshoot a little in float.
 WHITES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 OVERSHOOT = 1.1
 LYING = (5, 6, 7, 8)  # EXIF orientations whose undoing exchanges width and height
 
 
 def load_picture(path: Path) -> UInt8[Array, "h w 3"]:
-    """The picture as sRGB by its colour profile: upright by its EXIF, transparent parts on white,
+    """Read a picture as sRGB (by its colour profile), upright (by its EXIF), transparency on white,
     sides at most 2048. HEIC needs the package pillow-heif.
 
     Raises:
-        UserError: there is no such file, it is no picture, damaged, or has over 150 megapixels.
+        UserError: there is no such file, it is not a readable picture, or over 150 megapixels.
     """
     path = readable(path, "picture")
     if is_heif(path):
-        _learn_heif(path)
+        _register_heif(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return _upright(image, path)
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{path} is no picture: take a png, jpg, webp or tiff") from error
+        raise UserError(
+            f"{path} is not a readable picture: take a png, jpg, webp or tiff"
+        ) from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} has too many pixels: make it smaller") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -69,7 +71,7 @@ def picture_of(image: Image.Image) -> UInt8[Array, "h w 3"]:
 
 
 def to_bytes(frames: Float[Tensor, "t 3 h w"]) -> UInt8[Array, "t h w 3"]:
-    """Frames in [-1, 1] as pictures and videos take them; rounded once, also from 16 bits."""
+    """Frames in [-1, 1] to uint8; rounded once, also from half precision."""
     pixels = ((frames.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return rearrange(pixels, "t c h w -> t h w c").cpu().numpy()
 
@@ -98,11 +100,11 @@ def _upright(image: Image.Image, path: Path) -> UInt8[Array, "h w 3"]:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels of a file, which `load_picture` may make smaller, once it stands
-    upright; nothing is decoded.
+    """Width and height in pixels of the upright picture before `load_picture` shrinks it; nothing
+    is decoded.
 
     Raises:
-        UserError: there is no such file, or it is no picture.
+        UserError: there is no such file, or it is not a readable picture.
     """
     try:
         with Image.open(readable(path, "picture")) as image:
@@ -111,30 +113,32 @@ def picture_size(path: Path) -> tuple[int, int]:
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             turned = orientation in LYING and image.format != "TIFF"
     except OSError as error:
-        raise UserError(f"{path} is no picture: take a png, jpg, webp or tiff") from error
+        raise UserError(
+            f"{path} is not a readable picture: take a png, jpg, webp or tiff"
+        ) from error
     return (height, width) if turned else (width, height)
 
 
 def is_heif(path: Path) -> bool:
-    """Is this a picture as telephones take them (HEIC)?"""
+    """Is this a HEIC picture, as many phones take?"""
     with path.open("rb") as file:
         head = file.read(12)
     return head[4:8] == b"ftyp" and head[8:12] in HEIF
 
 
-def _learn_heif(path: Path) -> None:
+def _register_heif(path: Path) -> None:
     try:
         from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
-            f'{path} is a HEIC picture: install what reads it with pip install "mien[heic]", '
+            f'{path} is a HEIC picture: install its reader with pip install "mien[heic]", '
             "or save it as jpg or png"
         ) from error
     register_heif_opener()
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:
-    """Colours by the profile that the file carries; a profile that is damaged counts as none."""
+    """Convert to sRGB by the file's ICC profile; a damaged profile is ignored."""
     profile = image.info.get("icc_profile")
     if image.mode in ("RGB", "L") and image.has_transparency_data:  # one colour is transparent
         image = image.convert("RGBA" if image.mode == "RGB" else "LA")
@@ -166,10 +170,10 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_wide(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits or float; its largest number says what white is."""
+    """Grey of 16 or 32 bits or float; the white level is chosen by its maximum."""
     values = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():
-        raise ValueError("holds numbers that are no brightness")
+        raise ValueError("it has values that are not finite")
     largest = float(values.max())
     whites, room = ((1.0, *WHITES), OVERSHOOT) if image.mode == "F" else (WHITES, 1.0)
     white = next((w for w in whites if largest <= w * room), largest)

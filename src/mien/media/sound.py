@@ -1,4 +1,4 @@
-"""Sound in: any file that libsndfile or FFmpeg reads, as it is and as mono at 16 kHz.
+"""Audio reading: any file that libsndfile or FFmpeg reads, as it is and as mono at 16 kHz.
 
 Axes: c channels, s audio samples, n samples at another rate.
 """
@@ -22,17 +22,17 @@ from mien.types import SAMPLE_RATE
 Array = np.ndarray
 
 AUTO, MIX, SIDES = "auto", "mix", {"left": 0, "right": 1}  # which channel speaks, beside numbers
-# Of the loudest channel's root mean square: a channel below the first is empty, and a mean of all
-# below the second says that they cancel each other out.
+# Shares of the loudest channel's RMS: a channel below the first is empty, and a mix of all channels
+# below the second means that they cancel each other out.
 _EMPTY, _CANCELLED = 0.05, 0.3
 
-_MOST_PADDING = 4096  # samples that an encoder fills up its last block with
-_EXACT = "mp4"  # containers that say how long the sound is without its padding; others estimate
+_MOST_PADDING = 4096  # samples by which an encoder pads its last block
+_EXACT = "mp4"  # container that stores the duration without padding; others estimate it
 
 
 @dataclass(frozen=True)
 class Sound:
-    """Sound as it came: channels within [-1, 1], at their own rate (samples a second)."""
+    """Audio as it is in the file: channels within [-1, 1], at its own rate (samples a second)."""
 
     samples: Float[Array, "c s"]
     rate: int
@@ -51,11 +51,12 @@ def load_audio(path: Path) -> Float[Tensor, " s"]:
 def read_sound(path: Path) -> Sound:
     """The sound of a file with its channels and rate.
 
-    What exceeds full scale is made quieter as a whole, and sound that starts late in a video is
+    Audio that exceeds full scale is scaled down as a whole; audio that starts late in a video is
     preceded by silence.
 
     Raises:
-        UserError: there is no such file, it holds no sound, or samples that are no numbers.
+        UserError: there is no such file, it has no audio track or no samples, or NaN or infinite
+            ones.
     """
     path = readable(path, "sound")
     try:
@@ -64,19 +65,19 @@ def read_sound(path: Path) -> Sound:
     except (soundfile.LibsndfileError, RuntimeError):  # not one of libsndfile's formats
         samples, rate = _decode(path)
     if not samples.size:
-        raise UserError(f"{path} holds no sound: it has no samples; take another file")
+        raise UserError(f"{path} has an empty audio track: take another file")
     if not np.isfinite(samples).all():
-        raise UserError(f"{path} holds samples that are not numbers (NaN or infinite): repair it")
+        raise UserError(f"{path} has samples that are NaN or infinite: repair it")
     return Sound(samples / max(float(np.abs(samples).max()), 1.0), rate)
 
 
 def speaking_channel(
     sound: Sound, channel: str = AUTO, name: str = "the sound"
 ) -> tuple[Float[Array, " s"], str | None]:
-    """One channel for the nets, and what to tell the user about the choice, if anything.
+    """One channel for the nets, and a note for the user about the choice, if needed.
 
-    `channel` is left, right, a number counted from 1, mix (the mean of all), or auto: the mean,
-    unless channels cancel each other out or are empty; then the loudest.
+    `channel` is left, right, a number counted from 1, mix (the mean of all), or auto: the mean of
+    those that are not empty, or the loudest if they cancel each other out.
 
     Raises:
         UserError: there is no such channel.
@@ -94,18 +95,18 @@ def speaking_channel(
         return samples[number], None
     loudness = np.sqrt(np.square(samples).mean(axis=1))
     loudest = int(loudness.argmax())
-    heard = samples[loudness > _EMPTY * loudness[loudest]]
-    if len(heard) <= 1:
+    audible = samples[loudness > _EMPTY * loudness[loudest]]
+    if len(audible) <= 1:
         return samples[loudest], None
-    mixed = heard.mean(axis=0)
+    mixed = audible.mean(axis=0)
     if np.sqrt(np.square(mixed).mean()) < _CANCELLED * loudness[loudest]:
-        note = f"the channels of {name} cancel each other out: channel {loudest + 1} alone is heard"
+        note = f"the channels of {name} cancel each other out: only channel {loudest + 1} is used"
         return samples[loudest], note
     return mixed, None
 
 
 def to_waveform(mono: Float[Array, " n"], rate: int) -> Float[Tensor, " s"]:
-    """Mono at any rate as the nets take it: 16 kHz in [-1, 1]."""
+    """Resample mono to the nets' 16 kHz, in [-1, 1]."""
     resampled = soxr.resample(mono, rate, SAMPLE_RATE)
     peak = float(np.abs(resampled).max(initial=0.0))
     return torch.from_numpy(np.ascontiguousarray(resampled / max(peak, 1.0), dtype=np.float32))
@@ -116,7 +117,7 @@ def _decode(path: Path) -> tuple[Float[Array, "c s"], int]:
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise UserError(f"{path} holds no sound: take a wav, mp3, m4a, flac or a video")
+                raise UserError(f"{path} has no audio track: take a wav, mp3, m4a, flac or a video")
             stream = container.streams.audio[0]
             rate = stream.rate
             # FFmpeg's own mixing would follow loudness conventions; here it only converts.

@@ -1,8 +1,8 @@
-"""Any video on mien's clock: 25 pictures and 16,000 samples a second, counted from one moment.
+"""Resample any video by its time stamps: 25 frames and 16,000 audio samples a second.
 
-Cameras write 23.976, 29.97 or 50 pictures a second, phones whatever the light allowed. What counts
-is when a picture was shown, so each is taken by its time stamp and never by its number: after hours
-lips and sound still belong together. Nothing is held but the picture that is being shown.
+Cameras write 23.976, 29.97 or 50 frames a second, phones a variable rate. Frames are selected by
+their time stamps and never by their number, so lips and audio stay in sync even after hours. Only
+the current frame is kept in memory.
 Axes: h w space, s audio samples. Pictures are uint8 RGB.
 """
 
@@ -26,39 +26,39 @@ from mien.types import FPS, SAMPLE_RATE
 Array = np.ndarray
 Picture = UInt8[Array, "h w 3"]
 
-LOOSE = Fraction(1, 50)  # seconds by which sound may leave its time stamps before it is moved back
-LONGEST_HOLE = 60  # seconds without a picture or sound; beyond, the stamps are wrong
-CHUNK = SAMPLE_RATE  # samples that leave the resampler at once
+LOOSE = Fraction(1, 50)  # seconds: maximum drift of audio samples from their time stamps
+LONGEST_HOLE = 60  # seconds without a frame or audio; beyond, the time stamps are wrong
+CHUNK = SAMPLE_RATE  # samples that are yielded at once
 
 
 class Damaged(UserError):
-    """The file breaks off; what came before was good."""
+    """The file is damaged or truncated; what was read before is valid."""
 
 
 @dataclass(frozen=True)
 class Tracks:
-    """What a file holds, undecoded: its streams, and the moment of its first picture in seconds."""
+    """The number of audio tracks of a file, and the time of its first frame in seconds."""
 
     sounds: int
     origin: Fraction
 
 
 def look_inside(path: Path) -> Tracks:
-    """How many sound tracks a video has, and when its first picture is shown.
+    """How many audio tracks a video has, and the time of its first frame.
 
     Raises:
-        UserError: it cannot be read, or holds no picture.
+        UserError: it cannot be read, or has no frame.
     """
     with opened(path) as container:
         stream = film(container)
         for frame in _decoded(container, stream, path):
             return Tracks(len(container.streams.audio), _time(frame) or Fraction(0))
-    raise UserError(f"the video {path} holds no frame: take another file")
+    raise UserError(f"the video {path} has no frame: take another file")
 
 
 def sound_of_video(path: Path) -> Sound | None:
-    """The sound of a video as it is, from the moment of its first picture on; None where it has
-    none.
+    """The audio of a video as it is, from the time of its first frame on; None if it has no audio
+    track.
 
     Raises:
         UserError: it cannot be read.
@@ -73,13 +73,13 @@ def sound_of_video(path: Path) -> Sound | None:
 
 
 def pictures_on_grid(path: Path) -> Iterator[Picture]:
-    """Picture k is what is shown at (k + 1/2) / 25 seconds after the first, turned upright.
+    """Frame k is the one shown at (k + 1/2) / 25 seconds after the first, rotated upright.
 
-    The middle of a picture's own time: nothing comes more than half a picture early or late.
+    That is the middle of its interval: no frame is more than half a frame early or late.
 
     Raises:
-        UserError: it cannot be read, or holds no picture.
-        Damaged: it breaks off; all that could be read was yielded before.
+        UserError: it cannot be read, or has no frame.
+        Damaged: it is damaged; all that could be read was yielded before.
     """
     with opened(path) as container:
         stream = film(container)
@@ -96,12 +96,12 @@ def pictures_on_grid(path: Path) -> Iterator[Picture]:
                 raise Damaged(f"{path} changes the size of its picture after {float(at):.1f} s")
             else:
                 later = at + 1 / rate if time is None else time - origin
-                if later <= at:  # a stamp that is repeated or runs back: the newer picture counts
+                if later <= at:  # a repeated or decreasing time stamp: the newer frame counts
                     shown = frame
                     continue
                 if later - at > LONGEST_HOLE:
                     raise Damaged(
-                        f"{path} has a hole of {float(later - at):.0f} s after {float(at):.1f} s"
+                        f"{path} has a gap of {float(later - at):.0f} s after {float(at):.1f} s"
                     )
                 pixels = None
                 while Fraction(2 * count + 1, 2 * FPS) < later:
@@ -113,7 +113,7 @@ def pictures_on_grid(path: Path) -> Iterator[Picture]:
                 at = later
             shown = frame
         if shown is None:
-            raise UserError(f"the video {path} holds no frame: take another file")
+            raise UserError(f"the video {path} has no frame: take another file")
         pixels = _upright(shown, stream.sample_aspect_ratio)
         while Fraction(2 * count + 1, 2 * FPS) < at + 1 / rate or count == 0:
             yield pixels
@@ -128,8 +128,8 @@ def _time(frame: av.VideoFrame | av.AudioFrame) -> Fraction | None:
 
 
 def _decoded(container, stream, path: Path) -> Iterator:
-    """The stream's frames, those left out that cannot be decoded; a file with damaged places, or
-    one that ends too early, says so at its end.
+    """The stream's frames without those that cannot be decoded; a damaged or truncated file raises
+    Damaged at its end.
     """
     lost = 0
     try:
@@ -147,7 +147,7 @@ def _decoded(container, stream, path: Path) -> Iterator:
 
 
 def _upright(frame: av.VideoFrame, aspect: Fraction | None) -> Picture:
-    """RGB with square pixels, turned as the file asks for (phones lie on their side)."""
+    """RGB with square pixels, rotated by the file's display matrix (phones store it sideways)."""
     width = round(frame.width * (aspect or 1))
     pixels = frame.reformat(
         width=width, height=frame.height, format="rgb24", threads=SCALING_THREADS
@@ -157,23 +157,23 @@ def _upright(frame: av.VideoFrame, aspect: Fraction | None) -> Picture:
 
 
 def sound_on_grid(path: Path, origin: Fraction) -> Iterator[Float[Array, " s"]]:
-    """Mono 16 kHz sound from the moment `origin` on, in pieces; silence where the file has holes.
+    """Mono 16 kHz audio from the time `origin` on, in pieces; gaps are filled with silence.
 
-    The first sound track counts, its channels are averaged.
+    The first audio track is used, its channels are averaged.
 
     Raises:
-        UserError: it cannot be read, or holds no sound.
-        Damaged: it breaks off; all that could be read was yielded before.
+        UserError: it cannot be read, or has no audio track.
+        Damaged: it is damaged; all that could be read was yielded before.
     """
     path = readable(path, "sound")
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise UserError(f"{path} holds no sound: a talking video needs its voice")
+                raise UserError(f"{path} has no audio track: give a file with the voice")
             stream = container.streams.audio[0]
             rate = stream.rate
             if not rate:
-                raise UserError(f"{path} has a sound track without a sample rate: repair it")
+                raise UserError(f"{path} has an audio track without a sample rate: repair it")
             resampled = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
             for piece in _in_time(_decoded(container, stream, path), stream, origin, path):
                 yield from _pieces(resampled.resample_chunk(piece))
@@ -185,8 +185,8 @@ def sound_on_grid(path: Path, origin: Fraction) -> Iterator[Float[Array, " s"]]:
 def _in_time(
     frames: Iterator, stream, origin: Fraction, path: Path
 ) -> Iterator[Float[Array, " s"]]:
-    """Mono samples at the stream's own rate, held to the time stamps: holes are filled with
-    silence, what overlaps or comes before `origin` is left out.
+    """Mono samples at the stream's own rate, synchronised to the time stamps: gaps are filled with
+    silence, what overlaps or comes before `origin` is dropped.
     """
     form = planes = None
     count = 0  # samples since the origin

@@ -1,1 +1,1 @@
-"""The mesh of a face: how it is laid out, what moves in it, and whom that motion is given to."""
+"""The face mesh: topology, motion, and retargeting of motion to another face."""

@@ -1,4 +1,4 @@
-"""Where a head is, apart from what its face does: similarity fit to the mean face.
+"""Head pose, separated from expression: similarity fit to the mean face.
 
 Axes: t frames, n points. Picture coordinates are pixels; head coordinates have the mean face's
 origin and axes and the distance of the eyes as unit.
@@ -31,17 +31,17 @@ class HeadPose:
 
 
 def head_pose(points: Points) -> HeadPose:
-    """Where the head is: the mean face laid over the stable points."""
+    """The head pose: the mean face fitted to the stable points."""
     return fit(points, mean_face())
 
 
 def fit(points: Points, face: Points) -> HeadPose:
-    """The similarity that lays the stable points of `face` over these best (Umeyama 1991)."""
+    """The similarity that fits the stable points of `face` to these (Umeyama 1991)."""
     return similarity(points[list(STABLE)], face[list(STABLE)])
 
 
 def similarity(wanted: Float[Array, "n 3"], known: Float[Array, "n 3"]) -> HeadPose:
-    """The similarity that lays `known` over `wanted` best, in the sense of least squares."""
+    """The least-squares similarity that fits `known` to `wanted`."""
     middle, origin = wanted.mean(axis=0), known.mean(axis=0)
     wanted, known = wanted - middle, known - origin
     u, strength, vt = np.linalg.svd(wanted.T @ known)

@@ -1,4 +1,4 @@
-"""When eyes blink: a seeded process, since the footage that trains stage 2 hardly teaches it.
+"""Blinks as a seeded random process, since stage 2 hardly learns them from its footage.
 
 Axes: t video frames.
 """
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from mien.face.geometry import Array
 from mien.types import FPS
 
-BLINKS = 14.0  # a minute, as people do who talk
+BLINKS = 14.0  # per minute, as of people who talk
 _SHORTEST = 1.2  # seconds between blinks; less where more than 17 a minute are asked for
 # How far the lids are shut in the frames of a blink: closing is faster than opening.
 _SHAPE = (0.35, 0.9, 1.0, 0.8, 0.45, 0.15)

@@ -1,6 +1,6 @@
-"""From two meshes of one head to the guide of a frame: where each place of it lies in the source.
+"""The guide of a frame from two meshes of one head: the displacement of each pixel to the source.
 
-Everything is a difference of the two meshes or of their poses: equal meshes guide nowhere, exactly.
+Everything is a difference of the two meshes or of their poses: equal meshes give exactly zero.
 Axes: h w space. Points are pixels of a picture `size` wide, x before y, z away from the viewer.
 """
 
@@ -52,8 +52,8 @@ def guide_between(
 ) -> Guide:
     """The guide (batch of one) for a frame in which the mesh `source` has become `moved`.
 
-    `interior` is a picture of the mouth's inside there (as `Guide` holds it), `scene` the source
-    taken apart, if they are known.
+    `interior` is a picture of the mouth's interior there (as in `Guide`), `scene` the separated
+    person and background of the source, if they are known.
     """
     shape = topology()
     own = with_surroundings(source, border_of(0.0, 0.0, float(size)))
@@ -92,7 +92,7 @@ def guide_between(
 
 
 def no_guide(size: int) -> Guide:
-    """The guide (batch of one) of a frame whose mesh nobody knows."""
+    """The empty guide (batch of one) of a frame whose mesh is unknown."""
     plane = torch.zeros(1, size, size)
     return Guide(
         displacement=torch.zeros(1, size, size, 2),
@@ -121,8 +121,8 @@ def to_device(guide: Guide, device: torch.device) -> Guide:
 def _passed(
     person: Float[Tensor, "1 h w"], head: Float[Tensor, "1 2 3"], moved: Points, pose: HeadPose
 ) -> tuple[Float[Tensor, "1 h w"], Float[Tensor, "1 h w"]]:
-    """Where the moved head shows the person, and where the person was and is not any more; away
-    from the head, where neck and shoulders stay, neither.
+    """Masks of where the moved head shows the person, and where the person is no longer; both are 0
+    away from the head, where neck and shoulders stay.
     """
     size = person.shape[-1]
     there = warp_map(person[:, None], head_move(head, size))[:, 0]
@@ -131,7 +131,7 @@ def _passed(
     places = torch.arange(size) + 0.5
     aside, below = (places[None] - x) / (_WIDE * wide), (places[:, None] - y) / (_HIGH * high)
     zone = ((1 - torch.hypot(aside, below)) / _FADES + 1).clamp(0, 1).float()
-    # Within a few pixels nobody knows where an outline is: there the field has the last word.
+    # The outline is uncertain by a few pixels: there the learned field decides.
     kernel, edge = 2 * _UNSURE + 1, _UNSURE
     wider = F.max_pool2d(there[None], kernel, 1, edge)[0]
     closer = -F.max_pool2d(-there[None], kernel, 1, edge)[0]
@@ -186,7 +186,7 @@ def _head_affine(own: HeadPose, there: HeadPose, size: int) -> Float[Array, "2 3
 
 
 def _roll(pose: HeadPose) -> float:
-    """How far the head leans to a side, radians."""
+    """Roll of the head, radians."""
     return float(np.arctan2(pose.rotation[1, 0], pose.rotation[0, 0]))
 
 

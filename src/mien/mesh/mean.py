@@ -1,4 +1,4 @@
-"""The mean face: many faces laid over each other, standing upright, with closed lips.
+"""The mean face: the Procrustes mean of many faces, upright, with closed lips.
 
 Axes: n faces. Made once by tools/make_mean_face.py.
 """

@@ -1,6 +1,6 @@
-"""What a face does, whoever makes it: a driver's motion, measured from its own neutral state.
+"""Mesh motion independent of identity: a driver's motion relative to its own neutral face.
 
-Axes: t video frames, k numbers. Points are the 468 of FaceMesh.
+Axes: t video frames, k values of a motion vector. Points are the 468 of FaceMesh.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ NECK = np.array([0.0, 0.6, 0.5])  # what heads turn about, in head coordinates
 
 @dataclass(frozen=True)
 class MeshMotion:
-    """What a face does, whoever makes it: differences from neutral, and the head's own move.
+    """Facial motion independent of identity: differences from neutral, and the head's motion.
 
     `offsets` are in head coordinates of a mouth as wide as the mean face's; `turn` is a rotation
     vector (radians), `shift` is in eye distances of the picture and `zoom` the log of the scale,
@@ -35,7 +35,7 @@ class MeshMotion:
 
 
 def as_vectors(motion: MeshMotion) -> Float[Array, "t k"]:
-    """The motion as MESH_DIM numbers a frame: offsets, turn, shift, zoom."""
+    """The motion as MESH_DIM values per frame: offsets, turn, shift, zoom."""
     flat = motion.offsets.reshape(len(motion.offsets), -1)
     return np.concatenate([flat, motion.turn, motion.shift, motion.zoom[:, None]], axis=1)
 
@@ -47,7 +47,7 @@ def from_vectors(numbers: Float[Array, "t k"]) -> MeshMotion:
 
 
 def read_motion(track: Float[Array, "t 468 3"], still: HeadPose | None = None) -> MeshMotion:
-    """What the face of a clip does, from its points in pixels, relative to its own rest.
+    """The motion of a clip's face, from its points in pixels, relative to its own rest.
 
     The head's moves are those from the pose `still`: without it, from the clip's own at rest.
     """

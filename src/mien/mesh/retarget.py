@@ -1,8 +1,8 @@
-"""One person's motion given to another face: neutral portrait, target, place, guide.
+"""Retargeting of one person's motion to another face: neutral portrait, target, place, guide.
 
-Faces are compared in head coordinates (`mien.mesh.alignment`), each from its own neutral state, in
-which lips are closed and smiles relaxed. What travels is the difference from neutral, so that
-closed means closed whoever makes it.
+Faces are compared in head coordinates (`mien.mesh.alignment`), each relative to its own neutral
+state, in which lips are closed and smiles relaxed. The difference from neutral is transferred, so
+that closed lips stay closed on any face.
 Axes: t video frames. Points are the 468 of FaceMesh.
 """
 
@@ -109,7 +109,7 @@ def retargeted_guides(
 ) -> Guide:
     """A guide for each frame (batch axis: t), with the mouth's inside where `interior` draws it.
 
-    `scene` is the portrait taken apart, if that is known.
+    `scene` is the separated person and background of the portrait, if known.
     """
     guides = []
     for there in retarget(portrait, motion, blinks, contrast):

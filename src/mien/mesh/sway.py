@@ -1,7 +1,7 @@
-"""How heads sway: a seeded process, since the footage that trains stage 2 hardly teaches it.
+"""Head sway as a seeded random process, since stage 2 hardly learns it from its footage.
 
-Most of its speakers sit still; what it does teach is how heads nod along with speech.
-Axes: t video frames, p numbers of a head's pose, which are turn, shift and zoom of a MeshMotion.
+Most speakers there sit still; stage 2 does learn how heads nod along with speech.
+Axes: t video frames, p values of a head pose, which are turn, shift and zoom of a MeshMotion.
 """
 
 import numpy as np

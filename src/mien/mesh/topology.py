@@ -1,4 +1,4 @@
-"""How FaceMesh's 468 points are joined, and what surrounds them: the mesh that guides a picture.
+"""Triangulation of FaceMesh's 468 points and their surroundings.
 
 Around the face lie two rings, which follow the head less and less, and the picture's border, which
 stays. Lips are four rings of twenty points with strips between them, since Delaunay's triangles

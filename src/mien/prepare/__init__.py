@@ -1,7 +1,8 @@
-"""From folders of footage to clips that nets learn from, and the list that names them.
+"""From folders of footage to training clips and their manifests.
 
-In the order of the flow: `collections` says what a folder holds, `watch` looks at one video,
-`spans` cuts it into parts of one face, `framing` says what of the picture to keep, `checks` judges,
-`cutting` writes, `outcome` says what became of it, `engine` spreads the work, `dataset` keeps the
-books, `inspection` shows them; `motion` is what stage 2 reads of it all.
+In processing order: `collections` describes the layout of a public data set, `watch` tracks the
+faces of one video, `spans` cuts tracks into clips, `framing` chooses the crop, `checks` filters,
+`cutting` writes the clips, `outcome` is the result of one source, `engine` distributes the work,
+`dataset` keeps the on-disk state, `inspection` renders it as a page; `motion` extracts latents for
+stage 2.
 """

@@ -1,4 +1,4 @@
-"""What a video sounds like, frame by frame, and whether its lips and its sound go together.
+"""Per-frame audio statistics of a video, and the offset between its audio and its lips.
 
 Axes: t video frames, s audio samples.
 """
@@ -20,20 +20,20 @@ from mien.metrics import correlation_at_lags, without_slow
 Array = np.ndarray
 
 FULL_SCALE = 0.999
-FARTHEST = 12  # frames of lateness from which on it counts as that much or more
-SEARCHED = 18  # frames that sound is looked for before and after the lips
-# A lag is believed where what is faster than 0.6 s follows that well there, and the sum of both
-# correlations is that much better than at lags more than APART frames away, over that many frames.
-# Of 40 pairs of lips and strangers' sounds none passed, of 17 clips of 4 to 8 s and their own 16.
-# Halves that are long enough themselves have to say the same, nearly.
+FARTHEST = 12  # offsets are clamped to so many frames
+SEARCHED = 18  # frames: the largest lag that is searched, in both directions
+# A lag is accepted if the high-pass correlation (periods below 0.6 s) is at least CLEAR there, and
+# the sum of both correlations exceeds that at lags more than APART frames away by CLEARER. Clips
+# need ENOUGH frames; if each half has as many, its own best lag must agree within NEARLY frames.
+# None of 40 pairs of lips and unrelated audio passed, 16 of 17 clips of 4 to 8 s and their own did.
 CLEAR, CLEARER, APART, NEARLY = 0.4, 0.5, 3, 2
 ENOUGH = 100  # frames
 
 
 @dataclass(frozen=True)
 class AudioAnalysis:
-    """The sound of a video, three numbers a frame: root mean square, the share at full scale, and
-    how far it lets expect the lips apart.
+    """Per-frame audio statistics: RMS, fraction of clipped samples, and the lip gap that the audio
+    predicts.
     """
 
     loudness: Float[Array, " t"]
@@ -41,26 +41,26 @@ class AudioAnalysis:
     lips: Float[Array, " t"]
 
     def part(self, first: int, end: int) -> "AudioAnalysis":
-        """From frame `first` to before `end`; silence where there is no sound."""
+        """Frames `first` to `end` (exclusive), padded with silence after the end of the audio."""
         spare = max(0, end - len(self.loudness))
         return AudioAnalysis(*(np.pad(all_, (0, spare))[first:end] for all_ in vars(self).values()))
 
     @property
     def level(self) -> Float[Array, " t"]:
-        """dB of full scale."""
+        """RMS in dBFS."""
         return 20 * np.log10(np.maximum(self.loudness, 1e-6))
 
 
 def no_audio(frames: int) -> AudioAnalysis:
-    """Of a video without a sound track."""
+    """The statistics of a video without an audio track: all zero."""
     return AudioAnalysis(*np.zeros((3, frames), np.float32))
 
 
 def analyse_audio(
     pieces: Iterable[Float[Array, " _"]], lips_of: Callable[[Tensor], Float[Array, " _"]]
 ) -> AudioAnalysis:
-    """Hear a sound to its end; only three numbers a frame are kept. `lips_of` reads the gap of the
-    lips in each frame off a sound of up to LONGEST samples.
+    """Read audio to its end and keep three values per frame. `lips_of` predicts the lip gap of each
+    frame from up to LONGEST samples.
     """
     rest = np.zeros(0, np.float32)
     loudness, clipped, lips = array("f"), array("f"), array("f")
@@ -82,13 +82,13 @@ def analyse_audio(
 
 @dataclass(frozen=True)
 class Lateness:
-    """How lips and sound fit together.
+    """The offset between audio and lips.
 
     Args:
-        frames: by which the sound comes after the lips (negative: before; FARTHEST: that much or
-            more); None where lips do not tell clearly enough to act on it.
-        best: the same, believed or not.
-        follow: how well lips follow the sound there, from -1 to 1.
+        frames: by which the audio lags the lips (negative: leads; FARTHEST: that much or more);
+            None if the estimate is not confident enough to act on.
+        best: the same estimate, confident or not.
+        follow: correlation of lips and audio at that offset, from -1 to 1.
     """
 
     frames: int | None
@@ -97,7 +97,9 @@ class Lateness:
 
 
 def sound_late(gaps: Float[Array, " t"], audio: AudioAnalysis) -> Lateness:
-    """Compare lips with what the sound lets expect of them, at all shifts of up to 0.7 s."""
+    """Estimate the offset: correlate the lip gap with the one predicted from audio, at all lags of
+    up to 0.7 s.
+    """
     reach = min(SEARCHED, len(gaps) // 4)
     if reach <= APART:
         return Lateness(None, 0, 0.0)
@@ -117,7 +119,9 @@ def sound_late(gaps: Float[Array, " t"], audio: AudioAnalysis) -> Lateness:
 def _best_lag(
     gaps: Float[Array, " t"], lips: Float[Array, " t"], reach: int
 ) -> tuple[int, dict[int, float], dict[int, float]]:
-    """The lag; at every lag the sum of the correlations of all and of what is fast; the latter."""
+    """The best lag; for each lag the sum of the full-band and the high-pass correlation; for each
+    lag the high-pass correlation.
+    """
     slow = _at_lags(gaps, lips, reach)
     fast = _at_lags(without_slow(gaps), without_slow(lips), reach)
     both = {lag: slow[lag] + fast[lag] for lag in slow}
@@ -129,14 +133,14 @@ def _at_lags(a: Float[Array, " t"], b: Float[Array, " t"], reach: int) -> dict[i
 
 
 class SoundInOrder:
-    """Parts of a sound that is read once, from its beginning on; silence where there is none."""
+    """Sections of audio that is decoded once, in order; silence where there is none."""
 
     def __init__(self, pieces: Iterator[Float[Array, " _"]]) -> None:
         self._pieces, self._begin = pieces, 0
         self._kept = np.zeros(0, np.float32)
 
     def between(self, begin: int, end: int) -> Float[Array, " s"]:
-        """The samples from `begin` to before `end`; what lies before `begin` is forgotten."""
+        """The samples from `begin` to `end` (exclusive); earlier ones are discarded."""
         while self._begin + len(self._kept) < end:
             try:
                 piece = next(self._pieces)

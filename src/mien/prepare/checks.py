@@ -1,7 +1,7 @@
-"""Is a clip fit to learn from? Each check is one number, one limit, and one sentence.
+"""Quality checks of a clip. Each check is one measure, one limit, and one sentence.
 
-The numbers go into the clip's record whether it passes or not, so that limits can be chosen by
-looking at what a folder holds (`tools/inspect_dataset.py`).
+The measures are stored in the clip's record whether it passes or not, so that limits can be chosen
+from their distribution in a data set (`tools/inspect_dataset.py`).
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ from mien.types import FPS
 
 @dataclass(frozen=True)
 class Measures:
-    """What the checks look at; units as in `Limits`.
+    """The measures that the checks compare with their limits; units as in `Limits`.
 
     Args:
-        sound_late: frames by which the sound comes after the lips, None where lips do not tell.
-        lag: the frames at which lips and sound fit best, whether to be believed or not: the median
-            over many clips of one camera tells what a single one cannot.
-        lips_follow: correlation of lips and sound at their best lag.
+        sound_late: frames by which the audio lags the lips, None if the estimate is not confident.
+        lag: the best lag in frames, confident or not: the median over many clips of one camera is
+            reliable where a single clip is not.
+        lips_follow: correlation of lips and audio at their best lag.
     """
 
     seconds: float
@@ -54,7 +54,7 @@ class Measures:
 def measure(
     span: Span, square: Box, watched: Watched, audio: AudioAnalysis, late: Lateness
 ) -> Measures:
-    """The numbers of one clip; `audio` is its own part of the sound."""
+    """The measures of one clip; `audio` is that of the clip's own frames."""
     seen = span.sightings
     heights = seen.faces[:, 3] - seen.faces[:, 1]
     middles = (seen.faces[:, :2] + seen.faces[:, 2:]) / 2
@@ -80,7 +80,7 @@ def measure(
         lag=late.best,
         lips_follow=late.follow,
     )
-    # Sums in another order differ in the last digits; records shall not.
+    # Sums in another order differ in the last digits; records must not.
     rounded = {
         name: float(f"{value:.5g}")
         for name, value in vars(found).items()
@@ -90,13 +90,13 @@ def measure(
 
 
 def _visible(faces: Float[Array, "t 4"], width: int, height: int) -> float:
-    """How much of the face lies in the picture, in the worst tenth of the frames at the best."""
+    """10th percentile, over frames, of the visible fraction of the face box."""
     shares = [share_inside(tuple(face), width, height) for face in faces.tolist()]
     return float(np.quantile(shares, 0.1))
 
 
 def _others(span: Span, square: Box, watched: Watched) -> int:
-    """How many other faces are seen in the clip's square for a fifth of its time or longer."""
+    """The number of other faces inside the clip's square for a fifth of its frames or more."""
     count = 0
     for number, track in enumerate(watched.tracks):
         if number != span.track:
@@ -107,7 +107,7 @@ def _others(span: Span, square: Box, watched: Watched) -> int:
 
 
 def without_sound(limits: Limits) -> Limits:
-    """The limits of a video without a sound track: those of the sound are off."""
+    """The limits for a video without an audio track: those of the audio are off."""
     return replace(
         limits,
         quietest=None,
@@ -121,7 +121,7 @@ def without_sound(limits: Limits) -> Limits:
 def judge(found: Measures, cut: Cut, limits: Limits, shift_sound: bool) -> list[str]:
     """Why the clip is rejected, a sentence each; none if it is accepted."""
     late = found.sound_late
-    # (number, unit, least, most, what is wrong below, what is wrong above)
+    # (measure, unit, minimum, maximum, what is wrong beyond them)
     checks: Sequence[tuple[float, str, float | None, float | None, str]] = (
         (found.seconds, "s", cut.shortest, None, "too short"),
         (found.face, "pixels", limits.smallest_face, None, "face too small"),
@@ -129,14 +129,14 @@ def judge(found: Measures, cut: Cut, limits: Limits, shift_sound: bool) -> list[
         (found.inside, "of the square", limits.least_inside, None, "face too near the border"),
         (found.faces, "faces", None, limits.most_faces, "more than one face"),
         (found.turned, "degrees", None, limits.most_turned, "head turned aside"),
-        (found.moved, "face heights", None, limits.farthest_moved, "head travels too far"),
+        (found.moved, "face heights", None, limits.farthest_moved, "head moves too far"),
         (found.sharp, "", limits.least_sharp, None, "face blurred"),
         (found.grey, "grey levels", limits.darkest, None, "face too dark"),
         (found.grey, "grey levels", None, limits.brightest, "face too bright"),
-        (found.motion, "grey levels", limits.least_motion, None, "picture stands still"),
+        (found.motion, "grey levels", limits.least_motion, None, "picture does not move"),
         (found.loud, "dB", limits.quietest, None, "silent"),
-        (found.voiced, "of the frames", limits.least_voiced, None, "hardly any voice"),
-        (found.clipped, "of the samples", None, limits.most_clipped, "sound clipped"),
+        (found.voiced, "of the frames", limits.least_voiced, None, "too little speech"),
+        (found.clipped, "of the samples", None, limits.most_clipped, "audio clipped"),
         (found.pauses, "dB", limits.least_pauses, None, "no pauses: music or noise"),
     )
     reasons = []
@@ -150,5 +150,5 @@ def judge(found: Measures, cut: Cut, limits: Limits, shift_sound: bool) -> list[
         side, far = "late" if late > 0 else "early", abs(late) >= FARTHEST
         if far or not shift_sound:
             known = f"{abs(late)} frames or more" if far else f"{abs(late)} frames"
-            reasons.append(f"sound {side}: {known}, at most {most}")
+            reasons.append(f"audio {side}: {known}, at most {most}")
     return reasons

@@ -1,7 +1,7 @@
-"""What a folder of footage holds: a small declarative file for each public data set.
+"""Collections: a small declarative file for the layout of each public data set.
 
-A collection says where videos lie, who speaks in them, who is kept for validation, on what terms
-they may be used and how to obtain them (data_manifests/*.yaml).
+A collection says where the videos are, who speaks in them, who is held out for validation, on what
+terms they may be used and how to obtain them (data_manifests/*.yaml).
 """
 
 import os
@@ -23,8 +23,8 @@ VIDEOS = {
     *(".m2ts", ".vob", ".3gp", ".3g2", ".wmv", ".asf", ".ogv", ".mxf", ".divx", ".f4v"),
 }
 FIELD = re.compile(r"\{(\w+)\}")
-LONGEST_NAME = 180  # bytes of a file's name; file systems take 255, and more is added to it
-UNLIKELY = "_"  # a field of this name matches anything and tells nothing
+LONGEST_NAME = 180  # bytes of a file's name; file systems allow 255, and suffixes are added to it
+WILDCARD = "_"  # matches any text and is not captured
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,17 @@ class Collection:
         licence: short word for the terms, as it goes into the records.
         terms: the licence in words, and what it forbids.
         obtain: how one gets it.
-        certain: False where the layout is known neither from a disk nor from its makers' own words.
+        certain: False if the layout was verified neither on the data nor in its documentation.
         videos: paths below the folder with {fields} for what varies, such as
             "{speaker}/video/{clip}.mp4"; a field holds no slash. The first that fits counts.
-        sound: where the sound of a video lies if not in it, in the same fields.
+        sound: path of a video's separate audio file, if there is one, in the same fields.
         identity: who speaks, in the same fields; empty if the layout does not say.
-        same: regular expression of what is taken out of an identity, so that its parts are one.
+        same: regular expression that is removed from an identity, to merge variants of one person.
         skip: regular expressions of paths that are left out.
-        valid: identities kept for validation; empty: `valid_share` of all people, drawn by name.
-        people: how many identities the makers count, if they do.
-        clips: how many clips the makers count, if they do.
+        valid: identities held out for validation; empty: `valid_share` of all people, by a hash of
+            their names.
+        people: number of identities that the authors report, if they do.
+        clips: number of clips that the authors report, if they do.
     """
 
     title: str
@@ -65,8 +66,8 @@ class Collection:
 
 @dataclass(frozen=True)
 class Source:
-    """One video of a folder: where it lies below it, who speaks (None: unknown), where its sound
-    is (None: in it).
+    """One video: its path relative to the folder, who speaks (None: unknown), and the path of its
+    audio file (None: the audio is in the video).
     """
 
     path: str
@@ -77,8 +78,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Listed:
-    """The videos of a folder, and those that are left alone: no rule of the collection fits them,
-    or their names are no UTF-8, or their folder cannot be read.
+    """The videos of a folder, and the skipped ones: no pattern of the collection matches them,
+    their names are not UTF-8, or their folder cannot be read.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -102,8 +103,7 @@ def load_collection(path: Path) -> Collection:
 
 
 def list_sources(folder: Path, collection: Collection, leave_out: Path | None = None) -> Listed:
-    """All videos below the folder (but not below `leave_out`) in the order of their names, links
-    followed.
+    """All videos below the folder (but not below `leave_out`), sorted by path; links are followed.
 
     Raises:
         UserError: there is no such folder, or no video in it.
@@ -128,7 +128,9 @@ def list_sources(folder: Path, collection: Collection, leave_out: Path | None = 
         sound = _filled(collection.sound, fields) if collection.sound else None
         listed.sources.append(Source(path, identity, collection.licence, sound))
     if not listed.sources:
-        hint = f"; such as {listed.unknown[0]} does not fit its layout" if listed.unknown else ""
+        hint = (
+            f"; {listed.unknown[0]}, for one, does not match its layout" if listed.unknown else ""
+        )
         raise UserError(f"no video of {collection.title} in {folder}{hint}")
     return listed
 
@@ -136,7 +138,7 @@ def list_sources(folder: Path, collection: Collection, leave_out: Path | None = 
 def _videos(folder: Path, leave_out: Path | None) -> tuple[list[str], list[str]]:
     """Paths of all videos below the folder, and names that cannot be written in UTF-8.
 
-    No folder is looked into twice, however links lead to it.
+    No folder is visited twice, whatever links point to it.
     """
     found: list[str] = []
     nameless: list[str] = []
@@ -169,7 +171,7 @@ def _pattern(template: str) -> re.Pattern[str]:
     for index, part in enumerate(FIELD.split(template)):
         if index % 2 == 0:
             parts.append(re.escape(part))
-        elif part == UNLIKELY:
+        elif part == WILDCARD:
             parts.append("[^/]+")
         elif part in seen:
             parts.append(f"(?P={part})")
@@ -184,34 +186,35 @@ def _filled(template: str, fields: dict[str, str]) -> str:
 
 
 def is_valid(identity: str, collection: Collection, share: float) -> bool:
-    """Is this person kept for validation? By the collection's list, else by their chance."""
+    """Is this person held out for validation? By the collection's list, else by `chance_of`."""
     if collection.valid:
         return identity in collection.valid
     return chance_of(identity) < share
 
 
 def chance_of(identity: str) -> float:
-    """A number in [0, 1) that depends on the name alone: it stays when people are added."""
+    """A hash of the name in [0, 1): it does not change when people are added."""
     return int.from_bytes(sha256(identity.encode()).digest()[:6], "big") / 2**48
 
 
 def clip_names(sources: Sequence[Source]) -> dict[str, str]:
-    """A name for the clips of each source: its path without the suffix, shortened where it is very
-    long; told apart by a mark where two sources differ in nothing else.
+    """A name for the clips of each source: its path without the suffix, shortened if it is very
+    long, with a hash appended where two sources would have the same name.
     """
     bare = {s.path: _short(PurePosixPath(s.path).with_suffix("")) for s in sources}
     count = Counter(bare.values())
     return {
-        path: name if count[name] == 1 else f"{name}-{_mark(path)}" for path, name in bare.items()
+        path: name if count[name] == 1 else f"{name}-{_short_hash(path)}"
+        for path, name in bare.items()
     }
 
 
 def _short(path: PurePosixPath) -> str:
     name = path.name
     if len(name.encode()) > LONGEST_NAME:
-        name = name.encode()[:LONGEST_NAME].decode(errors="ignore") + "-" + _mark(path.name)
+        name = name.encode()[:LONGEST_NAME].decode(errors="ignore") + "-" + _short_hash(path.name)
     return path.with_name(name).as_posix()
 
 
-def _mark(text: str) -> str:
+def _short_hash(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:8]

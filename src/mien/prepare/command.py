@@ -26,7 +26,7 @@ OWN = Collection(
     title="your own footage",
     licence="own",
     terms="yours to know: everybody in it must have agreed to it",
-    obtain="film it",
+    obtain="record it",
 )
 
 
@@ -41,13 +41,13 @@ def parser() -> Parser:
     p.add_argument(
         "--collection", help="a public data set by name, such as hdtf, or a file that describes one"
     )
-    p.add_argument("--config", default="prepare.yaml", help="all numbers (default: prepare.yaml)")
+    p.add_argument("--config", default="prepare.yaml", help="all settings (default: prepare.yaml)")
     p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE",
-                   help="single numbers, such as limits.smallest_face=60")  # fmt: skip
+                   help="single settings, such as limits.smallest_face=60")  # fmt: skip
     p.add_argument("--workers", type=workers_of, metavar="N|all",
                    help="processes (default 1), or cores of the cluster (default all)")  # fmt: skip
     p.add_argument("--patience", type=positive(float), default=PATIENCE, metavar="SECONDS",
-                   help="give up a video that decodes nothing for so long (600)")  # fmt: skip
+                   help="skip a video whose decoder stalls for so long (600)")  # fmt: skip
     p.add_argument("--engine", choices=ENGINES, default=ENGINES[0],
                    help="ray: on the cluster that RAY_ADDRESS names")  # fmt: skip
     return p
@@ -55,18 +55,18 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return guarded(lambda: run(parser().parse_args(argv)), "the same command goes on")
+    return guarded(lambda: run(parser().parse_args(argv)), "the same command resumes")
 
 
 def run(given: Namespace) -> None:
-    """Prepare what is missing, then say what the data set holds.
+    """Prepare what is missing, then print a summary of the data set.
 
     Raises:
         UserError: a file or folder cannot be used.
     """
     collection = find_collection(given.collection) if given.collection else OWN
     settings = read_settings(given.config, given.set)
-    load_face_finder(settings.face_finder)  # what cannot be used is said at once
+    load_face_finder(settings.face_finder)  # fail early
     if settings.people == "faces":
         FaceIdentity()
     dataset = DataSet(given.output, given.footage, collection, settings)
@@ -76,7 +76,7 @@ def run(given: Namespace) -> None:
 
 
 def warn_of_flat_footage(dataset: DataSet) -> None:
-    """Warn where every file counts as a person, since they all lie in one folder.
+    """Warn if every file counts as a separate person because all are in one folder.
 
     Raises:
         UserError: there is no such folder, or no video in it.
@@ -88,10 +88,10 @@ def warn_of_flat_footage(dataset: DataSet) -> None:
     beside = [source for source in sources if "/" not in source.path]
     if len(beside) > 1 and len(beside) == len(sources):
         print(
-            f"WARNING: the {len(beside)} videos of {footage} lie side by side, so each counts as "
-            "another person, and one speaker can be in both train.jsonl and valid.jsonl, making "
-            "scores worthless. Stop now, put the videos of each person into a folder of their own "
-            "or let faces decide (--set people=faces), and prepare into a new folder",
+            f"WARNING: the {len(beside)} videos of {footage} are in one folder, so each counts as "
+            "another person: one speaker can be in both train.jsonl and valid.jsonl, which makes "
+            "scores meaningless. Stop now, put the videos of each person into a folder of their "
+            "own or cluster by face (--set people=faces), and prepare into a new folder",
             file=sys.stderr,
         )
 
@@ -110,7 +110,7 @@ def find_collection(name: str) -> Collection:
 
 
 def read_settings(name: str, changes: Sequence[str]) -> Preparation:
-    """A config with single numbers changed.
+    """A config with single settings overridden.
 
     Raises:
         UserError: the file or a key is wrong.
@@ -126,11 +126,11 @@ def read_settings(name: str, changes: Sequence[str]) -> Preparation:
         raise UserError(f"{name} cannot be used: {str(error).splitlines()[0]}") from error
     assert isinstance(settings, Preparation)
     if settings.people not in PEOPLE:
-        raise UserError(f"people {settings.people}: it is one of {', '.join(PEOPLE)}")
+        raise UserError(f"people {settings.people} must be one of {', '.join(PEOPLE)}")
     if settings.sound not in SOUND:
-        raise UserError(f"sound {settings.sound}: it is one of {', '.join(SOUND)}")
+        raise UserError(f"sound {settings.sound} must be one of {', '.join(SOUND)}")
     if settings.cut.size < 2 or settings.cut.size % 2:
-        raise UserError(f"cut.size {settings.cut.size}: it must be even (videos need it)")
+        raise UserError(f"cut.size {settings.cut.size} must be even (H.264 requires it)")
     if not 0 < settings.cut.shortest <= settings.cut.longest:
         raise UserError(
             f"cut.shortest {settings.cut.shortest} must be above 0 and at most "
@@ -140,15 +140,15 @@ def read_settings(name: str, changes: Sequence[str]) -> Preparation:
 
 
 def tell(dataset: DataSet, listed: Listed) -> None:
-    """Print what was accepted, what was not, and why."""
+    """Print how much was accepted, how much was rejected, and why."""
     folder = dataset.folder
     clips, frames = Counter[str](), Counter[str]()
     people: dict[str, set[str | None]] = {split: set() for split in SPLITS}
     reasons = Counter[str]()
     for outcome in read_records(folder):
         if outcome.problem:
-            said = outcome.problem.replace(outcome.source.path, "").split(":")[0].strip()
-            reasons[f"a whole video: {said}"[:70]] += 1
+            problem = outcome.problem.replace(outcome.source.path, "").split(":")[0].strip()
+            reasons[f"a whole video: {problem}"[:70]] += 1
         for part in outcome.parts:
             reasons.update(reason.split(":")[0] for reason in part.reasons)
             if part.split and not part.reasons:
@@ -159,20 +159,20 @@ def tell(dataset: DataSet, listed: Listed) -> None:
         print(f"{folder / split}.jsonl: {clips[split]} clips, {len(people[split])} people, "
               f"{frames[split] / FPS / 3600:.2f} hours")  # fmt: skip
     if clips["train"] and not clips["valid"]:
-        print("valid.jsonl is empty: one person cannot be both; judge on somebody else's clips, "
-              "or on the same with --data.valid " + str(folder / "train.jsonl"))  # fmt: skip
+        print("valid.jsonl is empty: one person cannot be in both; validate on another person's "
+              "clips, or on the same with --data.valid " + str(folder / "train.jsonl"))  # fmt: skip
     for reason, count in reasons.most_common():
         print(f"  {count:7}  {reason}")
     expected = dataset.collection
     if expected.clips or expected.people:
         counts = ((len(listed.sources), expected.clips, "videos"),
                   (sum(map(len, people.values())), expected.people, "people"))  # fmt: skip
-        said = ", ".join(f"{found} of {most} {what}" for found, most, what in counts if most)
-        print(f"{expected.title}, as its makers count: {said}")
+        found = ", ".join(f"{here} of {most} {what}" for here, most, what in counts if most)
+        print(f"{expected.title}, of what its authors report: {found}")
     if dataset.collection is not OWN:
         print(f"terms: {expected.terms}")
     if not expected.certain:
-        print(f"the layout of {expected.title} was never seen on a disk: look at who was found")
+        print(f"the layout of {expected.title} was never verified: check who was found")
     if listed.unknown:
-        print(f"{len(listed.unknown)} videos do not fit the collection's layout, such as "
-              f"{listed.unknown[0]}: they were left alone")  # fmt: skip
+        print(f"{len(listed.unknown)} videos do not match the collection's layout, such as "
+              f"{listed.unknown[0]}: they were skipped")  # fmt: skip

@@ -1,7 +1,7 @@
-"""One video from end to end: look, listen, cut, judge, write. It says what became of it.
+"""One video from end to end: track faces, analyse audio, cut, check, write.
 
-Memory does not grow with the video's length: it is read three times, and no time keeps more than a
-few numbers a frame. Axes: s audio samples.
+Memory hardly grows with the video's length: it is read three times, and each pass keeps only a few
+values per frame. Axes: s audio samples.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,33 +47,33 @@ Array = np.ndarray
 Piece = TypeVar("Piece")
 
 COMMENT = "prepared by mien"
-KEY_EVERY = 10  # frames: training reads single ones (tools/benchmark_data.py)
+KEY_EVERY = 10  # frames between key frames: training seeks (tools/benchmark_data.py)
 STRIP, STRIP_SIZE = 3, 96  # frames of a strip, and pixels a side
 MOUTH_MARGIN = 0.08  # of the mouth box's size, on each side
-BLOCK = 2**20  # bytes of a file that are read at once
+BLOCK = 2**20  # bytes of a file that are hashed at once
 
 
 class SourceCutter:
-    """Prepares one video after the other; the face nets are loaded once.
+    """Prepares one video after another; the face nets are loaded once.
 
     Args:
         root: folder of the sources.
         output: folder of the data set.
-        settings: all numbers.
+        settings: all settings.
     """
 
     def __init__(self, root: Path, output: Path, settings: Preparation) -> None:
         self.root, self.output, self.settings = root, output, settings
-        self.stopwatch = Stopwatch()  # where the time of all videos went
+        self.stopwatch = Stopwatch()  # time per stage, over all videos
         self._mesh = load_face_finder(settings.face_finder)
         self._lips_from_sound = LipsFromSound()
         self._identity = FaceIdentity() if settings.people == "faces" else None
 
     def __call__(self, source: Source, name: str) -> Outcome:
-        """Prepare one video; whatever is wrong with it is said in the outcome.
+        """Prepare one video; errors of this source are returned in the outcome.
 
         Raises:
-            Unwritable: the output cannot be written: that concerns all sources.
+            Unwritable: the output cannot be written, which concerns all sources.
         """
         path = self.root / source.path
         content = None
@@ -83,7 +83,7 @@ class SourceCutter:
             inside = look_inside(path)
             parts, notes = self._parts(source, path, inside)
             parts = [
-                replace(part, name=f"{name}-{part.first:06d}{_twin(parts, index)}")
+                replace(part, name=f"{name}-{part.first:06d}{_suffix(parts, index)}")
                 for index, part in enumerate(parts)
             ]
             with self.stopwatch.measure("cut and encode"):
@@ -92,14 +92,14 @@ class SourceCutter:
             raise
         except UserError as error:
             return Outcome(source, [], [], self._relative(error), content)
-        except Exception as error:  # decoders meet anything; it must cost this one source
-            said = f"{source.path} cannot be prepared ({type(error).__name__}: {error})"
-            return Outcome(source, [], [], said, None)  # it may have been the machine: try again
-        problem = None if parts else "no face was seen in it, or none with sound"
+        except Exception as error:  # decoders may raise anything; only this source is lost
+            problem = f"{source.path} cannot be prepared ({type(error).__name__}: {error})"
+            return Outcome(source, [], [], problem, None)  # perhaps the machine's fault: try again
+        problem = None if parts else "no face was found in it, or none while there is audio"
         return Outcome(source, parts, notes, problem, content)
 
     def _relative(self, error: UserError) -> str:
-        """The sentence without the place of the folder: the same records wherever it lies."""
+        """The message with paths relative to the root: records do not depend on its location."""
         return str(error).replace(f"{self.root}/", "")
 
     def _parts(self, source: Source, path: Path, inside: Tracks) -> tuple[list[Part], list[str]]:
@@ -107,28 +107,28 @@ class SourceCutter:
         has_sound = source.sound is not None or inside.sounds > 0
         if not has_sound and self.settings.sound == "required":
             raise UserError(
-                f"{path} holds no sound: a talking video needs its voice (sound=optional takes it "
-                "for stage 1 alone)"
+                f"{path} has no audio track, which stage 2 needs (sound=optional accepts it for "
+                "stage 1 alone)"
             )
         if source.sound is None and inside.sounds > 1:
-            notes.append(f"{inside.sounds} sound tracks: the first was taken")
+            notes.append(f"{inside.sounds} audio tracks: the first was taken")
         watcher = Watcher(self._mesh, self.settings.look_every)
         pictures = self._up_to_damage(self._pictures(path), notes)
-        with self.stopwatch.measure("look for faces"):
+        with self.stopwatch.measure("track faces"):
             watched = watcher.watch(pictures)
-        with self.stopwatch.measure("listen"):
+        with self.stopwatch.measure("analyse audio"):
             sound = self._up_to_damage(self._sound(source, path, inside), notes)
             lips = self._lips_from_sound
             audio = analyse_audio(sound, lips) if has_sound else no_audio(watched.frames)
         if len(audio.loudness) < watched.frames - FPS:
             seconds = (watched.frames - len(audio.loudness)) / FPS
-            notes.append(f"the sound ends {seconds:.1f} s before the picture")
+            notes.append(f"the audio ends {seconds:.1f} s before the picture")
         parts = []
         for number, track in enumerate(watched.tracks):
             gaps = np.ascontiguousarray(track.sightings.column("gap"))
             late = sound_late(gaps, audio.part(track.first, track.first + len(track)))
             moved = self._move_of(late.frames)
-            # Moving lips without a sound would teach that lips do not matter.
+            # Moving lips without audio would teach stage 2 to ignore the audio.
             track.keep(-moved, len(audio.loudness) - moved)
             for span in split(number, track, self.settings.cut.longest):
                 part = self._part(span, watched, audio, late, moved, has_sound)
@@ -169,29 +169,29 @@ class SourceCutter:
         return Part("", first, frames, square, mouth, moved, found, reasons, sound=has_sound)
 
     def _move_of(self, late: int | None) -> int:
-        """Frames by which the sound is taken later than the picture, to come back to the lips."""
+        """Frames by which the audio is read later than the picture, to align it with the lips."""
         most = self.settings.limits.most_late
         if not self.settings.shift_sound or late is None or most is None:
             return 0
         return late if most < abs(late) < FARTHEST else 0
 
     def _write(self, source: Source, path: Path, inside: Tracks, parts: list[Part]) -> list[Part]:
-        """Write the accepted parts and a strip of every part, in one pass over the video for each
-        face that is seen at once. Returns the parts with what their faces look like.
+        """Write the accepted parts and a strip of every part, in as many passes over the video as
+        parts overlap in time. Returns the parts with the embeddings of their faces.
         """
-        looks: dict[str, list[float] | None] = {}
-        for layer in _one_at_a_time([part for part in parts if not part.reasons]):
+        embeddings: dict[str, list[float] | None] = {}
+        for layer in _without_overlap([part for part in parts if not part.reasons]):
             sound = SoundInOrder(self._sound(source, path, inside))
             pictures = enumerate(self._pictures(path))
             for part in layer:
                 with self._writer(part, sound) as writer:
-                    shown = self._follow(part, pictures, writer)
-                looks[part.name] = self._look(shown)
+                    shown = self._write_frames(part, pictures, writer)
+                embeddings[part.name] = self._embed(shown)
                 self._save_strip(part, shown)
         self._show_rejected(path, [part for part in parts if part.reasons])
-        return [replace(part, look=looks.get(part.name)) for part in parts]
+        return [replace(part, look=embeddings.get(part.name)) for part in parts]
 
-    def _follow(
+    def _write_frames(
         self, part: Part, pictures: Iterator[tuple[int, Picture]], writer: VideoWriter
     ) -> list[Picture]:
         """Write the part's frames; returns those of its strip."""
@@ -220,17 +220,17 @@ class SourceCutter:
             if not open_parts:
                 break
 
-    def _look(self, shown: list[Picture]) -> list[float] | None:
-        """What the face looks like, where that tells who it is."""
+    def _embed(self, shown: list[Picture]) -> list[float] | None:
+        """The mean face embedding, if people are identified by face and a face is found."""
         if self._identity is None:
             return None
-        with self.stopwatch.measure("tell who it is"):
-            looks = [
+        with self.stopwatch.measure("embed faces"):
+            found = [
                 self._identity(frame, self._mesh.landmarks(frame, faces[0])[0])
                 for frame in shown
                 if (faces := self._mesh.faces(frame))
             ]
-        return [round(float(x), 4) for x in np.mean(looks, axis=0)] if looks else None
+        return [round(float(x), 4) for x in np.mean(found, axis=0)] if found else None
 
     def _save_strip(self, part: Part, shown: list[Picture]) -> None:
         strip = [resized(frame, STRIP_SIZE) for frame in shown]
@@ -250,7 +250,7 @@ class SourceCutter:
 
 
 def _in_progress(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """The pieces; each of them says that the decoder does not hang."""
+    """The pieces; each reports progress to the watchdog of the engine."""
     for piece in pieces:
         progress()
         yield piece
@@ -261,8 +261,8 @@ def _strip_frames(part: Part) -> list[int]:
     return [part.first + int(part.frames * (i + 0.5) / STRIP) for i in range(STRIP)]
 
 
-def _one_at_a_time(parts: Sequence[Part]) -> list[list[Part]]:
-    """The parts in as few layers as can be, none of which holds two at once."""
+def _without_overlap(parts: Sequence[Part]) -> list[list[Part]]:
+    """The parts in as few layers as possible, none with two parts that overlap in time."""
     layers: list[list[Part]] = []
     for part in sorted(parts, key=lambda part: part.first):
         fits = (some for some in layers if some[-1].first + some[-1].frames <= part.first)
@@ -274,14 +274,14 @@ def _one_at_a_time(parts: Sequence[Part]) -> list[list[Part]]:
     return layers
 
 
-def _twin(parts: Sequence[Part], index: int) -> str:
-    """Tells apart faces that are first seen in the same frame."""
+def _suffix(parts: Sequence[Part], index: int) -> str:
+    """Distinguishes parts that begin in the same frame."""
     before = sum(part.first == parts[index].first for part in parts[:index])
     return f"-{before + 1}" if before else ""
 
 
 def _mouth(span: Span, square: Box) -> Box | None:
-    """The box in [0, 1] of the clip that holds the lips in all frames, a little wider."""
+    """The box in [0, 1] of the clip that contains the lips in all frames, with a margin."""
     mouths = np.array([in_square(tuple(box), square, 1) for box in span.sightings.mouths.tolist()])
     low, high = mouths[:, :2].min(axis=0), mouths[:, 2:].max(axis=0)
     margin = MOUTH_MARGIN * (high - low)
@@ -292,7 +292,7 @@ def _mouth(span: Span, square: Box) -> Box | None:
 
 
 def content_of(path: Path) -> str:
-    """A hash of the file's bytes: two files of one content are one video."""
+    """A hash of the file's bytes, by which duplicates are found."""
     digest = sha256()
     with readable(path, "video").open("rb") as file:
         while block := file.read(BLOCK):

@@ -1,17 +1,17 @@
-"""The books of a data set: what was asked, what is done, and the lists that training reads.
+"""On-disk state of a prepared data set: settings, per-source results, manifests.
 
-    DATASET/clips/...        accepted clips (and those of files that turned out to be doubles)
+    DATASET/clips/...        accepted clips (and those of files that turned out to be duplicates)
     DATASET/strips/...       three frames of every part, accepted or not
     DATASET/train.jsonl      manifests, as data_manifests/README.md says
     DATASET/valid.jsonl
-    DATASET/split.json       who is in train and who in valid: people are added, nobody is moved
+    DATASET/split.json       who is in train and who in valid: people are added, never moved
     DATASET/records.jsonl    every part of every source, its measures, why it was rejected
-    DATASET/prepare.yaml     the numbers it was made with
-    DATASET/.done/           one file a source: what became of it
+    DATASET/prepare.yaml     the settings it was made with
+    DATASET/.done/           one file per source: its outcome
 
-A source is done when its file in .done is there, written last and whole; so a run may be killed at
-any moment, and the next one goes on. The lists are written from .done and split.json alone, in the
-order of the sources' names: a run in pieces gives the same bytes as one without a stop.
+A source is done when its file in .done exists, written last and atomically; so a run may be killed
+at any moment, and the next one resumes. The manifests are written from .done and split.json alone,
+in the order of the sources' names: a resumed run gives the same bytes as an uninterrupted one.
 """
 
 import json
@@ -60,7 +60,7 @@ from mien.prepare.settings import Preparation
 from mien.prepare.split import VALID, Sighting, Split, clip_key, read_split, source_key
 
 DONE = ".done"
-UNTOLD = "nobody can tell who it is: the face was not found in the clip's strip"
+NO_EMBEDDING = "person unknown: no face was found in the clip's strip"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class DataSet:
     """A folder that is being prepared.
 
     Raises:
-        UserError: it was begun with other numbers.
+        UserError: it was begun with other settings.
     """
 
     def __init__(
@@ -84,33 +84,33 @@ class DataSet:
         self.folder, self.footage = folder.resolve(), footage.resolve()
         self.collection, self.settings = collection, settings
         if self.folder == self.footage:
-            raise UserError(f"{folder} holds the footage: give the data set a folder of its own")
+            raise UserError(f"{folder} is the footage: give the data set a folder of its own")
         if self._by_face and collection.valid:
             raise UserError(
-                f"{collection.title} says by name who is kept for validation, and people=faces "
-                "gives other names: leave it at layout"
+                f"{collection.title} lists by name who is held out for validation, and "
+                "people=faces gives other names: keep people=layout"
             )
         self._open()
 
     def _open(self) -> None:
-        said = OmegaConf.to_yaml(OmegaConf.structured(self.settings))
+        settings = OmegaConf.to_yaml(OmegaConf.structured(self.settings))
         written = self.folder / "prepare.yaml"
         with writable(self.folder):
             (self.folder / DONE).mkdir(parents=True, exist_ok=True)
-            if written.exists() and _as_now(written) != said:
+            if written.exists() and _settings_of(written) != settings:
                 raise UserError(
-                    f"{self.folder} was begun with other numbers (see {written}): "
-                    "take another folder, or the same numbers"
+                    f"{self.folder} was begun with other settings (see {written}): "
+                    "take another folder, or the same settings"
                 )
             with written_whole(written) as unfinished:
-                unfinished.write_text(said, encoding="utf-8")
+                unfinished.write_text(settings, encoding="utf-8")
 
     def prepare(self, workers: int | None, engine: str, patience: float = PATIENCE) -> Listed:
-        """Do every source that is not done, with a progress bar, and write the lists. One of which
-        nothing can be decoded for `patience` seconds is given up.
+        """Process every source that is not done, with a progress bar, and write the manifests. A
+        source whose decoder makes no progress for `patience` seconds is skipped.
 
         Raises:
-            UserError: another run is at it, or no video lies there.
+            UserError: another run prepares the same folder, or there is no video.
         """
         try:
             alone = FileLock(self.folder / DONE / "lock").acquire(timeout=0)
@@ -119,11 +119,11 @@ class DataSet:
         except NotImplementedError:  # a file system without locks
             alone = nullcontext()
         with alone:
-            self._sweep()
+            self._remove_unfinished()
             return self._prepare(workers, engine, patience)
 
-    def _sweep(self) -> None:
-        """Remove what a killed run left half-written."""
+    def _remove_unfinished(self) -> None:
+        """Remove the temporary files of a killed run."""
         own = [(self.folder / name).rglob(UNFINISHED) for name in (CLIPS, STRIPS, DONE)]
         for left_over in chain(self.folder.glob(UNFINISHED), *own):
             if left_over.is_file():
@@ -147,7 +147,7 @@ class DataSet:
         return self.folder / DONE / f"{sha256(job.source.path.encode()).hexdigest()[:24]}.json"
 
     def _mark(self, job: Job) -> list[Any]:
-        """Changes when the source, its sound or what is known of it does."""
+        """Changes when the source, its audio file or its description does."""
         stamps = []
         for name in (job.source.path, job.source.sound):
             try:
@@ -158,7 +158,7 @@ class DataSet:
         return [job.name, asdict(job.source), *stamps]
 
     def _missing(self, jobs: Iterable[Job]) -> dict[Job, list[Any]]:
-        """The jobs that are to be done, with their marks; what they gave before is taken away."""
+        """The jobs to do, with their marks; their earlier results are deleted."""
         missing = {}
         for job in jobs:
             mark = self._mark(job)
@@ -172,25 +172,28 @@ class DataSet:
         return missing
 
     def _known(self, job: Job) -> tuple[list[Any] | None, list[Part]]:
-        """The mark that a source was done with, and what it gave."""
+        """The mark that a source was done with, and its parts."""
         try:
             done = json.loads(self._done_file(job).read_text(encoding="utf-8"))
             return done["mark"], read_outcome(done["outcome"]).parts
-        except (OSError, ValueError, KeyError, TypeError):  # none, cut short, or of another version
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ):  # missing, truncated, or of another version
             return None, []
 
     def _keep(self, job: Job, mark: list[Any], outcome: Outcome) -> None:
-        """Note what became of a source; it is done again if it could not be read to its end (the
-        next run may have more memory, or the right to), or if it changed meanwhile.
-        """
-        sure = outcome.content is not None and mark == self._mark(job)
-        done = {"mark": mark if sure else None, "outcome": outcome.as_record()}
+        """Store the outcome; the next run repeats the source if reading failed or it changed."""
+        final = outcome.content is not None and mark == self._mark(job)
+        done = {"mark": mark if final else None, "outcome": outcome.as_record()}
         path = self._done_file(job)
         with writable(path), written_whole(path) as unfinished:
             unfinished.write_text(json.dumps(done), encoding="utf-8")
 
     def _outcomes(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """What became of the sources that are done, duplicates rejected."""
+        """The outcomes of all sources, duplicates rejected."""
         first: dict[str, str] = {}
         for job in sorted(jobs, key=lambda job: job.source.path):
             done = json.loads(self._done_file(job).read_text(encoding="utf-8"))
@@ -202,9 +205,7 @@ class DataSet:
             yield job, outcome
 
     def _write_lists(self, jobs: Sequence[Job]) -> None:
-        """Write the split, the records, and the manifests from them; nothing is held but who is in
-        which clip.
-        """
+        """Write split, records and manifests; only the person of each clip is kept in memory."""
         split = read_split(self.folder, self._by_face)
         sightings = list(self._sightings(jobs))
         known = split.by_face(sightings) if self._by_face else split.by_name(sightings)
@@ -221,9 +222,9 @@ class DataSet:
                 for part in outcome.parts:
                     key = clip_key(outcome, part) if self._by_face else source_key(outcome)
                     if self._by_face and key not in known and not part.reasons:
-                        part = replace(part, reasons=[UNTOLD])
-                    who = known.get(key) or identity_of(job)
-                    parts.append(replace(part, identity=who, split=split.side_of(who)))
+                        part = replace(part, reasons=[NO_EMBEDDING])
+                    name = known.get(key) or identity_of(job)
+                    parts.append(replace(part, identity=name, split=split.side_of(name)))
                 record = replace(outcome, parts=parts).as_record()
                 lines.write(json.dumps(record, ensure_ascii=False) + "\n")
         for side in SPLITS:
@@ -236,14 +237,14 @@ class DataSet:
                     yield clip_record(part, outcome.source.licence, self.settings.cut.framing)
 
     def _sightings(self, jobs: Sequence[Job]) -> Iterator[Sighting]:
-        """The accepted clips one by one, where faces tell who is in them; else their sources."""
+        """The accepted clips if people are identified by face, else their sources."""
         for job, outcome in self._outcomes(jobs):
             accepted = [part for part in outcome.parts if not part.reasons]
             if self._by_face:
                 for part in accepted:
                     if part.look is not None:
-                        look = np.array(part.look, np.float32)
-                        yield Sighting(clip_key(outcome, part), part.name, look)
+                        embedding = np.array(part.look, np.float32)
+                        yield Sighting(clip_key(outcome, part), part.name, embedding)
             elif accepted:
                 yield Sighting(source_key(outcome), identity_of(job))
 
@@ -252,8 +253,8 @@ class DataSet:
         return self.settings.people == "faces"
 
     def _kept_for_validation(self, split: Split, new: list[str]) -> set[str]:
-        """Which newcomers go into the validation list; while nobody is in it one at the least, if
-        there is somebody else to train on.
+        """Which new people go to validation; while it is empty at least one, if others remain for
+        training.
         """
         share = self.settings.valid_share
         kept = {name for name in new if is_valid(name, self.collection, share)}
@@ -265,7 +266,7 @@ class DataSet:
 
 
 class _Work:
-    """What a worker does with a job."""
+    """The work of one worker process."""
 
     def __init__(self, footage: Path, folder: Path, settings: Preparation) -> None:
         self._cutter = SourceCutter(footage, folder, settings)
@@ -274,8 +275,8 @@ class _Work:
         return self._cutter(job.source, job.name)
 
 
-def _as_now(written: Path) -> str:
-    """The numbers of a data set; those that its version did not know are as they were then."""
+def _settings_of(written: Path) -> str:
+    """The settings of a data set; those that an earlier version did not have take their default."""
     try:
         begun = OmegaConf.merge(OmegaConf.structured(Preparation), read_config(written))
         return OmegaConf.to_yaml(begun)
@@ -290,7 +291,7 @@ def jobs_of(listed: Listed) -> list[Job]:
 
 
 def identity_of(job: Job) -> str:
-    """Who speaks in a source, as far as its place tells: a person for each folder, or video."""
+    """Who speaks in a source, by its path: one person per folder, or per video outside of one."""
     return job.source.identity or job.name.split("/")[0]
 
 

@@ -1,11 +1,11 @@
-"""The same work for each of many items: here, on all cores, or on a cluster.
+"""Parallel map over independent items: in processes on this machine, or on a Ray cluster.
 
 A worker that is killed (out of memory, a broken driver) or hangs costs its item and nothing else.
-Items are independent, so the results do not depend on who did them or in which order.
+Results depend neither on the worker nor on the order.
 
-Work that makes no progress for `patience` seconds hangs: `faulthandler` then ends its process, from
-a thread of its own that needs nothing of Python, so also where a decoder never returns. Work on a
-long item says by `progress` that it goes on.
+A watchdog ends a worker that makes no progress for `patience` seconds: `faulthandler` exits the
+process from a thread of its own that does not need the GIL, so it also works where a decoder never
+returns. Long work resets the watchdog with `progress`.
 """
 
 import faulthandler
@@ -36,18 +36,18 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PATIENCE = 600.0  # seconds
-HUNG = "nothing was decoded for {patience:.0f} s: the decoder hangs on it"
-KILLED = "the process that worked on it was killed: is there enough memory?"
+HUNG = "nothing was decoded for {patience:.0f} s: the decoder hangs on this file"
+KILLED = "the worker process was killed: is there enough memory?"
 ENGINES = ("processes", "ray")
 ALL_CORES = 0
 _work: Callable[[Any], Any] | None = None
 _patience = PATIENCE
-_nowhere = 2  # where faulthandler writes; open as long as the process, since it keeps the number
-_armed = 0.0  # when the work last said that it goes on; 0: nothing is being done
+_dev_null = 2  # file descriptor faulthandler writes to; it must stay open
+_armed = 0.0  # when the watchdog was last reset; 0: idle
 
 
 class Killed(UserError):
-    """The process that did the work ended without a result."""
+    """The worker process ended without a result."""
 
 
 def run(
@@ -57,8 +57,8 @@ def run(
     workers: int | None,
     patience: float = PATIENCE,
 ) -> Iterator[tuple[Item, Result | Killed]]:
-    """On the engine of that name with so many workers (None: one process, or all of a cluster's
-    cores; ALL_CORES: those that this process may use); results as they come. Work that makes no
+    """Map on the named engine with so many workers (None: one process, or all cores of the cluster;
+    ALL_CORES: those that this process may use); yields results as they come. Work that makes no
     progress for `patience` seconds is ended.
     """
     if engine == "ray":
@@ -68,12 +68,12 @@ def run(
 
 
 def workers_of(text: str) -> int:
-    """The number of workers that a command was given: a number, or `all`."""
+    """Parse the number of workers of a command line: a number, or `all`."""
     return ALL_CORES if text == "all" else int(positive(int)(text))
 
 
 def progress() -> None:
-    """The work that this process does goes on."""
+    """Reset the watchdog of this worker process."""
     if _armed and time.monotonic() - _armed > 1:
         _arm()
 
@@ -84,13 +84,13 @@ def run_in_processes(
     workers: int,
     patience: float = PATIENCE,
 ) -> Iterator[tuple[Item, Result | Killed]]:
-    """On so many processes, each of which makes the work once; results as they come.
+    """Map in so many processes, each of which calls `make_work` once; yields results as they come.
 
-    When a process is killed or hangs the pool dies with all that was handed out. Each of those
-    items then gets a process of its own, so that the culprit is found and the others are done.
+    When a process is killed or hangs, the pool breaks with all items in flight. Each of those is
+    then retried in a process of its own, so that the culprit is found and the others succeed.
 
     Raises:
-        UserError: no process can begin to work.
+        UserError: no worker process can start.
     """
     waiting = iter(items)
     while True:
@@ -100,7 +100,7 @@ def run_in_processes(
         pool = _pool(make_work, workers, patience, context)
         try:
             for item in waiting:
-                suspects = [item]  # until it is handed out
+                suspects = [item]  # until it is submitted
                 unfinished[pool.submit(_do, item)] = item
                 suspects = []
                 if len(unfinished) > workers:
@@ -111,7 +111,7 @@ def run_in_processes(
         except BrokenProcessPool:
             suspects += unfinished.values()
         except BaseException:
-            context.terminate()  # what is asked to stop does not wait for long videos
+            context.terminate()  # stop at once, without waiting for long videos
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -122,7 +122,7 @@ def run_in_processes(
 
 
 def _finished(unfinished: dict[Future[Result], Item]) -> Iterator[tuple[Item, Result]]:
-    """What is done, taken out; a future whose process died stays in and raises."""
+    """Pop and yield finished results; a future whose process died stays in and raises."""
     done, _ = wait(unfinished, return_when=FIRST_COMPLETED)
     for future in done:
         result = future.result()
@@ -130,21 +130,21 @@ def _finished(unfinished: dict[Future[Result], Item]) -> Iterator[tuple[Item, Re
 
 
 class _Context(SpawnContext):
-    """Spawns processes (nets' libraries hold threads and locks, which a fork would copy) and knows
-    which ones it started.
+    """A spawn context (the nets' libraries hold threads and locks, which a fork would copy) that
+    keeps the processes it started.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._started: list[SpawnProcess] = []
 
-    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # noqa: N802 (its name there)
-        """A process, as ProcessPoolExecutor asks for it."""
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # noqa: N802 (overrides)
+        """Create a process; called by ProcessPoolExecutor."""
         self._started.append(SpawnProcess(*args, **kwargs))
         return self._started[-1]
 
     def terminate(self) -> None:
-        """End them."""
+        """Terminate all processes that are still running."""
         for process in self._started:
             if process.is_alive():
                 process.terminate()
@@ -157,7 +157,7 @@ def _alone(
         try:
             pool.submit(_ready).result()
         except BrokenProcessPool as error:
-            raise UserError("no process can begin to work: is there enough memory?") from error
+            raise UserError("no worker process can start: is there enough memory?") from error
         begin = time.monotonic()
         try:
             return pool.submit(_do, item).result()
@@ -179,10 +179,12 @@ def _prepare_worker(make_work: Callable[[], Callable[[Any], Any]], patience: flo
     import cv2
     import torch
 
-    global _work, _patience, _nowhere
-    _patience, _nowhere = patience, os.open(os.devnull, os.O_WRONLY)
+    global _work, _patience, _dev_null
+    _patience, _dev_null = patience, os.open(os.devnull, os.O_WRONLY)
     if parent_process() is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends its children
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # handled by the parent, which ends its children
         Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)  # the processes are the parallelism
     cv2.setNumThreads(1)
@@ -190,7 +192,7 @@ def _prepare_worker(make_work: Callable[[], Callable[[Any], Any]], patience: flo
 
 
 def _end_with_parent() -> None:
-    """A killed run leaves no worker behind that would write beside the next run."""
+    """Exit with the parent: an orphaned worker would write at the same time as the next run."""
     if (parent := parent_process()) is not None:
         parent.join()
         os._exit(1)
@@ -214,11 +216,11 @@ def _do(item: Any) -> Any:
 def _arm() -> None:
     global _armed
     _armed = time.monotonic()
-    faulthandler.dump_traceback_later(_patience, exit=True, file=_nowhere)
+    faulthandler.dump_traceback_later(_patience, exit=True, file=_dev_null)
 
 
 class _RayWorker:
-    """What runs on a core of the cluster."""
+    """The Ray actor: one per core of the cluster."""
 
     def __init__(self, make_work: Callable[[], Callable[[Any], Any]], patience: float) -> None:
         _prepare_worker(make_work, patience)
@@ -236,13 +238,13 @@ def run_on_ray(
     workers: int | None,
     patience: float = PATIENCE,
 ) -> Iterator[tuple[Item, Result | Killed]]:
-    """On a Ray cluster (`pip install "mien[ray]"`): the one that `RAY_ADDRESS` names, or one here.
+    """Map on a Ray cluster (`pip install "mien[ray]"`): that of `RAY_ADDRESS`, or a local one.
 
-    Each worker takes a core of any machine; all machines must see the folders under the same names.
-    Work begins with the first worker that is ready and goes on while any is left.
+    Each worker takes a core of any machine; all machines must see the folders under the same paths.
+    Work starts with the first worker that is ready and goes on while any is left.
 
     Raises:
-        UserError: Ray is not installed, or no worker can begin while there is work.
+        UserError: Ray is not installed, or no worker can start while there is work.
     """
     try:
         import ray  # pyright: ignore[reportMissingImports]
@@ -253,7 +255,7 @@ def run_on_ray(
         try:
             ray.init(log_to_driver=False)
         except (ConnectionError, ValueError) as error:
-            raise UserError(f"no cluster of Ray can be reached: {error}") from error
+            raise UserError(f"no Ray cluster can be reached: {error}") from error
     remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_RayWorker).remote
     cores = int(ray.cluster_resources().get("CPU", 1))
     beginning: dict[Any, Any] = {}
@@ -275,7 +277,7 @@ def run_on_ray(
                 ray.get(reference)
             except exceptions.RayActorError as error:
                 if not beginning and not busy:
-                    raise UserError(f"no worker of Ray can begin to work: {error}") from error
+                    raise UserError(f"no Ray worker can start: {error}") from error
                 continue
         else:
             try:
@@ -283,7 +285,7 @@ def run_on_ray(
             except exceptions.RayTaskError as error:
                 raise error.cause from error
             except exceptions.RayError:
-                # A worker that Ray itself restarts refuses what it is given meanwhile.
+                # Not restarted by Ray itself: such an actor rejects calls until it is up again.
                 result, worker = Killed(KILLED), None
                 begin()
             yield cast(Item, item), result

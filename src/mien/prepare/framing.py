@@ -1,4 +1,4 @@
-"""What of the picture a clip shows: one square that stands still while the head moves in it.
+"""The crop of a clip: one fixed square of the video, in which the head moves.
 
 Positions are pixels, x before y. Axes: h w space.
 """
@@ -15,17 +15,17 @@ from mien.types import Framing
 
 
 def square_of(span: Span, framing: Framing, width: int, height: int) -> Box:
-    """The clip's square, in whole pixels; it may leave the picture."""
+    """The clip's square, in whole pixels; it may extend beyond the picture."""
     return framed_clip(span.sightings.faces, framing, width, height)
 
 
 def share_inside(box: Box, width: int, height: int) -> float:
-    """How much of the box lies in the picture."""
+    """The fraction of the box that lies inside the picture."""
     return common(box, (0.0, 0.0, float(width), float(height))) / area(box)
 
 
 def cut_out(picture: Picture, square: Box, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The square at size x size, cropped as a portrait is in use."""
+    """The square at size x size, cropped as portraits are at inference."""
     return to_bytes(crop(picture, square, size))[0]
 
 

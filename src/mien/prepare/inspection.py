@@ -1,7 +1,7 @@
-"""A data set on one page: how much there is, what every check saw, and how the clips look.
+"""A data set on one HTML page: how much there is, a histogram of every measure, and the clips.
 
-Accepted and rejected stand side by side, so that a person can tell whether the limits are right.
-The page holds its pictures and needs no network.
+Accepted and rejected clips are shown side by side, so that a person can judge the limits. Pictures
+are embedded; the page needs no network.
 """
 
 import base64
@@ -21,7 +21,7 @@ from mien.prepare.outcome import SPLITS, STRIPS, Outcome, Part, read_records
 from mien.types import FPS
 
 VERDICTS = ("accepted", "rejected")
-LINES, PEOPLE_SHOWN = 200, 30  # of lists that may be long
+LINES, PEOPLE_SHOWN = 200, 30  # longer lists are truncated
 BINS = 30
 WIDTH, HEIGHT = 300, 90  # pixels of a histogram
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>
@@ -34,14 +34,14 @@ figcaption {{ max-width: 290px; overflow-wrap: anywhere }} .plot {{ width: 300px
 
 
 class Sheet:
-    """Parts spread evenly over all that come by, at most `most` of them."""
+    """An evenly spaced sample of a stream of parts, at most `most` of them."""
 
     def __init__(self, most: int) -> None:
         self._most, self._step, self.seen = most, 1, 0
         self.parts: list[Part] = []
 
     def add(self, part: Part) -> None:
-        """Keep every `step`-th; when they are too many, every second of these goes."""
+        """Keep every `step`-th; when there are too many, drop every second and double the step."""
         if self.seen % self._step == 0:
             self.parts.append(part)
         if len(self.parts) > self._most:
@@ -51,7 +51,7 @@ class Sheet:
 
 
 class Tally:
-    """What a data set holds, counted source by source: no more is kept than the page shows."""
+    """Statistics of a data set, updated source by source; only what the page shows is kept."""
 
     def __init__(self, strips: int) -> None:
         self.sources = 0
@@ -118,7 +118,7 @@ def write_page(folder: Path, output: Path, strips: int) -> None:
         (
             _counts(tally),
             _problems(tally),
-            "<h2>What the checks saw</h2><p>Blue: accepted. Red, above it: rejected.</p>",
+            "<h2>Measures</h2><p>Blue: accepted. Red, above it: rejected.</p>",
             *(_histogram(name, *values) for name, values in tally.values.items()),
             *(_sheet(folder, verdict, sheet) for verdict, sheet in tally.sheets.items()),
         )
@@ -143,7 +143,7 @@ def _counts(tally: Tally) -> str:
         for (split, who), frames in tally.frames_of.most_common(PEOPLE_SHOWN)
     ]
     return (
-        f"<p>{tally.sources} videos, {tally.problems.count} of them gave nothing.</p>"
+        f"<p>{tally.sources} videos, {tally.problems.count} of them without a clip.</p>"
         + _table(("split", "verdict", "clips", "people", "hours"), rows)
         + "<h2>People</h2>"
         + _table(("split", f"who (at most {PEOPLE_SHOWN})", "minutes"), most)
@@ -154,15 +154,15 @@ def _problems(tally: Tally) -> str:
     return (
         "<h2>Why clips were rejected</h2>"
         + _table(("reason", "clips"), tally.reasons.most_common())
-        + f"<h2>Videos that gave nothing ({tally.problems.count})</h2>"
+        + f"<h2>Videos without a clip ({tally.problems.count})</h2>"
         + _table(("video", "why"), tally.problems.rows)
-        + f"<h2>What else is to be said ({tally.notes.count})</h2>"
+        + f"<h2>Notes ({tally.notes.count})</h2>"
         + _table(("video", "note"), tally.notes.rows)
     )
 
 
 def _histogram(name: str, accepted: array, rejected: array) -> str:
-    """How often each value of a measure was seen, as an SVG."""
+    """A stacked histogram of a measure as an SVG."""
     count = len(accepted) + len(rejected)
     if not count:
         return ""
@@ -185,16 +185,16 @@ def _histogram(name: str, accepted: array, rejected: array) -> str:
 
 
 def _sheet(folder: Path, verdict: str, sheet: Sheet) -> str:
-    """A contact sheet: three frames of each part, and what was said of it."""
+    """A contact sheet: three frames of each part, and why it was rejected."""
     shown = [f"<h2>{verdict.capitalize()} ({len(sheet.parts)} of {sheet.seen})</h2>"]
     for part in sheet.parts:
         strip = folder / STRIPS / f"{part.name}.jpg"
         if strip.is_file():
             data = base64.b64encode(strip.read_bytes()).decode()
-            said = html.escape("; ".join((part.name, *part.reasons)))
+            caption = html.escape("; ".join((part.name, *part.reasons)))
             shown.append(
-                f'<figure><img src="data:image/jpeg;base64,{data}" alt="{said}">'
-                f"<figcaption>{said}</figcaption></figure>"
+                f'<figure><img src="data:image/jpeg;base64,{data}" alt="{caption}">'
+                f"<figcaption>{caption}</figcaption></figure>"
             )
     return "".join(shown)
 

@@ -1,7 +1,7 @@
-"""The motion of many clips for stage 2, by the engines of the preparation.
+"""Extract the motion latents of many clips for stage 2, in parallel.
 
-`lightning fit --config stage2.yaml` extracts what is missing by itself, on its own accelerator; a
-set that is too large for that is extracted beforehand, on many cores or machines.
+`lightning fit --config stage2.yaml` extracts missing latents by itself, on its own accelerator;
+this does it beforehand for large data sets, on many cores or machines.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,9 +29,9 @@ def extract_motion(
     workers: int | None = None,
     engine: str = "processes",
 ) -> tuple[Store, dict[str, str]]:
-    """Write what is missing of the latents of all clips, into the folder of `cache` that is named
-    by the animator's fingerprint. Returns the folder, and what is wrong with the clips that gave
-    nothing; the others are done all the same.
+    """Write the missing latents of all clips into the subfolder of `cache` that is named by the
+    animator's fingerprint. Returns the folder, and the errors of the clips that failed; the others
+    are written all the same.
 
     Raises:
         UserError: the animator cannot be loaded.
@@ -52,7 +52,7 @@ def extract_motion(
 
 
 class _Extraction:
-    """What a worker does with a clip; says what is wrong with it, if anything is."""
+    """The work of one worker process; returns the error message of a clip, if there is one."""
 
     def __init__(self, animator: Path, root: Store, folder: Store) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -66,6 +66,6 @@ class _Extraction:
             write(self._folder, record, latents)
         except UserError as error:
             return str(error)
-        except Exception as error:  # too little memory, a store that does not answer: of this clip
+        except Exception as error:  # out of memory, a store that does not answer
             return f"{type(error).__name__}: {error}"
         return None

@@ -1,4 +1,4 @@
-"""What became of a source: the values that go from the cutter to the books and the page."""
+"""The result of one source: what the cutter returns and `records.jsonl` stores."""
 
 import json
 from collections.abc import Iterator
@@ -19,21 +19,22 @@ SPLITS = ("train", "valid")
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a video and what becomes of it: a clip, if `reasons` is empty.
+    """A section of a video: a clip if `reasons` is empty, else a rejected one.
 
     Args:
-        name: of the clip and the strip, below their folders and without suffix.
-        first: frame of the video (on the 25-a-second grid) that it starts with.
-        frames: how many it has.
-        square: what of the picture it shows, in pixels of the video.
-        mouth: box in [0, 1] of the clip that holds the lips in all frames.
-        sound_moved: frames by which late sound was moved back to the lips (negative: early sound).
-        measures: what the checks saw.
+        name: of the clip and the strip, relative to their folders and without suffix.
+        first: its first frame in the video (at 25 frames a second).
+        frames: number of frames.
+        square: the crop, in pixels of the video.
+        mouth: box in [0, 1] of the clip that contains the lips in all frames.
+        sound_moved: frames by which late audio was shifted to match the lips (negative: early
+            audio).
+        measures: the values that the checks compared.
         reasons: why it is rejected, a sentence each.
-        look: what the face looks like to a net that tells people apart, where that is asked for.
-        identity: who it is; the books fill it in, they know all sources.
-        split: "train" or "valid", filled in with it.
-        sound: whether the video has a sound track; without one the clip is silent.
+        look: mean face embedding, where people are identified by face.
+        identity: who it is, filled in by `DataSet`, which knows all sources.
+        split: "train" or "valid", likewise.
+        sound: whether the video has an audio track; without one the clip is silent.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one source: its parts, what is to be said of it, or why it gave nothing."""
+    """The result of one source: its parts, notes, and why it has none, if so."""
 
     source: Source
     parts: list[Part]
@@ -94,7 +95,7 @@ def _read_part(saved: dict[str, Any]) -> Part:
 
 
 def read_records(folder: Path) -> Iterator[Outcome]:
-    """What became of all sources of a data set, one after the other.
+    """The outcomes of all sources of a data set, one after another.
 
     Raises:
         UserError: there are no records, or they cannot be read.
@@ -109,8 +110,8 @@ def read_records(folder: Path) -> Iterator[Outcome]:
 
 
 def clip_record(part: Part, licence: str, framing: Framing) -> ClipRecord:
-    """An accepted part as the manifest names it."""
-    assert part.identity is not None, "the books say who it is"
+    """The manifest record of an accepted part."""
+    assert part.identity is not None, "DataSet fills in who it is"
     seconds = part.frames / FPS
     path = f"{CLIPS}/{part.clip}"
     return ClipRecord(

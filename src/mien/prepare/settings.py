@@ -1,4 +1,4 @@
-"""The numbers of data preparation; configs/prepare.yaml says them with their reasons."""
+"""The settings of data preparation; configs/prepare.yaml lists them with their reasons."""
 
 from dataclasses import dataclass, field
 
@@ -7,12 +7,12 @@ from mien.types import Framing
 
 @dataclass(frozen=True)
 class Cut:
-    """How long clips are and what of the picture they show."""
+    """Length and framing of clips."""
 
     size: int = 256  # pixels a side
     framing: Framing = "face"  # head and shoulders, or "half_body" for gestures
-    shortest: float = 2.0  # seconds; less teaches stage 2 nothing
-    longest: float = 12.0  # seconds; longer parts are cut evenly
+    shortest: float = 2.0  # seconds; shorter ones are useless for stage 2
+    longest: float = 12.0  # seconds; longer parts are divided evenly
 
 
 @dataclass(frozen=True)
@@ -20,20 +20,20 @@ class Limits:
     """Each check's threshold; null turns the check off."""
 
     smallest_face: float | None = 80.0  # pixels of the source from forehead to chin
-    least_visible: float | None = 0.95  # share of the face that lies in the picture, mostly
+    least_visible: float | None = 0.95  # share of the face inside the picture, 10th percentile
     least_inside: float | None = 0.8  # share of the clip's square that lies in the picture
     most_faces: int | None = 1  # faces in the clip's square
-    most_turned: float | None = 45.0  # degrees that the head turns aside, for nine tenths of frames
-    farthest_moved: float | None = 0.6  # face heights that the head travels within its square
+    most_turned: float | None = 45.0  # degrees of yaw, 90th percentile
+    farthest_moved: float | None = 0.6  # face heights, range of the face's centre over the clip
     least_sharp: float | None = 12.0  # contrast of fine detail on the face, in grey levels squared
     darkest: float | None = 25.0  # mean grey level of the face
     brightest: float | None = 235.0
     least_motion: float | None = 0.15  # mean change of the face between frames, in grey levels
-    least_voiced: float | None = 0.2  # share of frames with sound above the quiet of the recording
-    quietest: float | None = -50.0  # dB of full scale, of the loud frames
+    least_voiced: float | None = 0.2  # share of frames nearly as loud as the loud ones
+    quietest: float | None = -50.0  # dBFS of the loud frames (95th percentile)
     most_clipped: float | None = 0.005  # share of samples at full scale
     least_pauses: float | None = 6.0  # dB between loud and quiet frames: music has no pauses
-    most_late: int | None = 3  # frames by which sound may lead or trail the lips, where measurable
+    most_late: int | None = 3  # frames by which audio may lead or lag the lips, where measurable
 
 
 PEOPLE = ("layout", "faces")
@@ -42,13 +42,13 @@ SOUND = ("required", "optional")
 
 @dataclass(frozen=True)
 class Preparation:
-    """All numbers of `mien prepare`."""
+    """All settings of `mien prepare`."""
 
     cut: Cut = field(default_factory=Cut)
     limits: Limits = field(default_factory=Limits)
-    shift_sound: bool = True  # bring measurably late or early sound back, instead of rejecting
-    sound: str = "required"  # or "optional": what has none becomes clips for stage 1 alone
-    people: str = "layout"  # who speaks, where the collection does not say; or "faces"
-    valid_share: float = 0.05  # of the people, where the collection does not say who
-    look_every: int = 5  # frames between two searches for faces that came in
-    face_finder: str = "mien.face.FaceMesh"  # a class with its methods `faces` and `landmarks`
+    shift_sound: bool = True  # shift measurably late or early audio instead of rejecting the clip
+    sound: str = "required"  # or "optional": videos without audio become clips for stage 1 alone
+    people: str = "layout"  # identify people by collection or folder; or "faces": by embedding
+    valid_share: float = 0.05  # share of people for validation, if the collection does not say who
+    look_every: int = 5  # frames between two detections of new faces
+    face_finder: str = "mien.face.FaceMesh"  # dotted name of a class with FaceFinder's methods

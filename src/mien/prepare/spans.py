@@ -27,7 +27,7 @@ class Span:
 
 
 def split(number: int, track: Track, longest: float) -> list[Span]:
-    """A track in parts as even as can be, none longer than `longest` seconds."""
+    """Divide a track into nearly equal parts, none longer than `longest` seconds."""
     parts = int(np.ceil(len(track) / (longest * FPS)))
     edges = np.linspace(0, len(track), parts + 1).round().astype(int).tolist()
     seen = track.sightings

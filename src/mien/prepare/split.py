@@ -1,9 +1,9 @@
-"""Who is in the clips of a data set and on which side: `split.json`, which only grows.
+"""The train/valid split by person, and the person of each clip: `split.json`, which only grows.
 
-A person who was once put into train or valid stays there, and a clip keeps its person, whatever is
-added to the footage or renamed in it: both are looked up before they are decided. Clips are known
-by the content of their source, so that new names of files and folders change nothing.
-Axes: d numbers of an embedding.
+A person who was once assigned to train or valid stays there, and a clip keeps its person, whatever
+footage is added or renamed: both are looked up before they are decided. Clips are identified by a
+hash of their source's content, so that renamed files and folders change nothing.
+Axes: n embeddings, d dimensions of an embedding.
 """
 
 import json
@@ -23,19 +23,19 @@ from mien.media.files import writable, written_whole
 from mien.prepare.outcome import RECORDS, SPLITS, Outcome, Part, read_records
 
 FILE = "split.json"
-BLOCK = 1000  # embeddings that are compared with all people in one go
-AT_ONCE = 4000  # embeddings that are clustered in one go: 64 MB of distances
+BLOCK = 1000  # embeddings that are compared with all people at once
+AT_ONCE = 4000  # embeddings that are clustered at once: 64 MB of distances
 TRAIN, VALID = SPLITS
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """A clip, or all clips of a source, whose person is sought.
+    """A clip, or all clips of a source, whose person is to be determined.
 
     Args:
-        key: what it is known by, however files are called.
-        name: what the person is called if nobody knows them yet.
-        look: mean embedding of the face, where faces decide.
+        key: identifies it, independent of file names.
+        name: of the person, if they are new.
+        look: mean face embedding, where people are identified by face.
     """
 
     key: str
@@ -45,14 +45,14 @@ class Sighting:
 
 @dataclass
 class Person:
-    """Somebody's side; the mean embedding of their clips, and of how many, where faces decide."""
+    """A person's split; the mean embedding and number of their clips, if identified by face."""
 
     split: str
     look: list[float] | None = None
     clips: int = 0
 
     def add(self, look: Float[np.ndarray, " d"]) -> None:
-        """Take one more clip into the mean."""
+        """Update the mean with one more clip."""
         mean = np.zeros(len(look)) if self.look is None else np.array(self.look)
         self.clips += 1
         self.look = (mean + (look - mean) / self.clips).round(6).tolist()
@@ -60,16 +60,16 @@ class Person:
 
 @dataclass
 class Split:
-    """All people of a data set, and whose each clip is."""
+    """All people of a data set, and the person of each clip."""
 
     people: dict[str, Person] = field(default_factory=dict)
     clips: dict[str, str] = field(default_factory=dict)
 
     def by_name(self, sightings: Sequence[Sighting]) -> dict[str, str]:
-        """The person of each key, where the names of folders decide: nothing is added.
+        """The person of each key by folder name; nothing is stored.
 
-        A known source keeps its person. A folder that nobody knows but that holds known sources was
-        renamed: what is new in it belongs to the person of most of these.
+        A known source keeps its person. An unknown folder with known sources was renamed: new
+        sources in it belong to the person of most of the known ones.
         """
         votes: dict[str, Counter[str]] = {}
         for seen in sightings:
@@ -86,35 +86,35 @@ class Split:
         }
 
     def by_face(self, sightings: Sequence[Sighting]) -> dict[str, str]:
-        """The person of each key, where embeddings decide: nothing is added.
+        """The person of each key by face embedding; nothing is stored.
 
-        A known clip keeps its person; others join the known person whose mean is nearest, if it is
-        near enough, and the rest are clustered into new people, each named after its first clip.
-        The order and the names of the files decide nothing but what new people are called.
+        A known clip keeps its person; others join the known person with the nearest mean, if within
+        SAME_PERSON, and the rest are clustered into new people, each named after its first clip.
+        The order and names of files only affect the names of new people.
         """
         found = {seen.key: self.clips[seen.key] for seen in sightings if seen.key in self.clips}
         fresh = sorted((s for s in sightings if s.key not in found), key=lambda seen: seen.key)
         known = [name for name, person in self.people.items() if person.look is not None]
-        looks = [person.look for person in self.people.values() if person.look is not None]
-        nearest = _nearest(_looks(fresh), [np.array(look) for look in looks])
-        strangers = []
+        means = [person.look for person in self.people.values() if person.look is not None]
+        nearest = _nearest(_embeddings(fresh), [np.array(mean) for mean in means])
+        unmatched = []
         for seen, person in zip(fresh, nearest, strict=True):
             if person is None:
-                strangers.append(seen)
+                unmatched.append(seen)
             else:
                 found[seen.key] = known[person]
-        for cluster in _clusters(strangers):
+        for cluster in _clusters(unmatched):
             first = min(cluster, key=lambda seen: seen.name)
             name = first.name if first.name not in self.people else f"{first.name}-{first.key[:8]}"
             found |= {seen.key: name for seen in cluster}
         return found
 
     def newcomers(self, found: dict[str, str]) -> list[str]:
-        """The people who were found and are not known yet, in the order of their names."""
+        """The people who are not in the split yet, sorted by name."""
         return sorted(set(found.values()) - self.people.keys())
 
     def add(self, sightings: Iterable[Sighting], found: dict[str, str], valid: set[str]) -> None:
-        """Write down the people and clips that are new; of the people, `valid` go to validation."""
+        """Add the new people and clips; of the people, `valid` go to validation."""
         for name in self.newcomers(found):
             self.people[name] = Person(VALID if name in valid else TRAIN)
         for seen in sorted(sightings, key=lambda seen: seen.key):
@@ -124,11 +124,11 @@ class Split:
                     self.people[found[seen.key]].add(seen.look)
 
     def side_of(self, name: str) -> str:
-        """The side of a person; of somebody without an accepted clip, the training's."""
+        """The split of a person; "train" for somebody without an accepted clip."""
         return self.people[name].split if name in self.people else TRAIN
 
     def write(self, folder: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         people = _lines((name, asdict(self.people[name])) for name in sorted(self.people))
         clips = _lines((key, self.clips[key]) for key in sorted(self.clips))
         with writable(folder / FILE), written_whole(folder / FILE) as unfinished:
@@ -137,10 +137,10 @@ class Split:
 
 
 def read_split(folder: Path, by_face: bool) -> Split:
-    """The split of a data set; of one that an earlier version prepared, as its records tell it.
+    """The split of a data set; if an earlier version prepared it, rebuilt from its records.
 
     Raises:
-        UserError: the file cannot be read: without it people would change sides.
+        UserError: the file cannot be read: without it people would change splits.
     """
     path = folder / FILE
     if not path.exists():
@@ -151,24 +151,24 @@ def read_split(folder: Path, by_face: bool) -> Split:
         return Split(people, dict(saved["clips"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path} cannot be read ({error}): it keeps people on their side of the split, so put "
-            "an earlier copy in its place, or prepare into another folder"
+            f"{path} cannot be read ({error}): it keeps people in train or valid, so restore an "
+            "earlier copy, or prepare into another folder"
         ) from error
 
 
 def source_key(outcome: Outcome) -> str:
-    """What all clips of a source are known by."""
+    """The key of all clips of a source."""
     return (outcome.content or outcome.source.path)[:16]
 
 
 def clip_key(outcome: Outcome, part: Part) -> str:
-    """What a clip is known by: its source, and where in it the clip begins."""
+    """The key of a clip: its source, and its first frame in it."""
     begin = f"-{part.first:06d}"
     return source_key(outcome) + begin + part.name.rpartition(begin)[2]
 
 
 def _lines(entries: Iterable[tuple[str, Any]]) -> str:
-    """An entry of a JSON object a line, so that a difference of two files can be read."""
+    """The entries of a JSON object, one per line, so that diffs are readable."""
     both = ((json.dumps(part, ensure_ascii=False) for part in entry) for entry in entries)
     return ",\n".join(": ".join(entry) for entry in both)
 
@@ -188,15 +188,15 @@ def _split_of_records(folder: Path, by_face: bool) -> Split:
 
 
 def _nearest(
-    looks: Float[np.ndarray, "n d"], means: Sequence[Float[np.ndarray, " d"]]
+    embeddings: Float[np.ndarray, "n d"], means: Sequence[Float[np.ndarray, " d"]]
 ) -> list[int | None]:
-    """For each embedding the number of the nearest mean; None where that is another person's."""
+    """For each embedding the index of the nearest mean; None if farther away than SAME_PERSON."""
     if not len(means):
-        return [None] * len(looks)
+        return [None] * len(embeddings)
     table = np.stack(means)
     found: list[int | None] = []
-    for begin in range(0, len(looks), BLOCK):
-        distances = cdist(looks[begin : begin + BLOCK], table)
+    for begin in range(0, len(embeddings), BLOCK):
+        distances = cdist(embeddings[begin : begin + BLOCK], table)
         best = distances.argmin(axis=1)
         least = distances[np.arange(len(best)), best]
         pairs = zip(best.tolist(), (least <= SAME_PERSON).tolist(), strict=True)
@@ -205,17 +205,17 @@ def _nearest(
 
 
 def _clusters(sightings: Sequence[Sighting]) -> list[list[Sighting]]:
-    """The clips of each person. Many are clustered piece by piece, in the order of their keys; the
-    people of a later piece who are in an earlier one are found by their means.
+    """The clips of each person. Large sets are clustered in pieces, in the order of their keys;
+    clusters of a later piece are merged with earlier ones by their means.
     """
     clusters: list[list[Sighting]] = []
     means: list[Float[np.ndarray, " d"]] = []
     for begin in range(0, len(sightings), AT_ONCE):
         piece = sightings[begin : begin + AT_ONCE]
         here: dict[int, list[Sighting]] = {}
-        for seen, person in zip(piece, cluster_people(list(_looks(piece))), strict=True):
+        for seen, person in zip(piece, cluster_people(list(_embeddings(piece))), strict=True):
             here.setdefault(int(person), []).append(seen)
-        new = [_looks(cluster).mean(axis=0) for cluster in here.values()]
+        new = [_embeddings(cluster).mean(axis=0) for cluster in here.values()]
         matched = _nearest(np.stack(new), means)
         for cluster, mean, person in zip(here.values(), new, matched, strict=True):
             if person is None:
@@ -223,10 +223,10 @@ def _clusters(sightings: Sequence[Sighting]) -> list[list[Sighting]]:
                 means.append(mean)
             else:
                 clusters[person].extend(cluster)
-                means[person] = _looks(clusters[person]).mean(axis=0)
+                means[person] = _embeddings(clusters[person]).mean(axis=0)
     return clusters
 
 
-def _looks(sightings: Sequence[Sighting]) -> Float[np.ndarray, "n d"]:
-    looks = [seen.look for seen in sightings if seen.look is not None]
-    return np.array(looks, np.float32) if looks else np.zeros((0, 0), np.float32)
+def _embeddings(sightings: Sequence[Sighting]) -> Float[np.ndarray, "n d"]:
+    known = [seen.look for seen in sightings if seen.look is not None]
+    return np.array(known, np.float32) if known else np.zeros((0, 0), np.float32)

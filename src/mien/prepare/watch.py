@@ -1,8 +1,8 @@
-"""Look at one video from beginning to end: which faces are where, and how they look.
+"""Face tracking through one video: boxes and image statistics of every face in every frame.
 
-Nothing of the pictures is kept but a few numbers a frame. Faces are followed with FaceMesh, a shot
-ends where the picture changes as a whole. Positions are pixels of the upright picture.
-Axes: t frames on the 25-a-second grid, h w space.
+Only a few values per face and frame are kept. Faces are tracked with FaceMesh; shots are separated
+by the change of the whole picture. Positions are pixels of the upright picture.
+Axes: t frames at 25 a second, n values of a sighting, h w space.
 """
 
 from array import array
@@ -23,18 +23,18 @@ from mien.types import FPS
 
 Array = np.ndarray
 
-PRESENT = 0.9  # the mesh's probability of a face below which a face is lost
-SAME = 0.3  # overlap above which two boxes are one face
+PRESENT = 0.9  # FaceMesh's probability of a face, below which a track ends
+SAME = 0.3  # IoU above which two boxes are one face
 THUMBNAIL = (32, 18)
-# Mean change of the thumbnail, in grey levels, that only a cut makes: people before a still camera
-# stay below 12, and a pan changes little from one frame to the next.
+# Mean change of the thumbnail between frames, in grey levels, that indicates a cut: people before
+# a static camera stay below 12, and a pan changes little from one frame to the next.
 CUT = 28.0
-# In 36 clips of 26 people, a face overlaps itself in the frame before by 0.89 or more, and it
-# changes by up to 5.1 grey levels where it is calm, 3.6 times what is usual where it is not. Where
-# one of them cuts to another it changes by 20 to 55, some 10 times what is usual.
-STAYS, OTHER_FACE, OTHER, KNOWN = 0.7, 15.0, 8.0, 5  # overlap, grey levels, times, frames
-CLOSER_WHILE_ALONE, CLOSER_WHILE_SEEN = 25, 250  # frames between two closer looks for faces
-FACE_PIXELS = 96  # sharpness is measured on a face of this height, whatever the source's
+# In 36 clips of 26 people, the face boxes of neighbouring frames overlap by 0.89 (IoU) or more, and
+# faces change by up to 5.1 grey levels where calm, by 3.6 times their median change where not. At a
+# cut from one face to another they change by 20 to 55, some 10 times the median.
+STAYS, OTHER_FACE, OTHER, KNOWN = 0.7, 15.0, 8.0, 5  # IoU, grey levels, times the median, frames
+CLOSER_WHILE_ALONE, CLOSER_WHILE_SEEN = 25, 250  # frames between two searches for small faces
+FACE_PIXELS = 96  # sharpness is measured on faces resized to this height
 # Points of the mesh: the cheeks before the ears.
 RIGHT_CHEEK, LEFT_CHEEK = 234, 454
 
@@ -43,13 +43,13 @@ class Sighting(NamedTuple):
     """One face in one frame.
 
     Args:
-        face: the box around its points.
+        face: the box around its landmarks.
         mouth: the box around its lips.
         gap: lip opening over the distance between the eyes.
-        turned: degrees that the head is turned aside (its right or its left alike).
-        sharp: variance of the Laplacian at a face of FACE_PIXELS, in grey levels squared.
+        turned: absolute yaw of the head in degrees.
+        sharp: variance of the Laplacian of the face at FACE_PIXELS, in grey levels squared.
         grey: mean grey level.
-        change: mean change since the frame before at the same place, in grey levels.
+        change: mean absolute change from the previous frame in the same box, in grey levels.
     """
 
     face: Box
@@ -61,12 +61,12 @@ class Sighting(NamedTuple):
     change: float
 
 
-NUMBERS = 13  # of a sighting
+NUMBERS = 13  # values of a sighting
 
 
 @dataclass(frozen=True)
 class Sightings:
-    """What `Sighting` says, frame by frame, as columns."""
+    """The values of `Sighting` over frames, as columns."""
 
     rows: Float[Array, "t n"]
 
@@ -87,7 +87,7 @@ class Sightings:
         return self.rows[:, 4:8]
 
     def column(self, name: str) -> Float[Array, " t"]:
-        """One of the single numbers, by its name."""
+        """One of the scalar values, by its name."""
         return self.rows[:, NUMBERS - len(Sighting._fields) + Sighting._fields.index(name)]
 
 
@@ -99,14 +99,14 @@ class Track:
     numbers: array = field(default_factory=lambda: array("f"))
 
     def add(self, sighting: Sighting) -> None:
-        """The next frame."""
+        """Append the next frame."""
         self.numbers.extend((*sighting.face, *sighting.mouth, *sighting[2:]))
 
     def __len__(self) -> int:
         return len(self.numbers) // NUMBERS
 
     def keep(self, begin: int, end: int) -> None:
-        """Forget what comes before frame `begin` of the video, and from frame `end` on."""
+        """Drop what comes before frame `begin` of the video, and from frame `end` on."""
         del self.numbers[max(0, end - self.first) * NUMBERS :]
         lost = min(len(self), max(0, begin - self.first))
         del self.numbers[: lost * NUMBERS]
@@ -125,7 +125,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Watched:
-    """What a look at a video found."""
+    """All face tracks of a video, and its size."""
 
     frames: int
     width: int
@@ -135,14 +135,14 @@ class Watched:
 
 @runtime_checkable
 class FaceFinder(Protocol):
-    """What is asked of a face detector; FaceMesh is one."""
+    """The interface of a face detector with landmarks; FaceMesh implements it."""
 
     def faces(self, picture: Picture) -> list[Face]:
         """The faces in a picture, largest first."""
         ...
 
     def small_faces(self, picture: Picture) -> list[Face]:
-        """The same, with a closer look."""
+        """The same, also searching parts of the picture at a higher resolution."""
         ...
 
     def landmarks(self, picture: Picture, face: Face) -> tuple[Landmarks, float]:
@@ -167,7 +167,7 @@ def load_face_finder(name: str) -> FaceFinder:
 
 
 class Watcher:
-    """Follows all faces of a video, frame after frame."""
+    """Tracks all faces of a video, frame by frame."""
 
     def __init__(self, mesh: FaceFinder, look_every: int) -> None:
         self._mesh, self._look_every = mesh, look_every
@@ -176,23 +176,23 @@ class Watcher:
         self._before: Picture | None = None
         self._thumbnail: Float[Array, "h w"] | None = None
         self._count = self._next_closer = 0
-        self._since_look = look_every  # it is time to look
+        self._since_look = look_every  # search in the first frame
 
     def watch(self, pictures: Iterable[Picture]) -> Watched:
-        """Look at all pictures of one video."""
+        """Track the faces of all frames of one video."""
         size = 0, 0
         for picture in pictures:
             size = picture.shape[1], picture.shape[0]
-            self._see(picture)
+            self._next_frame(picture)
         self._end_shot()
         tracks = sorted(self._ended, key=lambda track: (track.first, track.numbers[:4]))
         return Watched(self._count, *size, tracks)
 
-    def _see(self, picture: Picture) -> None:
+    def _next_frame(self, picture: Picture) -> None:
         if self._is_cut(picture):
             self._end_shot()
             self._before = None
-        self._follow(picture)
+        self._update_tracks(picture)
         if self._since_look >= self._look_every:
             self._look_for_new(picture)
         self._before, self._count = picture, self._count + 1
@@ -207,7 +207,7 @@ class Watcher:
         self._ended += [track for track, _ in self._live]
         self._live, self._next_closer, self._since_look = [], self._count, self._look_every
 
-    def _follow(self, picture: Picture) -> None:
+    def _update_tracks(self, picture: Picture) -> None:
         still: list[tuple[Track, Face]] = []
         for track, face in self._live:
             found = self._sighting(picture, face)
@@ -221,12 +221,12 @@ class Watcher:
                 track.add(found[0])
                 still.append((track, found[1]))
         if self._live and not still:
-            self._since_look = self._look_every  # the last face went: look at once
+            self._since_look = self._look_every  # the last face is lost: search at once
         self._live = still
 
     def _look_for_new(self, picture: Picture) -> None:
         self._since_look = 0
-        # A closer look at once in a new shot, then every second until somebody is there.
+        # Search for small faces at once in a new shot, then every second until a face is found.
         pause = CLOSER_WHILE_SEEN if self._live else CLOSER_WHILE_ALONE
         closer = self._next_closer <= self._count
         if closer:
@@ -241,7 +241,7 @@ class Watcher:
                 self._live.append((track, found[1]))
 
     def _sighting(self, picture: Picture, face: Face) -> tuple[Sighting, Face] | None:
-        """The face where it is now, and how to find it in the next frame; None if it is lost."""
+        """The face in this frame, and the detection to start from in the next; None if lost."""
         points, present = self._mesh.landmarks(picture, face)
         if present < PRESENT:
             return None
@@ -261,8 +261,8 @@ class Watcher:
 
 
 def _jumps(track: Track, now: Sighting) -> bool:
-    """Is this another take, or another person, at the place where the face was? Two shots before
-    one wall differ nowhere but there.
+    """Is this a cut to another face at the same place? Two shots before one wall may differ nowhere
+    else, so the cut detector of whole pictures misses them.
     """
     seen = track.part(len(track) - FPS, len(track))
     if overlap(tuple(seen.faces[-1].tolist()), now.face) < STAYS:
@@ -272,7 +272,7 @@ def _jumps(track: Track, now: Sighting) -> bool:
 
 
 def turned_aside(points: Landmarks) -> float:
-    """Degrees between the line of the cheeks and the picture's plane, 0 for a frontal face."""
+    """Absolute yaw: degrees between the line of the cheeks and the picture plane, 0 if frontal."""
     across = points[LEFT_CHEEK] - points[RIGHT_CHEEK]
     return float(np.degrees(np.arctan2(abs(across[2]), np.linalg.norm(across[:2]))))
 

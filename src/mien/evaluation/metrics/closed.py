@@ -27,7 +27,7 @@ class Closed(ClipMetric):
     tasks = frozenset({Task.SPEECH})
 
     def of_clip(self, pair: Comparison) -> float:
-        """Over the sounds that are heard during the clip."""
+        """Over the sounds during the clip."""
         return _share(pair, 0)
 
 
@@ -43,7 +43,7 @@ class ClosedOff(ClipMetric):
 
 
 class SoundCount(ClipMetric):
-    """How many p, b and m are heard."""
+    """Number of p, b and m."""
 
     name = "sounds"
     tasks = frozenset({Task.SPEECH})

@@ -1,4 +1,4 @@
-"""Nearness inside the face and around it, in decibels."""
+"""PSNR inside the face and outside of it."""
 
 import torch
 from jaxtyping import Float

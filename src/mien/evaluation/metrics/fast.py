@@ -7,7 +7,7 @@ from mien.metrics import without_slow
 
 
 class Fast(ClipMetric):
-    """Pearson's r of the lip gap with the real one's, both without what is slower than 0.6 s."""
+    """Pearson's r of the lip gap with the real one, both high-pass filtered (faster than 0.6 s)."""
 
     name = "fast"
     tasks = frozenset({Task.SPEECH})

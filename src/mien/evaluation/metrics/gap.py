@@ -6,8 +6,8 @@ from mien.evaluation.series import pearson, slope
 
 
 class Gap(ClipMetric):
-    """Pearson's r of the lip gap with the reference's, both over the distance of the eyes; no shift
-    is searched, which would flatter.
+    """Pearson's r of the lip gap with the reference's, both over the distance of the eyes; at lag 0
+    only, since a search would inflate it.
     """
 
     name = "gap"

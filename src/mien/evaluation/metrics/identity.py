@@ -10,12 +10,12 @@ from mien.evaluation.metric import FrameMetric
 from mien.evaluation.series import UNKNOWN
 from mien.face import FaceIdentity
 
-LOOKS = 6  # frames of a clip that are looked at, evenly spread
+LOOKS = 6  # frames of a clip that are embedded, evenly spaced
 
 
 class IdentityDistance(FrameMetric):
-    """Distance of a few frames from the portrait, by the net that tells people apart; one person's
-    pictures lie less than 0.47 apart.
+    """Distance of face embeddings (dlib) between a few frames and the portrait; pictures of one
+    person are less than 0.47 apart.
     """
 
     name = "identity"
@@ -30,5 +30,5 @@ class IdentityDistance(FrameMetric):
             return torch.full((1,), UNKNOWN)
         wanted = self._identity(portrait.frames[0], portrait.points[0])
         chosen = np.unique(np.linspace(0, len(clip) - 1, LOOKS).round().astype(int))
-        looks = [self._identity(clip.frames[i], clip.points[i]) for i in chosen]
-        return torch.from_numpy(np.array([np.linalg.norm(look - wanted) for look in looks]))
+        found = [self._identity(clip.frames[i], clip.points[i]) for i in chosen]
+        return torch.from_numpy(np.array([np.linalg.norm(one - wanted) for one in found]))

@@ -1,4 +1,4 @@
-"""Nearness of whole pictures in decibels."""
+"""PSNR of whole pictures."""
 
 from jaxtyping import Float
 from torch import Tensor

@@ -45,10 +45,10 @@ class SyncScore:
 def lip_sync(opening: Float[Tensor, " t"], loudness: Float[Tensor, " t"]) -> SyncScore:
     """Correlate mouth opening with loudness, both one value per video frame.
 
-    Loudness is the root mean square under each frame, and both are smoothed over five frames (a
-    syllable). The reversed sound keeps every property of the sound but its timing: it is the
-    control that a real score must beat. Real speakers score 0.6 on read commands filmed from the
-    front and 0.15 on speeches, against 0 with the sound reversed.
+    Loudness is the RMS under each frame, and both are smoothed over five frames (a syllable). The
+    reversed audio keeps every property of the audio but its timing: it is the control that a real
+    score must beat. Real speakers score 0.6 on read commands filmed from the front and 0.15 on
+    speeches, against 0 with the audio reversed.
     """
     mouth, sound = _smooth(opening), _smooth(loudness)
     at_lags = correlation_at_lags(mouth, sound, min(12, len(loudness) - 2))

@@ -1,4 +1,4 @@
-"""Does a face tremble?"""
+"""Jitter of the head."""
 
 import numpy as np
 
