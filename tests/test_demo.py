@@ -6,7 +6,8 @@ import av
 import pytest
 import torch
 
-from mien import demo, pipeline
+from mien import demo
+from mien.session import session
 from tests.test_evaluation import load_tool
 from tests.tiny_nets import save_tiny_pair
 
@@ -16,7 +17,7 @@ def tiny_weights(tmp_path, monkeypatch):
     """A working directory, and the tiny pair in place of the weights that ship."""
     monkeypatch.chdir(tmp_path)
     paths = save_tiny_pair(tmp_path)
-    monkeypatch.setattr(pipeline, "default_weights", lambda: paths)
+    monkeypatch.setattr(session, "default_weights", lambda: paths)
     return paths
 
 

@@ -60,7 +60,8 @@ assert measured("split again", lambda: split(names)) == first
 del records, people, names, first
 
 MemoryFileSystem().pipe_file("/big/clips/00000/v000000-000000.mp4", b"clip")
-data = PortraitData("memory://big", folder / "train.jsonl", folder / "valid.jsonl")
+manifests = folder / "train.jsonl", folder / "valid.jsonl"
+data = PortraitData("memory://big", *manifests, spec=stage.data_spec)
 trainer.strategy.connect(stage)
 data.trainer = trainer
 measured("datamodule", lambda: data.setup("fit"))

@@ -41,9 +41,10 @@ def test_clips_are_spread_over_the_people():
 
 def data_of(clips: Path, **changes) -> PortraitData:
     """The data of stage 1 beside a trainer that is ready to validate."""
-    data = PortraitData(str(clips), batch_size=2, valid_pairs=2, **changes)
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     stage = ReconstructionStage(tiny_animator().config, LossConfig(), OptimizerConfig())
+    spec = stage.data_spec
+    data = PortraitData(str(clips), batch_size=2, valid_pairs=2, spec=spec, **changes)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.strategy.connect(stage)
     data.trainer = trainer
     data.setup("validate")
