@@ -20,7 +20,6 @@ from mien.checkpoint import (
 from mien.errors import UserError
 from mien.kinds import (
     Kind,
-    as_half,
     current_state,
     describe,
     fingerprint,
@@ -30,6 +29,7 @@ from mien.kinds import (
     refuse_other_run,
     register,
     save_weights,
+    to_float16,
 )
 from tests.portrait.tiny import TINY, pictures, tiny_animator
 from tests.tiny_nets import TINY_SPEECH, save_net, save_tiny_pair, tiny_pair
@@ -62,7 +62,7 @@ def test_speech_to_motion_comes_back_the_same(pair):
 
 def test_half_the_size_keeps_the_fingerprint(pair, tmp_path):
     whole = read_weights(pair[0])
-    save_weights(tmp_path / "half.safetensors", as_half(whole))
+    save_weights(tmp_path / "half.safetensors", to_float16(whole))
     half = read_weights(tmp_path / "half.safetensors", ANIMATOR)
     assert half.fingerprint == whole.fingerprint
     sizes = [p.stat().st_size for p in (pair[0], tmp_path / "half.safetensors")]
@@ -250,7 +250,7 @@ class TestAThirdKind:
 
     def test_it_comes_back_from_training_and_as_it_ships(self, tmp_path: Path):
         path, net = self.training_checkpoint(tmp_path, BlinkConfig(width=5, depth=2))
-        save_weights(tmp_path / "half.safetensors", as_half(read_weights(path)))
+        save_weights(tmp_path / "half.safetensors", to_float16(read_weights(path)))
         for file in (path, tmp_path / "half.safetensors"):
             loaded = load(file, BLINKS)
             assert loaded.config == net.config and not loaded.training

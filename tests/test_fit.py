@@ -20,7 +20,7 @@ from mien.checkpoint import (
 from mien.cli import main
 from mien.data.drawn import write_clips
 from mien.errors import UserError
-from mien.kinds import as_half, fingerprint, read_weights, save_weights
+from mien.kinds import fingerprint, read_weights, save_weights, to_float16
 from mien.media import probe_video, read_video
 from mien.mesh.motion import MESH_DIM
 from mien.pipeline import animate
@@ -261,7 +261,7 @@ def test_trained_pair_makes_a_film(
     stage1: SimpleNamespace, stage2: SimpleNamespace, clips: Path, tmp_path
 ):
     shipped = tmp_path / "animator.safetensors"
-    save_weights(shipped, as_half(read_weights(stage1.path)))
+    save_weights(shipped, to_float16(read_weights(stage1.path)))
     animator = load_animator(shipped)
     speech = load_speech_to_motion(stage2.path, motion_fingerprint(animator.state_dict()))
 

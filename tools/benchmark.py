@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mien.command_line import Parser, guarded
+from mien.command_line import Parser, run_guarded
 from mien.devices import add_device_options, autocast, choose_device
 
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--speech", type=Path, help="stage-2 weights (default: those that ship)")
     add_device_options(parser)
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    return guarded(lambda: measure(parser.parse_args(argv)))
+    return run_guarded(lambda: measure(parser.parse_args(argv)))
 
 
 def measure(given: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from mien.command_line import Parser, guarded, positive
+from mien.command_line import Parser, positive, run_guarded
 
 if TYPE_CHECKING:
     from mien.data.manifest import ClipRecord
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--size", type=positive(int), default=256, help="pixels a side")
     parser.add_argument("--pairs", type=positive(int), default=200, help="how many are read")
-    return guarded(lambda: measure(parser.parse_args(argv)))
+    return run_guarded(lambda: measure(parser.parse_args(argv)))
 
 
 def measure(given: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mien.command_line import Parser, guarded, positive
+from mien.command_line import Parser, positive, run_guarded
 
 GOAL_HOURS, GOAL_CORES = 380, 64  # the paper's footage on one large machine
 
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--videos", type=positive(int), default=40, help="how many (default 40)")
     parser.add_argument("--config", default="prepare.yaml", help="settings of the preparation")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="single settings")
-    return guarded(lambda: measure(parser.parse_args(argv)))
+    return run_guarded(lambda: measure(parser.parse_args(argv)))
 
 
 def measure(given: argparse.Namespace) -> None:

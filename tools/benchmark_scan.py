@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from mien.command_line import Parser, guarded
+from mien.command_line import Parser, run_guarded
 from mien.devices import add_device_option, choose_device, synchronize
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     add_device_option(parser)
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    return guarded(lambda: measure(parser.parse_args(argv)))
+    return run_guarded(lambda: measure(parser.parse_args(argv)))
 
 
 def measure(given: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from mien.errors import UserError
-from mien.kinds import as_half, read_weights, save_weights
+from mien.kinds import read_weights, save_weights, to_float16
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("output", type=Path, help="the .safetensors to write")
     given = parser.parse_args()
     try:
-        weights = as_half(read_weights(given.checkpoint))
+        weights = to_float16(read_weights(given.checkpoint))
         save_weights(given.output, weights)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,7 +7,7 @@ python tools/extract_motion.py runs/stage1/last.ckpt DIR train.jsonl [--workers 
 import sys
 from pathlib import Path
 
-from mien.command_line import Parser, guarded
+from mien.command_line import Parser, run_guarded
 from mien.prepare.engine import ENGINES, workers_of
 
 
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
             lines = "\n".join(f"  {path}: {problem}" for path, problem in problems.items())
             raise UserError(f"{len(problems)} clips failed:\n{lines}")
 
-    return guarded(work, "the same command resumes")
+    return run_guarded(work, "the same command resumes")
 
 
 if __name__ == "__main__":

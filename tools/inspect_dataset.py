@@ -7,7 +7,7 @@ Counts, hours, people, a histogram of each measure, contact sheets of accepted a
 import sys
 from pathlib import Path
 
-from mien.command_line import Parser, guarded, positive
+from mien.command_line import Parser, positive, run_guarded
 from mien.prepare.inspection import write_page
 
 
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         write_page(given.dataset, output, given.strips)
         print(output)
 
-    return guarded(work)
+    return run_guarded(work)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mien.command_line import guarded
+from mien.command_line import run_guarded
 from mien.errors import UserError
 from mien.face import FaceMesh
 from mien.media import load_picture, read_frames
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("output", type=Path)
     p.add_argument("folders", type=Path, nargs="+")
     given = p.parse_args(argv)
-    return guarded(lambda: _run(given.output, given.folders))
+    return run_guarded(lambda: _run(given.output, given.folders))
 
 
 def _run(output: Path, folders: list[Path]) -> None:

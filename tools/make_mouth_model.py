@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.command_line import guarded
+from mien.command_line import run_guarded
 from mien.errors import UserError
 from mien.face_model.reduction import reduce_model
 
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("model", type=Path)
     p.add_argument("output", type=Path)
     given = p.parse_args(argv)
-    return guarded(lambda: _run(given.model, given.output))
+    return run_guarded(lambda: _run(given.model, given.output))
 
 
 def _run(model: Path, output: Path) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mien.command_line import Parser, guarded, positive
+from mien.command_line import Parser, positive, run_guarded
 from mien.devices import FULL, MIXED, PRECISIONS, add_device_option, choose_device
 from mien.errors import UserError
 
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
     parser.add_argument("--speech", type=Path, help="stage-2 weights trained with that animator")
     parser.add_argument("--draw", type=Path, metavar="JSON", help=argparse.SUPPRESS)
-    return guarded(lambda: run(parser.parse_args(argv)), "the report has what was done")
+    return run_guarded(lambda: run(parser.parse_args(argv)), "the report has what was done")
 
 
 def run(given: argparse.Namespace) -> None:

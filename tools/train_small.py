@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mien.command_line import INTERRUPTED, TERMINATED, Parser, guarded
+from mien.command_line import INTERRUPTED, TERMINATED, Parser, run_guarded
 from mien.errors import UserError
 from mien.make_pairs.command import main as make_pairs
 from mien.recipe import MADE, Recipe
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--portraits", type=Path, help="pictures of people who were never filmed")
     parser.add_argument("--overlay", nargs="+", default=[], help="config files over every phase")
     parser.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="options of mien fit")
-    return guarded(lambda: run(parser.parse_args(argv)), "the same command resumes")
+    return run_guarded(lambda: run(parser.parse_args(argv)), "the same command resumes")
 
 
 def run(given: argparse.Namespace) -> None:

@@ -79,7 +79,7 @@ def positive(kind: type[int] | type[float], or_zero: bool = False) -> Callable[[
     return number
 
 
-def guarded(work: Callable[[], None], afterwards: str = "nothing was written") -> int:
+def run_guarded(work: Callable[[], None], afterwards: str = "nothing was written") -> int:
     """Run a command: errors become one sentence, signals leave no partial file behind.
 
     `afterwards` is added to the message when the command is stopped.
@@ -127,7 +127,7 @@ def _sigterm_unwinds() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def chosen(kind: type[Settings], given: argparse.Namespace) -> Settings:
+def settings_from(kind: type[Settings], given: argparse.Namespace) -> Settings:
     """A dataclass of settings: values from the command line where given, else the defaults."""
     given_ones = {name: value for name, value in vars(given).items() if value is not None}
     return kind(**{f.name: given_ones[f.name] for f in fields(kind) if f.name in given_ones})  # pyright: ignore[reportArgumentType]

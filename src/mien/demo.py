@@ -8,14 +8,14 @@ import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from mien.command_line import guarded, progress_bar
+from mien.command_line import progress_bar, run_guarded
 
 OUTPUT = Path("demo.mp4")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Write demo.mp4 here, over its own earlier one; returns the exit status."""
-    return guarded(lambda: print(_run(sys.argv[1:] if argv is None else argv)))
+    return run_guarded(lambda: print(_run(sys.argv[1:] if argv is None else argv)))
 
 
 def _run(arguments: list[str]) -> str:

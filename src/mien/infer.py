@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from mien.command_line import (
     Parser,
     add_video_options,
-    chosen,
-    guarded,
     positive,
     progress_bar,
+    run_guarded,
+    settings_from,
 )
 from mien.errors import UserError
 
@@ -44,7 +44,7 @@ def parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return guarded(lambda: print(_run(parser().parse_args(argv))))
+    return run_guarded(lambda: print(_run(parser().parse_args(argv))))
 
 
 def _run(given: argparse.Namespace) -> "Report":
@@ -59,7 +59,7 @@ def _run(given: argparse.Namespace) -> "Report":
     refuse_output(output, (given.audio, given.portrait), given.overwrite)
     if given.threads:
         torch.set_num_threads(given.threads)
-    sampling, controls = chosen(SamplingConfig, given), chosen(Controls, given)
+    sampling, controls = settings_from(SamplingConfig, given), settings_from(Controls, given)
     session = Session.load(given.animator, given.speech, given.device, given.precision)
     try:
         with progress_bar() as progress:

@@ -125,7 +125,7 @@ def save_weights(path: Path, weights: Weights) -> None:
         unfinished.chmod(0o644)
 
 
-def as_half(weights: Weights) -> Weights:
+def to_float16(weights: Weights) -> Weights:
     """The same weights in float16; the fingerprint is unchanged."""
     state = {
         name: value.half() if value.is_floating_point() else value
@@ -152,7 +152,7 @@ def build(weights: Weights, kind: Kind[Net], path: Path) -> Net:
         UserError: they do not fit this version.
     """
     net = kind.net(config_of(kind, weights.config))
-    fill(net, weights, path)
+    load_state(net, weights, path)
     return net.eval()
 
 
@@ -165,7 +165,7 @@ def config_of(kind: Kind[Any], saved: Mapping[str, Any]) -> Any:
     return restore(kind.config, {**kind.before, **saved})
 
 
-def fill(net: nn.Module, weights: Weights, path: Path) -> None:
+def load_state(net: nn.Module, weights: Weights, path: Path) -> None:
     """Load the weights into a net that must fit them exactly.
 
     Raises:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 SLOW_FRAMES = 15  # 0.6 s: slower changes are prosody, not single speech sounds
-EQUAL = 100.0  # dB of equal pictures, the upper limit
+MAX_PSNR = 100.0  # dB of equal pictures, the upper limit
 
 
 def psnr(drawn: Float[Tensor, "b 3 h w"], wanted: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
@@ -22,7 +22,7 @@ def psnr(drawn: Float[Tensor, "b 3 h w"], wanted: Float[Tensor, "b 3 h w"]) -> F
     decibels = peak_signal_noise_ratio(
         drawn.clamp(-1, 1), wanted, data_range=2.0, reduction="none", dim=(1, 2, 3)
     )
-    return decibels.clamp_max(EQUAL)
+    return decibels.clamp_max(MAX_PSNR)
 
 
 def weighted_l1(

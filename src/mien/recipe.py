@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from mien.errors import UserError
-from mien.kinds import as_half, read_weights, save_weights
+from mien.kinds import read_weights, save_weights, to_float16
 from mien.media.files import written_whole
 
 CHECKPOINT, HOURS = "last.ckpt", "hours.json"
@@ -112,7 +112,7 @@ class Recipe:
 
     def _export(self, checkpoint: Path, name: str) -> Path:
         path = self.output / f"{name}.safetensors"
-        save_weights(path, as_half(read_weights(checkpoint)))
+        save_weights(path, to_float16(read_weights(checkpoint)))
         return path
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.command_line import Parser, add_video_options, chosen, guarded, progress_bar
+from mien.command_line import Parser, add_video_options, progress_bar, run_guarded, settings_from
 
 if TYPE_CHECKING:
     from mien.report import Report
@@ -30,7 +30,7 @@ def parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return guarded(lambda: print(_run(parser().parse_args(argv))))
+    return run_guarded(lambda: print(_run(parser().parse_args(argv))))
 
 
 def _run(given: argparse.Namespace) -> "Report":
@@ -55,7 +55,7 @@ def _run(given: argparse.Namespace) -> "Report":
             output,
             session=session,
             transfer=given.transfer,
-            controls=chosen(Controls, given),
+            controls=settings_from(Controls, given),
             box=given.box,
             overwrite=given.overwrite,
             progress=progress,

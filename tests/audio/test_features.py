@@ -11,10 +11,10 @@ from mien.audio.features import (
     SAMPLES_PER_FRAME,
     SILENCE,
     STEPS_PER_FRAME,
+    apply_gain,
     exact_ratio,
     frame_count,
     log_mel,
-    shift_level,
 )
 
 
@@ -70,16 +70,16 @@ def test_a_full_scale_sine_reads_zero_decibels_and_bins_rise_with_pitch():
 def test_a_shift_of_level_is_what_a_louder_recording_gives():
     waveform = 0.05 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
     louder = log_mel(waveform * 10 ** (6 / 20))
-    shifted = shift_level(log_mel(waveform), torch.tensor([6.0]))
+    shifted = apply_gain(log_mel(waveform), torch.tensor([6.0]))
     torch.testing.assert_close(shifted, louder, atol=1e-4, rtol=1e-4)
 
 
 def test_a_shift_of_level_keeps_silence_and_never_falls_below_it():
     features = torch.tensor([[[SILENCE, SILENCE + 0.1, 0.0]]])
     torch.testing.assert_close(
-        shift_level(features, torch.tensor([20.0])), torch.tensor([[[SILENCE, SILENCE + 1.1, 1.0]]])
+        apply_gain(features, torch.tensor([20.0])), torch.tensor([[[SILENCE, SILENCE + 1.1, 1.0]]])
     )
-    assert shift_level(features, torch.tensor([-20.0])).min() == SILENCE
+    assert apply_gain(features, torch.tensor([-20.0])).min() == SILENCE
 
 
 def test_speech_levels_land_near_unit_range():

@@ -7,13 +7,13 @@ import torch
 from mien.audio.features import SAMPLE_RATE, frame_count, log_mel
 from mien.audio.pretrained import FrontEndConfig, load_front_end, resample_steps
 from mien.audio.whisper import (
+    CHUNK,
     OVERLAP,
-    PIECE,
     WHISPER_WEIGHTS,
     WIDTH,
     WhisperEncoder,
+    chunk_starts,
     load_whisper,
-    piece_starts,
     positions,
     whisper_log_mel,
 )
@@ -122,10 +122,10 @@ def test_a_step_stands_on_the_middle_of_its_sound(encoder, monkeypatch):
 
 
 def test_pieces_cover_the_sound_and_overlap():
-    for steps in (PIECE + 1, 2 * PIECE, 3250, 9000):
-        starts = piece_starts(steps)
-        assert starts[0] == 0 and starts[-1] == steps - PIECE
-        assert max(np.diff(starts)) <= PIECE - OVERLAP
+    for steps in (CHUNK + 1, 2 * CHUNK, 3250, 9000):
+        starts = chunk_starts(steps)
+        assert starts[0] == 0 and starts[-1] == steps - CHUNK
+        assert max(np.diff(starts)) <= CHUNK - OVERLAP
 
 
 def test_pieces_are_joined_without_a_seam(encoder, monkeypatch):
@@ -138,7 +138,7 @@ def test_pieces_are_joined_without_a_seam(encoder, monkeypatch):
 
     monkeypatch.setattr(encoder, "encode", number)
     joined = encoder(torch.zeros(1, 65 * SAMPLE_RATE))[0, :, 0]
-    assert set(calls) == {2 * PIECE} and len(joined) == 65 * 50
+    assert set(calls) == {2 * CHUNK} and len(joined) == 65 * 50
     assert joined[0] == 1 and joined[-1] == pytest.approx(len(calls))
     slopes = joined.diff()
     assert slopes.min() > -1e-5 and slopes.max() < 2 / OVERLAP

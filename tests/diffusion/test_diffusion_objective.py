@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mien.diffusion.objective import LossWeights, noised, objective, target_of, to_clean
+from mien.diffusion.objective import LossWeights, add_noise, objective, to_clean, training_target
 from mien.diffusion.schedule import at_levels
 
 FORMS = ["x0", "noise", "flow", "v"]
@@ -18,7 +18,7 @@ def score(answer, form, schedule="cosine", weights=None, importance=None, level=
     levels = at_levels(schedule, level)
     return objective(
         answer,
-        noised(clean, noise, levels),
+        add_noise(clean, noise, levels),
         clean,
         noise,
         levels,
@@ -33,14 +33,16 @@ def score(answer, form, schedule="cosine", weights=None, importance=None, level=
 def test_the_right_answer_gives_back_the_clean_thing(form, schedule):
     clean, noise = pair()
     levels = at_levels(schedule, LEVELS)
-    answer = target_of(clean, noise, levels, form)
-    torch.testing.assert_close(to_clean(answer, noised(clean, noise, levels), levels, form), clean)
+    answer = training_target(clean, noise, levels, form)
+    torch.testing.assert_close(
+        to_clean(answer, add_noise(clean, noise, levels), levels, form), clean
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_right_answer_costs_nothing(form):
     clean, noise = pair()
-    loss, parts = score(target_of(clean, noise, at_levels("cosine", LEVELS), form), form)
+    loss, parts = score(training_target(clean, noise, at_levels("cosine", LEVELS), form), form)
     assert set(parts) == {"prediction", "velocity", "acceleration"}
     torch.testing.assert_close(loss, torch.zeros_like(loss))
 
@@ -97,10 +99,10 @@ def test_pictures_with_a_level_a_sample_or_a_frame(form, shape):
     clean, noise = picture_pair()
     draw = torch.Generator().manual_seed(3)
     levels = at_levels("cosine", 0.05 + 0.9 * torch.rand(shape, generator=draw).double())
-    mixture = noised(clean, noise, levels)
+    mixture = add_noise(clean, noise, levels)
     one = at_levels("cosine", levels.level.reshape(4, -1)[1, -1:])
-    torch.testing.assert_close(mixture[1, -1], noised(clean[1, -1:], noise[1, -1:], one)[0])
-    answer = target_of(clean, noise, levels, form)
+    torch.testing.assert_close(mixture[1, -1], add_noise(clean[1, -1:], noise[1, -1:], one)[0])
+    answer = training_target(clean, noise, levels, form)
     torch.testing.assert_close(to_clean(answer, mixture, levels, form), clean)
     weights, importance = LossWeights(), torch.ones(3, 5, 7, dtype=torch.float64)
     loss, _ = objective(answer, mixture, clean, noise, levels, form, weights, importance)
@@ -113,7 +115,7 @@ def test_importance_weighs_the_channels_of_pictures():
     gap = torch.zeros_like(clean)
     gap[:, :, 1] = 1
     importance = torch.tensor([1.0, 5.0, 1.0], dtype=torch.float64)[:, None, None]
-    mixture, weights = noised(clean, noise, levels), LossWeights()
+    mixture, weights = add_noise(clean, noise, levels), LossWeights()
     loss, _ = objective(clean + gap, mixture, clean, noise, levels, "x0", weights, importance)
     assert float(loss) == pytest.approx(5 / 3)
 
@@ -121,7 +123,9 @@ def test_importance_weighs_the_channels_of_pictures():
 @pytest.mark.parametrize("form", FORMS)
 def test_frames_that_share_a_level_score_like_the_sample(form):
     clean, noise = pair()
-    answer = target_of(clean, noise, at_levels("cosine", LEVELS), form) + 0.3 * noise.roll(1, 1)
+    answer = training_target(clean, noise, at_levels("cosine", LEVELS), form) + 0.3 * noise.roll(
+        1, 1
+    )
     for_sample = score(answer, form)
     for_frames = score(answer, form, level=LEVELS[:, None].expand(4, 6))
     torch.testing.assert_close(for_frames, for_sample)
@@ -146,7 +150,7 @@ def test_stage_2_trains_on_the_very_numbers_it_always_did():
     importance = torch.rand(7, generator=draw)
     alpha, sigma = levels.alpha[:, None, None], levels.sigma[:, None, None]
     mixture = alpha * clean + sigma * noise
-    assert torch.equal(noised(clean, noise, levels), mixture)
+    assert torch.equal(add_noise(clean, noise, levels), mixture)
     gap = (mixture - sigma * answer) / alpha.clamp(min=0.02) - clean
     assert torch.equal(to_clean(answer, mixture, levels, "noise") - clean, gap)
 

@@ -11,9 +11,9 @@ from mien.diffusion.discrete import (
     scaled_linear_betas,
     zero_terminal_snr,
 )
-from mien.diffusion.objective import noised, target_of, to_clean
+from mien.diffusion.objective import add_noise, to_clean, training_target
 from mien.diffusion.samplers import ddim, euler
-from mien.diffusion.schedule import spread
+from mien.diffusion.schedule import expand_to
 
 MEAN, STD = 3.0, 0.5
 LIKE = torch.zeros((), dtype=torch.float64)
@@ -66,8 +66,8 @@ def test_v_at_pure_noise_still_tells_the_clean_thing(rescaled):
     draw = torch.Generator().manual_seed(1)
     clean, noise = torch.randn(2, 2, 3, 4, 5, generator=draw).double()
     levels = rescaled.at(torch.tensor([[999, 0, 400], [999, 999, 7]]), LIKE)
-    answer = target_of(clean, noise, levels, "v")
-    mixture = noised(clean, noise, levels)
+    answer = training_target(clean, noise, levels, "v")
+    mixture = add_noise(clean, noise, levels)
     torch.testing.assert_close(mixture[0, 0], noise[0, 0], rtol=0, atol=0)
     torch.testing.assert_close(answer[0, 0], -clean[0, 0], rtol=0, atol=0)
     torch.testing.assert_close(to_clean(answer, mixture, levels, "v"), clean)
@@ -87,7 +87,7 @@ def test_ddim_carries_noise_to_its_own_place_in_the_gaussian(rescaled):
     def denoise(x, timestep):
         assert timestep.shape == (2,) and not timestep.is_floating_point()
         levels = rescaled.at(timestep, x)
-        alpha, sigma = spread(levels.alpha, x), spread(levels.sigma, x)
+        alpha, sigma = expand_to(levels.alpha, x), expand_to(levels.sigma, x)
         clean = MEAN + alpha * STD**2 * (x - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
         answer = (alpha * x - clean) / sigma  # the same in the velocity form
         return to_clean(answer, x, levels, "v")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mien.diffusion.samplers import ddim, euler, guided
-from mien.diffusion.schedule import at_levels, descent, spread
+from mien.diffusion.schedule import at_levels, expand_to, sampling_levels
 
 MEAN, STD = 3.0, 0.5
 SCHEDULES = ["cosine", "flow"]
@@ -33,7 +33,10 @@ def test_the_exact_denoiser_carries_noise_to_its_own_place_in_the_gaussian(
     # the error at 400 steps is below 1 % and halves with the step.
     denoise, expected = exact_denoiser(schedule), MEAN + STD * noise
     errors = [
-        (sampler(denoise, noise, descent(schedule, steps, noise)) - expected).abs().max().item()
+        (sampler(denoise, noise, sampling_levels(schedule, steps, noise)) - expected)
+        .abs()
+        .max()
+        .item()
         for steps in (200, 400)
     ]
     assert errors[1] < 0.01
@@ -43,12 +46,12 @@ def test_the_exact_denoiser_carries_noise_to_its_own_place_in_the_gaussian(
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_one_ddim_step_is_the_denoisers_answer(schedule, noise):
     answer = torch.randn_like(noise)
-    made = ddim(lambda x, level: answer, noise, descent(schedule, 1, noise))
+    made = ddim(lambda x, level: answer, noise, sampling_levels(schedule, 1, noise))
     torch.testing.assert_close(made, answer)
 
 
 def test_on_the_straight_line_euler_is_ddim(noise):
-    denoise, levels = exact_denoiser("flow"), descent("flow", 7, noise)
+    denoise, levels = exact_denoiser("flow"), sampling_levels("flow", 7, noise)
     torch.testing.assert_close(euler(denoise, noise, levels), ddim(denoise, noise, levels))
 
 
@@ -59,7 +62,7 @@ def test_samplers_ask_only_at_the_levels_they_were_given(noise):
         asked.append(level)
         return x
 
-    levels = descent("cosine", 4, noise)
+    levels = sampling_levels("cosine", 4, noise)
     ddim(denoise, noise, levels)
     torch.testing.assert_close(torch.stack(asked)[:, 0], levels.level[:-1])
     assert all(level.shape == (2,) for level in asked)
@@ -92,14 +95,14 @@ def test_cosine_keeps_the_variance():
 
 def test_no_steps_are_refused(noise):
     with pytest.raises(ValueError, match="at least one step, not 0"):
-        descent("flow", 0, noise)
+        sampling_levels("flow", 0, noise)
 
 
 @pytest.mark.parametrize("sampler", [ddim, euler])
 def test_stage_2_draws_the_very_numbers_it_always_did(sampler):
     """Levels shared by all samples, one axis behind the frames: equal to the last bit."""
     noise = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(0))
-    levels, denoise = descent("cosine", 10, noise), exact_denoiser("cosine")
+    levels, denoise = sampling_levels("cosine", 10, noise), exact_denoiser("cosine")
     x = noise * levels.sigma[0]
     for i in range(10):
         clean = denoise(x, levels.level[i].expand(2))
@@ -119,14 +122,14 @@ def test_pictures_and_levels_of_single_frames(sampler):
 
     def denoise(x, level):
         levels = at_levels("cosine", level)
-        alpha, sigma = spread(levels.alpha, x), spread(levels.sigma, x)
+        alpha, sigma = expand_to(levels.alpha, x), expand_to(levels.sigma, x)
         return MEAN + alpha * STD**2 * (x - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
 
     def asked(x, level):
         assert level.shape == (2, 3)
         return denoise(x, level)
 
-    shared = sampler(denoise, noise, descent("cosine", 20, noise))
+    shared = sampler(denoise, noise, sampling_levels("cosine", 20, noise))
     late = torch.linspace(1, 0, 21, dtype=torch.float64)[:, None, None].expand(21, 2, 3).clone()
     late[:, :, 2] = late[:, :, 2] ** 2
     each = sampler(asked, noise, at_levels("cosine", late))

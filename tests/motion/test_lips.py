@@ -14,7 +14,7 @@ from mien.media import load_audio
 from mien.mesh.motion import MESH_DIM, POSE_DIM
 from mien.mesh.neutral import lip_gaps
 from mien.metrics import correlation
-from mien.motion.lips import CLOSED, closed, lip_numbers
+from mien.motion.lips import CLOSED, closed, lip_measures
 from mien.motion.objective import SpeechObjectiveConfig, frame_weights, lip_loss, speech_objective
 from mien.training.optimization import OptimizerConfig
 from mien.training.stage2 import DiffusionStage
@@ -36,10 +36,10 @@ def test_gap_and_width_are_those_of_the_mesh():
     motion = motion_of(*gaps)
     heads = motion[0, :, 10 : 10 + 468 * 3].reshape(-1, 468, 3).double().numpy()
     expected = lip_gaps(heads)[:, 3:6].mean(axis=1)
-    np.testing.assert_allclose(lip_numbers(motion)[0, :, 0].numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(lip_measures(motion)[0, :, 0].numpy(), expected, atol=1e-6)
     wide = motion.clone()
     wide[..., 10 + 3 * 291] += 0.05  # the corner on the picture's right
-    torch.testing.assert_close(lip_numbers(wide)[..., 1], torch.full((1, 3), 0.05))
+    torch.testing.assert_close(lip_measures(wide)[..., 1], torch.full((1, 3), 0.05))
 
 
 def test_frames_of_closed_lips_count_more():

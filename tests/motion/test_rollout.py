@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from mien.mesh.motion import MESH_DIM, POSE_DIM
-from mien.motion.rollout import SamplingConfig, joins, passed_into, rollout, smooth
+from mien.motion.rollout import (
+    SamplingConfig,
+    crossfade,
+    crossfade_frames,
+    gaussian_smooth,
+    rollout,
+)
 from mien.types import AudioContext
 
 FEW = SamplingConfig(steps=3)
@@ -101,17 +107,17 @@ def test_a_window_knows_the_last_four_frames_before_it_and_the_first_knows_none(
 
 def test_a_window_passes_smoothly_into_the_next():
     earlier, later = torch.zeros(1, 5, 1), torch.ones(1, 8, 1)
-    passed = passed_into(earlier, later, 3)[0, :, 0]
+    passed = crossfade(earlier, later, 3)[0, :, 0]
     torch.testing.assert_close(passed, torch.tensor([0, 0, 5 / 32, 1 / 2, 27 / 32, 1, 1, 1]))
-    assert torch.equal(passed_into(earlier, later, 0)[0, :, 0], (torch.arange(8) >= 5).float())
-    assert torch.equal(passed_into(earlier[:, :0], later, 3), later)
+    assert torch.equal(crossfade(earlier, later, 0)[0, :, 0], (torch.arange(8) >= 5).float())
+    assert torch.equal(crossfade(earlier[:, :0], later, 3), later)
 
 
 def test_where_windows_join(make_speech):
     config = make_speech().config
-    assert joins(14, config, replace(FEW, blend=0)) == [8]
-    assert joins(14, config, replace(FEW, blend=2)) == [6, 7, 8]
-    assert joins(8, config, FEW) == []
+    assert crossfade_frames(14, config, replace(FEW, blend=0)) == [8]
+    assert crossfade_frames(14, config, replace(FEW, blend=2)) == [6, 7, 8]
+    assert crossfade_frames(8, config, FEW) == []
 
 
 def test_motion_is_absolute(make_speech):
@@ -144,9 +150,12 @@ def test_no_steps_are_refused():
 def test_a_head_that_trembles_is_steadied_and_one_that_turns_turns_on():
     times = torch.arange(40.0)[None, :, None]
     turning = times.repeat(1, 1, 6)
-    torch.testing.assert_close(smooth(turning, 1.0)[:, 4:-4], turning[:, 4:-4])
+    torch.testing.assert_close(gaussian_smooth(turning, 1.0)[:, 4:-4], turning[:, 4:-4])
     trembling = torch.randn(1, 40, 6)
-    assert smooth(trembling, 1.0).diff(n=2, dim=1).norm() < 0.2 * trembling.diff(n=2, dim=1).norm()
+    assert (
+        gaussian_smooth(trembling, 1.0).diff(n=2, dim=1).norm()
+        < 0.2 * trembling.diff(n=2, dim=1).norm()
+    )
 
 
 def test_only_the_pose_of_a_mesh_is_steadied(make_speech):
@@ -157,4 +166,4 @@ def test_only_the_pose_of_a_mesh_is_steadied(make_speech):
         roll(speech, audio, replace(FEW, steady=steady), source=source)[0] for steady in (0.0, 1.0)
     )
     torch.testing.assert_close(steady[..., :-POSE_DIM], raw[..., :-POSE_DIM])
-    torch.testing.assert_close(steady[..., -POSE_DIM:], smooth(raw[..., -POSE_DIM:], 1.0))
+    torch.testing.assert_close(steady[..., -POSE_DIM:], gaussian_smooth(raw[..., -POSE_DIM:], 1.0))

@@ -28,7 +28,7 @@ def conditioning_of(speech, clip):
     )
 
 
-def answer(speech, conditioning, told=None, frames=8):
+def predict(speech, conditioning, told=None, frames=8):
     draw = torch.Generator().manual_seed(3)
     mixture = torch.randn(len(conditioning.appearance), frames, 4, generator=draw)
     level = torch.full((len(mixture),), 0.6)
@@ -73,7 +73,7 @@ def test_the_sound_of_a_frame_modulates_that_frame(make_speech, clip):
     local = conditioning.audio.local.clone()
     local[:, 5] += 1
     other = replace(conditioning, audio=AudioContext(conditioning.audio.whole, local))
-    gap = (answer(speech, conditioning) - answer(speech, other)).abs().amax(dim=(0, 2))
+    gap = (predict(speech, conditioning) - predict(speech, other)).abs().amax(dim=(0, 2))
     assert (gap > 1e-4).tolist() == [frame == 5 for frame in range(8)]
 
 
@@ -104,7 +104,7 @@ ALL = ~NOTHING
 def test_every_condition_is_heeded_when_told(make_speech, clip, name):
     speech = make_speech()
     conditioning = conditioning_of(speech, clip)
-    moved = changed(answer(speech, conditioning), answer(speech, CHANGES[name](conditioning)))
+    moved = changed(predict(speech, conditioning), predict(speech, CHANGES[name](conditioning)))
     expected = [False, True, True, True] if name == "history" else [True] * 4
     assert moved == expected  # the first sample has no history
 
@@ -123,7 +123,7 @@ def test_a_withheld_condition_leaves_no_trace(make_speech, clip, name, told):
     speech = make_speech()
     conditioning = conditioning_of(speech, clip)
     other = CHANGES[name](conditioning)
-    torch.testing.assert_close(answer(speech, conditioning, told), answer(speech, other, told))
+    torch.testing.assert_close(predict(speech, conditioning, told), predict(speech, other, told))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_each_condition_can_be_ablated(make_speech, clip, change, name):
     assert not [key for key in speech.state_dict() if name and key.startswith(name)]
     if change.get("history") == 0:
         clip = replace(clip, history=clip.history[:, :0])
-    made = answer(speech, conditioning_of(speech, clip))
+    made = predict(speech, conditioning_of(speech, clip))
     assert made.shape == (4, 8, 4) and made.isfinite().all()
 
 
@@ -166,7 +166,7 @@ def test_dropout_draws_the_shares_it_was_given():
 
 def test_a_batch_of_two_equals_two_batches_of_one(make_speech, clip):
     speech = make_speech()
-    together = answer(speech, conditioning_of(speech, clip))
+    together = predict(speech, conditioning_of(speech, clip))
     draw = torch.Generator().manual_seed(3)
     mixture = torch.randn(4, 8, 4, generator=draw)
     for i in range(4):
@@ -182,7 +182,7 @@ def test_a_batch_of_two_equals_two_batches_of_one(make_speech, clip):
 def test_a_fresh_net_answers_the_mean_motion(make_speech, clip):
     speech = SpeechToMotion(make_speech().config)
     speech.space.fit(torch.randn(50, 10), torch.randn(3, 10))
-    assert not answer(speech, conditioning_of(speech, clip)).any()
+    assert not predict(speech, conditioning_of(speech, clip)).any()
 
 
 def test_the_net_that_ships_fits_its_budget():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mien.nn.attention import SelfAttention
-from mien.nn.embedding import LevelEmbedding, rotate, sinusoids
+from mien.nn.embedding import NoiseLevelEmbedding, apply_rotary, sinusoids
 from mien.nn.modulation import Modulation, PlainNorm
 
 
@@ -16,8 +16,8 @@ def test_only_distances_between_positions_matter():
 
 def test_a_rotation_keeps_lengths_and_position_zero_keeps_everything():
     x = torch.randn(2, 3, 5, 8)
-    torch.testing.assert_close(rotate(x, torch.zeros(5)), x)
-    turned = rotate(x, torch.arange(5))
+    torch.testing.assert_close(apply_rotary(x, torch.zeros(5)), x)
+    turned = apply_rotary(x, torch.arange(5))
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
 
 
@@ -41,7 +41,7 @@ def test_sinusoids_start_at_one_and_zero_and_tell_values_apart():
 
 
 def test_near_levels_get_different_vectors():
-    embedded = LevelEmbedding(32)(torch.tensor([0.5, 0.51]))
+    embedded = NoiseLevelEmbedding(32)(torch.tensor([0.5, 0.51]))
     assert not torch.allclose(embedded[0], embedded[1], atol=1e-3)
 
 

@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 
 import pytest
-from mien.ops.numba_compiler import give_numba_a_folder
-give_numba_a_folder()
+from mien.ops.numba_compiler import ensure_cache_folder
+ensure_cache_folder()
 from numba.core import config
 assert (config.CACHE_DIR != "" and Path(config.CACHE_DIR).is_dir()) == {wanted}
 print(config.CACHE_DIR)

@@ -12,10 +12,10 @@ from mien.diffusion.schedule import at_levels
 from mien.motion.objective import direct_loss
 from mien.motion.space import MotionSpace
 from mien.ops.precision import full_precision, widened
-from mien.ops.warp import read_map, resize_displacement, warp_map, warp_volume
-from mien.portrait.motion_encoder import AttentionPooling, token_places
+from mien.ops.warp import resize_displacement, sample_map, warp_map, warp_volume
+from mien.portrait.motion_encoder import AttentionPooling, token_positions
 from mien.portrait.region_attention import mean_flow
-from mien.training.losses import LossConfig, pixel_loss, place_loss, threshold_mask_loss
+from mien.training.losses import LossConfig, pixel_loss, threshold_mask_loss, token_position_loss
 from mien.types import FramePair
 
 
@@ -58,16 +58,16 @@ def the_pixel_loss() -> Tensor:
 WIDE: dict[str, Callable[[], Tensor]] = {
     "warp_map": lambda: warp_map(normal(2, 3, 64, 64), 0.05 * normal(2, 64, 64, 2)),
     "warp_volume": lambda: warp_volume(normal(1, 3, 2, 32, 32), 0.05 * normal(1, 2, 32, 32, 2)),
-    "read_map": lambda: read_map(normal(2, 3, 64, 64), normal(2, 8, 8, 2).tanh()),
+    "sample_map": lambda: sample_map(normal(2, 3, 64, 64), normal(2, 8, 8, 2).tanh()),
     "resize_displacement": lambda: resize_displacement(normal(1, 16, 16, 2), 64, 64),
     "mean_flow": lambda: mean_flow(normal(2, 4, 16, 16, 2), normal(2, 4, 16, 16).sigmoid()),
     "encode": lambda: space().encode(smooth_motion(), normal(1, 20)),
     "accelerations": lambda: space().encode(smooth_motion(), normal(1, 20)).diff(n=2, dim=1),
     "decode": lambda: space().decode(normal(1, 40, 6), normal(1, 20)),
     "place_source": lambda: space().place_source(normal(3, 20)),
-    "token_places": lambda: token_places(normal(2, 12, 8, 8)),
+    "token_places": lambda: token_positions(normal(2, 12, 8, 8)),
     "pixel": the_pixel_loss,
-    "places": lambda: place_loss(*normal(2, 1, 8, 8, 2).tanh(), a_pair(32), 3.0),
+    "places": lambda: token_position_loss(*normal(2, 1, 8, 8, 2).tanh(), a_pair(32), 3.0),
     "threshold": lambda: threshold_mask_loss(*normal(2, 1, 4, 2, 8, 8), 0.1),
     "objective": the_objective,
     "direct": lambda: direct_loss(normal(2, 9, 6), normal(2, 9, 6, seed=1)),
@@ -96,9 +96,9 @@ def test_tokens_find_their_places_as_exactly_as_the_map_allows():
     torch.manual_seed(0)
     pool = AttentionPooling(6, 8, 12)
     seen = normal(2, 6, 32, 32)
-    plain = token_places(pool(seen))
+    plain = token_positions(pool(seen))
     with torch.autocast("cpu", torch.bfloat16):
-        under = token_places(pool(seen))
+        under = token_positions(pool(seen))
     assert under.dtype == torch.float32
     # The scores that lead there are bfloat16; a pixel of 256 is 0.0078.
     assert (plain - under).abs().max() < 0.004

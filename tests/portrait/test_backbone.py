@@ -5,7 +5,7 @@ import torch
 
 from mien.errors import UserError
 from mien.ops.warp import identity_grid
-from mien.portrait.motion_encoder import AttentionPooling, MotionEncoder, token_places
+from mien.portrait.motion_encoder import AttentionPooling, MotionEncoder, token_positions
 from tests.portrait.tiny import pictures, tiny_animator
 
 NAME = "test_convnext"  # timm's own smallest ConvNeXt
@@ -33,7 +33,7 @@ def test_tokens_find_what_they_look_for_on_a_coarse_map_as_on_a_fine_one(side):
     torch.nn.init.constant_(pool.look.weight, 1000.0)
     seen = torch.zeros(1, 1, side, side)
     seen[0, 0, -1, 0] = 1
-    places = token_places(pool(seen))
+    places = token_positions(pool(seen))
     corner = identity_grid(side, side, like=seen)[-1, 0]
     torch.testing.assert_close(places, corner.expand_as(places))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mien.portrait.guide import gone_person, moved_person, moves_at, uncovered
+from mien.portrait.guide import disocclusion, fill_background, guide_displacement, warp_person_mask
 from mien.types import Guide
 from tests.portrait.tiny import TINY, awake, pictures, tiny_animator
 
@@ -118,7 +118,7 @@ def test_weights_without_a_guide_draw_the_same_with_one_that_is_not_asked():
 
 def test_both_moves_on_a_coarse_grid():
     guide = made_guide(2)
-    moves = moves_at(guide, 8)
+    moves = guide_displacement(guide, 8)
     assert moves.shape == (2, 2, 8, 8, 2)
     torch.testing.assert_close(moves[:, 0].mean(dim=(1, 2)), guide.displacement.mean(dim=(1, 2)))
     torch.testing.assert_close(moves[:, 1].mean(dim=(1, 2)), guide.head[:, :, 2])
@@ -154,12 +154,12 @@ def test_where_the_head_has_gone_the_background_shows(guided, scene):
     field = guided.draw(appearance, motion, other, gone).field
     assert field.fine is not None and not field.fine[:, 30:34, 30:34].any()
     picture = appearance.picture.expand(3, -1, -1, -1)
-    shown = uncovered(picture, gone, gone_person(gone, moved_person(gone, field.fine)))
+    shown = fill_background(picture, gone, disocclusion(gone, warp_person_mask(gone, field.fine)))
     torch.testing.assert_close(shown[:, :, 31, 31], gone.behind[:, :, 31, 31])
     still = torch.zeros_like(field.fine)
     here = made_guide(3)
-    nothing = gone_person(here, moved_person(here, still))
-    torch.testing.assert_close(uncovered(picture, here, nothing), picture)
+    nothing = disocclusion(here, warp_person_mask(here, still))
+    torch.testing.assert_close(fill_background(picture, here, nothing), picture)
 
 
 @torch.no_grad()
@@ -187,7 +187,7 @@ def test_a_guided_net_trains_in_bfloat16():
             animator.encode_motion(driving)[:, None],
             guide,
         )
-        exact = moves_at(guide, 8)
+        exact = guide_displacement(guide, 8)
     assert exact.dtype == torch.float32
     drawn.frames.float().square().mean().backward()
     assert drawn.frames.isfinite().all()

@@ -8,7 +8,7 @@ from mien.portrait.motion_encoder import (
     TOKEN_DIM,
     MotionEncoder,
     motion_tokens,
-    token_places,
+    token_positions,
 )
 from mien.portrait.region_attention import RegionAttention, mean_flow
 
@@ -102,10 +102,10 @@ def test_running_statistics_learn_the_size_of_differences_only_in_training():
 
 def test_tokens_look_around_their_own_cells():
     cells = identity_grid(GRID, GRID, like=torch.zeros(1))
-    assert torch.equal(token_places(torch.zeros(1, TOKEN_DIM, GRID, GRID))[0], cells)
+    assert torch.equal(token_positions(torch.zeros(1, TOKEN_DIM, GRID, GRID))[0], cells)
     torch.manual_seed(0)
     encoder = MotionEncoder(64, (16, 24, 32), (1, 1, 1), 16, None)
-    places = token_places(encoder.tokens(torch.rand(2, 3, 64, 64)))
+    places = token_positions(encoder.tokens(torch.rand(2, 3, 64, 64)))
     assert (places - cells).abs().max() < 3 * 2 / GRID
     assert (places - cells).abs().mean() < 2 / GRID
 
@@ -119,7 +119,7 @@ def test_tokens_learn_to_follow_what_moves():
     for _ in range(60):
         move = 0.1 * torch.randn(8, 1, 1, 2).expand(8, 64, 64, 2)
         pair = torch.cat((picture, warp_map(picture, move)))
-        source, driving = token_places(encoder.tokens(pair))[:, 1:-1, 1:-1].chunk(2)
+        source, driving = token_positions(encoder.tokens(pair))[:, 1:-1, 1:-1].chunk(2)
         error = (driving + move[:, :1, :1] - source).square().mean()
         explained.append(1 - (error / move.square().mean()).item())
         optimizer.zero_grad()

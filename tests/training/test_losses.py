@@ -12,13 +12,13 @@ from mien.training.discriminator import (
     feature_matching_loss,
 )
 from mien.training.losses import (
-    SPREAD,
+    HUBER_DELTA,
     LossConfig,
     field_loss,
     known_field_loss,
     pixel_loss,
-    place_loss,
     threshold_mask_loss,
+    token_position_loss,
 )
 from mien.types import FramePair, MotionField
 
@@ -118,7 +118,9 @@ def test_only_trusted_moves_teach_the_field():
     found = still_field(2)
     loss = known_field_loss(found, told(trust))
     loss.backward()
-    torch.testing.assert_close(loss, torch.tensor((0.1 - SPREAD / 2) / 4))  # a quarter is trusted
+    torch.testing.assert_close(
+        loss, torch.tensor((0.1 - HUBER_DELTA / 2) / 4)
+    )  # a quarter is trusted
     gradient = found.displacement.grad
     assert gradient is not None
     assert (gradient[0, 0, :2] != 0).all()
@@ -146,13 +148,13 @@ def test_the_mouth_counts_more():
 def test_places_that_follow_the_move_cost_nothing_and_others_learn_to():
     here = identity_grid(4, 4, like=torch.zeros(1)).expand(1, 4, 4, 2) * 0.8
     pair = told(torch.ones(1, 8, 8, 1))
-    assert place_loss(here + 0.1, here, pair) < 1e-8
+    assert token_position_loss(here + 0.1, here, pair) < 1e-8
     stuck = here.clone().requires_grad_()
-    loss = place_loss(stuck, here, pair)
-    torch.testing.assert_close(loss, torch.tensor(0.1 - SPREAD / 2))
+    loss = token_position_loss(stuck, here, pair)
+    torch.testing.assert_close(loss, torch.tensor(0.1 - HUBER_DELTA / 2))
     loss.backward()
     assert stuck.grad is not None and (stuck.grad < 0).all()  # they move along
-    assert place_loss(here, here, told(torch.zeros(1, 8, 8, 1))) == 0
+    assert token_position_loss(here, here, told(torch.zeros(1, 8, 8, 1))) == 0
 
 
 def test_places_read_the_move_where_the_driving_token_looks():
@@ -161,9 +163,9 @@ def test_places_read_the_move_where_the_driving_token_looks():
     pair = replace(pair, displacement=torch.stack((0.3 * grid[..., 0], 0 * grid[..., 1]), -1)[None])
     driving = identity_grid(4, 4, like=torch.zeros(1)).expand(1, 4, 4, 2) * 0.8
     source = driving * torch.tensor([1.3, 1.0])
-    assert place_loss(source, driving, pair) < 1e-8
-    assert place_loss(driving, source, pair) > 0.01
-    assert place_loss(driving * torch.tensor([1.0, 1.3]), driving, pair) > 0.01
+    assert token_position_loss(source, driving, pair) < 1e-8
+    assert token_position_loss(driving, source, pair) > 0.01
+    assert token_position_loss(driving * torch.tensor([1.0, 1.3]), driving, pair) > 0.01
 
 
 def test_the_places_of_the_mouth_count_more():
@@ -171,7 +173,7 @@ def test_the_places_of_the_mouth_count_more():
     mouth[..., :4] = 1
     here = identity_grid(4, 4, like=torch.zeros(1)).expand(1, 4, 4, 2)
     pair = told(torch.ones(1, 8, 8, 1), mouth)
-    plain, weighted = (place_loss(here, here, pair, more) for more in (0.0, 10.0))
+    plain, weighted = (token_position_loss(here, here, pair, more) for more in (0.0, 10.0))
     torch.testing.assert_close(weighted, plain * 6)
 
 

@@ -20,6 +20,8 @@ from tests.motion.conftest import clip, make_speech  # noqa: F401 (fixtures)
 from tests.portrait.tiny import tiny_animator
 
 HARSH = SpeechObjectiveConfig(
+    closed_lips=1.0,
+    lips=0.0,
     dropout=ConditionDropout(audio=0.5, everything=0.5, history=0.5),
     own_history=1.0,
     history_noise=(1.0, 2.0),

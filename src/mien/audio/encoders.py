@@ -53,7 +53,7 @@ class GlobalAudioEncoder(nn.Module):
         x = self.stem(features, lengths)
         for layer in self.layers:
             x = layer(x, frames)
-        real = within(frames, x.shape[1])[..., None]
+        real = padding_mask(frames, x.shape[1])[..., None]
         return (self.norm(x) * real).sum(1) / frames[:, None]
 
 
@@ -75,7 +75,7 @@ class LocalAudioEncoder(nn.Module):
         x = self.stem(features, lengths)
         for layer in self.layers:
             x = layer(x, frames)
-        return self.norm(x) * within(frames, x.shape[1])[..., None]
+        return self.norm(x) * padding_mask(frames, x.shape[1])[..., None]
 
 
 class FrameStem(nn.Module):
@@ -93,7 +93,7 @@ class FrameStem(nn.Module):
     ) -> Float[Tensor, "b t d"]:
         """Frame t covers steps 4t-2 .. 4t+5 (causal: 4t-4 .. 4t+3), zero-padded at the ends."""
         exact_ratio(features.shape[1], STEPS_PER_FRAME)
-        real = within(lengths, features.shape[1])[..., None]
+        real = padding_mask(lengths, features.shape[1])[..., None]
         steps = F.gelu(self.inwards(features)) * real
         return self.fold(F.pad(rearrange(steps, "b l d -> b d l"), self.margins)).transpose(1, 2)
 
@@ -109,7 +109,7 @@ class BidirectionalLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t d"]:
-        """Apply in both directions of time within `lengths` frames."""
+        """Apply in both directions of time padding_mask `lengths` frames."""
         return x + self.mamba(self.norm(x), lengths)
 
 
@@ -141,6 +141,6 @@ def frame_lengths(lengths: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
     return lengths // STEPS_PER_FRAME
 
 
-def within(lengths: Int[Tensor, " b"], size: int) -> Bool[Tensor, "b n"]:
+def padding_mask(lengths: Int[Tensor, " b"], size: int) -> Bool[Tensor, "b n"]:
     """True at the unpadded positions of each sequence."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]

@@ -68,7 +68,7 @@ def log_mel(waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
     return (decibels - _CENTRE_DB) / _DB_PER_UNIT
 
 
-def shift_level(
+def apply_gain(
     features: Float[Tensor, "b l f"], decibels: Float[Tensor, " b"]
 ) -> Float[Tensor, "b l f"]:
     """Gain in the log-mel domain: `log_mel` of the sound louder by `decibels`; silence stays so.
@@ -82,9 +82,9 @@ def shift_level(
 @functools.cache
 def mel_filters(fft: int, norm: Literal["slaney"] | None) -> Float[Tensor, "f n"]:
     """Triangular mel filters over n = fft / 2 + 1 bins, with a peak of 1 or (slaney) equal area."""
-    from mien.ops.numba_compiler import give_numba_a_folder
+    from mien.ops.numba_compiler import ensure_cache_folder
 
-    give_numba_a_folder()
+    ensure_cache_folder()
     from librosa.filters import mel  # imported late: librosa takes a second to load
 
     return torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=fft, n_mels=MEL_BINS, norm=norm))

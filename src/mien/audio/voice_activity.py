@@ -22,7 +22,8 @@ LEAD_FRAMES = 2  # the mouth opens before the sound starts
 HOLD_FRAMES = 10  # 0.4 s: the gate stays open during a breath between two words
 FADE_FRAMES = 4  # half the length of the smooth attack and release
 
-BEGINS, GOES_ON = 0.5, 0.35  # hysteresis: speech begins above the first, ends below the second
+# Hysteresis: speech begins above the first and ends below the second.
+ONSET_THRESHOLD, OFFSET_THRESHOLD = 0.5, 0.35
 _CHUNK = 512  # samples per step of the detector
 _PEAK = 0.3  # quieter recordings are amplified to it: the detector was trained on usual levels
 
@@ -75,7 +76,7 @@ def speech_gate(probability: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
     speaking = torch.zeros_like(probability)
     on = False
     for t, value in enumerate(probability.tolist()):
-        on = value > (GOES_ON if on else BEGINS)
+        on = value > (OFFSET_THRESHOLD if on else ONSET_THRESHOLD)
         speaking[t] = float(on)
 
     before, after = LEAD_FRAMES + FADE_FRAMES, HOLD_FRAMES + FADE_FRAMES

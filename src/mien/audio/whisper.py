@@ -25,7 +25,7 @@ _HEADS, _LAYERS = 6, 2
 _FFT = 400
 # Encoder steps of a chunk and of the least overlap of two chunks, 10 s and 2.5 s. Whisper has
 # positions up to 30 s; shorter chunks keep positions near those of the clips in training.
-PIECE, OVERLAP = 500, 125
+CHUNK, OVERLAP = 500, 125
 
 
 class WhisperEncoder(nn.Module):
@@ -63,15 +63,15 @@ class WhisperEncoder(nn.Module):
         # centres encoder step i on the middle of its own 320 samples.
         mel = whisper_log_mel(F.pad(waveform.float(), (0, filling + HOP)))[:, :, 1:]
         j = mel.shape[2] // 2
-        if j <= PIECE:
+        if j <= CHUNK:
             return self.encode(mel)
-        starts = piece_starts(j)
-        edge = (torch.arange(PIECE) + 0.5).to(mel) / OVERLAP
+        starts = chunk_starts(j)
+        edge = (torch.arange(CHUNK) + 0.5).to(mel) / OVERLAP
         weight = torch.minimum(edge, edge.flip(0)).clamp(max=1)[:, None]
         encoded, total = mel.new_zeros(len(mel), j, WIDTH), mel.new_zeros(j, 1)
         for start in starts:
-            here = slice(start, start + PIECE)
-            encoded[:, here] += weight * self.encode(mel[:, :, 2 * start : 2 * (start + PIECE)])
+            here = slice(start, start + CHUNK)
+            encoded[:, here] += weight * self.encode(mel[:, :, 2 * start : 2 * (start + CHUNK)])
             total[here] += weight
         return encoded / total
 
@@ -129,10 +129,10 @@ def whisper_log_mel(waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b f n"]:
     return (level.maximum(level.amax(dim=(1, 2), keepdim=True) - 8) + 4) / 4
 
 
-def piece_starts(steps: int) -> list[int]:
-    """First steps of the chunks that cover `steps` steps, of which there are more than PIECE."""
-    pieces = 1 + math.ceil((steps - PIECE) / (PIECE - OVERLAP))
-    return [round(i * (steps - PIECE) / (pieces - 1)) for i in range(pieces)]
+def chunk_starts(steps: int) -> list[int]:
+    """First steps of the chunks that cover `steps` steps, of which there are more than CHUNK."""
+    pieces = 1 + math.ceil((steps - CHUNK) / (CHUNK - OVERLAP))
+    return [round(i * (steps - CHUNK) / (pieces - 1)) for i in range(pieces)]
 
 
 def positions(steps: int) -> Float[Tensor, "steps d"]:

@@ -24,7 +24,7 @@ from mien.data.manifest import ClipRecord
 from mien.data.meshes import MeshCache
 from mien.mesh.guide import join_guides, no_guide
 from mien.ops.warp import identity_grid
-from mien.portrait.guide import moved_person
+from mien.portrait.guide import warp_person_mask
 from mien.types import FramePair
 
 Batch = TypeVar("Batch")
@@ -188,7 +188,7 @@ def as_made(pair: FramePair) -> FramePair:
     if guide is None:
         return pair
     face = torch.maximum(guide.skin, guide.inside)
-    person = torch.maximum(guide.person, moved_person(guide, guide.displacement))
+    person = torch.maximum(guide.person, warp_person_mask(guide, guide.displacement))
     certain = _GUESSED + (1 - _GUESSED) * torch.maximum(face, 1 - person)
     confidence = pair.displacement_confidence * certain[..., None]
     return replace(pair, certain=certain[:, None], displacement_confidence=confidence)

@@ -13,7 +13,7 @@ from mien.audio.features import SAMPLES_PER_FRAME
 from mien.audio.pretrained import load_front_end
 from mien.checkpoint import default_weights, load_speech_to_motion
 from mien.errors import UserError
-from mien.motion.lips import lip_numbers
+from mien.motion.lips import lip_measures
 
 LONGEST = 60 * 25 * SAMPLES_PER_FRAME  # samples that are encoded at once: a minute
 
@@ -48,4 +48,4 @@ class LipsFromSound:
         features = self._front_end(waveform[None])
         read = speech.direct(speech.encode_audio(features).local)
         at_rest = torch.zeros(1, sum(speech.config.motion_blocks))
-        return lip_numbers(speech.space.decode(read, at_rest))[0, :, 0].numpy()
+        return lip_measures(speech.space.decode(read, at_rest))[0, :, 0].numpy()

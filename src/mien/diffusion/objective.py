@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.diffusion.schedule import Levels, spread
+from mien.diffusion.schedule import Levels, expand_to
 from mien.ops.precision import full_precision
 
 Parameterisation = Literal["x0", "noise", "flow", "v"]
@@ -33,15 +33,15 @@ class LossWeights:
 
 
 @full_precision
-def noised(
+def add_noise(
     clean: Float[Tensor, " b *dims"], noise: Float[Tensor, " b *dims"], levels: Levels
 ) -> Float[Tensor, " b *dims"]:
     """Mix `clean` with `noise`, one level for each sample or frame."""
-    return spread(levels.alpha, clean) * clean + spread(levels.sigma, clean) * noise
+    return expand_to(levels.alpha, clean) * clean + expand_to(levels.sigma, clean) * noise
 
 
 @full_precision
-def target_of(
+def training_target(
     clean: Float[Tensor, " b *dims"],
     noise: Float[Tensor, " b *dims"],
     levels: Levels,
@@ -51,7 +51,7 @@ def target_of(
     if form == "x0":
         return clean
     if form == "v":
-        return spread(levels.alpha, clean) * noise - spread(levels.sigma, clean) * clean
+        return expand_to(levels.alpha, clean) * noise - expand_to(levels.sigma, clean) * clean
     return noise if form == "noise" else noise - clean
 
 
@@ -65,7 +65,7 @@ def to_clean(
     """Convert a prediction of the net to x0."""
     if form == "x0":
         return prediction
-    alpha, sigma = spread(levels.alpha, prediction), spread(levels.sigma, prediction)
+    alpha, sigma = expand_to(levels.alpha, prediction), expand_to(levels.sigma, prediction)
     if form == "noise":
         return (mixture - sigma * prediction) / alpha.clamp(min=_SMALLEST_ALPHA)
     if form == "v":
@@ -93,9 +93,9 @@ def objective(
     difference determines its weight.
     """
     clean_error = to_clean(prediction, mixture, levels, form) - clean
-    error = prediction - target_of(clean, noise, levels, form)
+    error = prediction - training_target(clean, noise, levels, form)
     if frames is not None:
-        error = error * spread((frames / frames.mean()).sqrt(), error)
+        error = error * expand_to((frames / frames.mean()).sqrt(), error)
     confidence = levels.alpha.square() if form == "noise" else torch.ones_like(levels.alpha)
     terms = {"prediction": _score(error, importance).mean()}
     for order, name in enumerate(("velocity", "acceleration"), start=1):
@@ -117,7 +117,7 @@ def _weighted_by_confidence(
     """The mean score, each sample (b) or each frame (b t) weighted by `confidence`."""
     if confidence.ndim == 1:
         return (confidence * _score(error, importance)).mean()
-    return _score(error * spread(confidence.sqrt(), error), importance).mean()
+    return _score(error * expand_to(confidence.sqrt(), error), importance).mean()
 
 
 def _score(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from mien.diffusion.schedule import Levels, spread
+from mien.diffusion.schedule import Levels, expand_to
 
 Denoise = Callable[[Float[Tensor, " b *dims"], Shaped[Tensor, " b *t"]], Float[Tensor, " b *dims"]]
 
@@ -18,10 +18,10 @@ def ddim(
     denoise: Denoise, noise: Float[Tensor, " b *dims"], levels: Levels
 ) -> Float[Tensor, " b *dims"]:
     """DDIM with eta 0 (arXiv 2010.02502): predicted x0 and noise are remixed at each level."""
-    x = noise * spread(levels.sigma[0], noise)
+    x = noise * expand_to(levels.sigma[0], noise)
     for here in range(len(levels.level) - 1):
         clean, implied = _split(denoise, x, levels, here)
-        alpha, sigma = spread(levels.alpha[here + 1], x), spread(levels.sigma[here + 1], x)
+        alpha, sigma = expand_to(levels.alpha[here + 1], x), expand_to(levels.sigma[here + 1], x)
         x = alpha * clean + sigma * implied
     return x
 
@@ -36,12 +36,12 @@ def euler(
     """
     if levels.alpha_slope is None or levels.sigma_slope is None:
         raise ValueError("euler needs a continuous schedule; use ddim with discrete timesteps")
-    x = noise * spread(levels.sigma[0], noise)
+    x = noise * expand_to(levels.sigma[0], noise)
     for here in range(len(levels.level) - 1):
         clean, implied = _split(denoise, x, levels, here)
-        slopes = spread(levels.alpha_slope[here], x), spread(levels.sigma_slope[here], x)
+        slopes = expand_to(levels.alpha_slope[here], x), expand_to(levels.sigma_slope[here], x)
         slope = slopes[0] * clean + slopes[1] * implied
-        x = x + spread(levels.level[here + 1] - levels.level[here], x) * slope
+        x = x + expand_to(levels.level[here + 1] - levels.level[here], x) * slope
     return x
 
 
@@ -67,5 +67,5 @@ def _split(
     """The predicted clean sample of `x`, and the noise that it implies."""
     level = levels.level[here]
     clean = denoise(x, level.expand(x.shape[0]) if level.ndim == 0 else level)
-    alpha, sigma = spread(levels.alpha[here], x), spread(levels.sigma[here], x)
+    alpha, sigma = expand_to(levels.alpha[here], x), expand_to(levels.sigma[here], x)
     return clean, (x - alpha * clean) / sigma

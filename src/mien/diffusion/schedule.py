@@ -41,7 +41,7 @@ def at_levels(schedule: Schedule, level: Float[Tensor, "*levels"]) -> Levels:
     return Levels(level, alpha, sigma, -quarter * sigma, quarter * alpha)
 
 
-def descent(schedule: Schedule, steps: int, like: Tensor) -> Levels:
+def sampling_levels(schedule: Schedule, steps: int, like: Tensor) -> Levels:
     """Noise levels of a sampler: `steps` even steps from pure noise to clean, steps + 1 levels.
 
     Raises:
@@ -63,7 +63,7 @@ def at_least_one(steps: int) -> None:
         raise ValueError(f"sampling needs at least one step, not {steps}")
 
 
-def spread(values: Float[Tensor, "*levels"], like: Tensor) -> Tensor:
+def expand_to(values: Float[Tensor, "*levels"], like: Tensor) -> Tensor:
     """Append axes of size 1 to values per sample (b) or per frame (b t), so that they broadcast
     over `like`; a scalar is returned unchanged.
     """

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mien.command_line import Parser, guarded, positive
+from mien.command_line import Parser, positive, run_guarded
 from mien.devices import add_device_options
 from mien.evaluation.findings import Findings, Output
 from mien.evaluation.gather import crossed, reenactment, spoken, synced
@@ -53,7 +53,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return guarded(lambda: run(parser().parse_args(argv)), "no scores were written")
+    return run_guarded(lambda: run(parser().parse_args(argv)), "no scores were written")
 
 
 def run(given: argparse.Namespace) -> None:

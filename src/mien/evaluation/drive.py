@@ -13,7 +13,7 @@ from mien.data.meshes import ClipMeshes, face_mesh, look
 from mien.media import to_bytes
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import FRAMES_AT_ONCE, render_stream
-from mien.session.driving import Driver, driven
+from mien.session.driving import Driver, driven_motion
 from mien.session.portrait import read_portrait
 
 
@@ -38,6 +38,6 @@ def drive(
         meshes = look(face_mesh(), to_bytes(frames))
     driver = Driver(lambda: iter(frames.split(FRAMES_AT_ONCE)), meshes, rest or 0)
     transfer = "same_person" if rest is None else "relative"
-    motion, guide_of = driven(animator, prepared, driver, transfer)
+    motion, guide_of = driven_motion(animator, prepared, driver, transfer)
     for drawn in render_stream(animator, prepared.appearance, prepared.motion, motion, guide_of):
         yield drawn[0].float()

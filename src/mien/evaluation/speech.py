@@ -26,7 +26,7 @@ from mien.evaluation.clips import load_clip_sound, track_clip, track_frames
 from mien.evaluation.comparison import Comparison, Task, TrackedClip
 from mien.evaluation.phonemes import Phonemes
 from mien.media import Frames
-from mien.motion.rollout import SamplingConfig, joins
+from mien.motion.rollout import SamplingConfig, crossfade_frames
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import no_guides
@@ -85,7 +85,7 @@ def say(
     guide_of = guides_for(prepared, LIP_CONTRAST) if speech.config.mesh else no_guides
     drawn = session.draw(prepared, iter([motion]), guide_of)
     frames = np.concatenate([part.pictures for part in drawn])
-    seams = tuple(joins(motion.shape[1], speech.config, SamplingConfig()))
+    seams = tuple(crossfade_frames(motion.shape[1], speech.config, SamplingConfig()))
     return Said(frames, encoded.gate.cpu().numpy(), motion[..., :-1], seams)
 
 

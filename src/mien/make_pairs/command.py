@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from mien.audio.features import SAMPLES_PER_FRAME
-from mien.command_line import Parser, guarded, positive
+from mien.command_line import Parser, positive, run_guarded
 from mien.data.manifest import ClipRecord, write_manifest
 from mien.data.meshes import ClipMeshes, MeshCache, mesh_motion
 from mien.data.records import data_root, read_records
@@ -148,7 +148,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return guarded(lambda: run(parser().parse_args(argv)), "the same command resumes")
+    return run_guarded(lambda: run(parser().parse_args(argv)), "the same command resumes")
 
 
 def run(given: Namespace) -> None:

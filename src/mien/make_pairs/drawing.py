@@ -18,7 +18,7 @@ from mien.mesh.guide import guide_between
 from mien.mesh.retarget import retarget
 from mien.mesh.topology import Points
 from mien.ops.warp import warp_map
-from mien.portrait.guide import gone_person, moved_person, uncovered
+from mien.portrait.guide import disocclusion, fill_background, warp_person_mask
 
 Frame = UInt8[Array, "h w 3"]
 
@@ -38,8 +38,8 @@ def _drawn(portrait: MovablePortrait, there: Points) -> Frame:
     face, size = portrait.face, portrait.picture.shape[-1]
     inside = face.mouth.draw(there, size)
     guide = guide_between(face.mesh.points, there, size, inside, face.scene)
-    flow = guide.displacement * moved_person(guide, guide.displacement)[..., None]
-    gone = gone_person(guide, moved_person(guide, flow))
-    frame = uncovered(warp_map(portrait.picture, flow), guide, gone)
+    flow = guide.displacement * warp_person_mask(guide, guide.displacement)[..., None]
+    gone = disocclusion(guide, warp_person_mask(guide, flow))
+    frame = fill_background(warp_map(portrait.picture, flow), guide, gone)
     frame = torch.lerp(frame, guide.interior[:, :3], guide.interior[:, 3:])
     return to_bytes(frame)[0]

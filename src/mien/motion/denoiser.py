@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mien.motion.conditioning import Embedded
 from mien.nn.attention import SelfAttention
-from mien.nn.embedding import LevelEmbedding
+from mien.nn.embedding import NoiseLevelEmbedding
 from mien.nn.modulation import Modulation, PlainNorm
 
 
@@ -23,7 +23,7 @@ class MotionDenoiser(nn.Module):
     ):
         super().__init__()
         self.in_proj = nn.Linear(space, width)
-        self.level = LevelEmbedding(condition)
+        self.level = NoiseLevelEmbedding(condition)
         self.blocks = nn.ModuleList(
             DenoiserBlock(width, heads, expand, condition) for _ in range(layers)
         )

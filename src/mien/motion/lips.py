@@ -13,7 +13,7 @@ from mien.mesh.topology import CORNERS, INNER, POINTS
 CLOSED = 0.035  # lips with a smaller gap are closed, as in evaluation: a quarter of speech's range
 
 
-def lip_numbers(motion: Float[Tensor, "b t m"]) -> Float[Tensor, "b t 2"]:
+def lip_measures(motion: Float[Tensor, "b t m"]) -> Float[Tensor, "b t 2"]:
     """Gap between the inner lips' middles and change of the mouth's width, both 0 at rest.
 
     `motion` ends with the MESH_DIM values of a MeshMotion.
@@ -25,11 +25,11 @@ def lip_numbers(motion: Float[Tensor, "b t m"]) -> Float[Tensor, "b t 2"]:
     return torch.stack((gap, width), dim=-1)
 
 
-def has_mesh(motion: Float[Tensor, "b t m"]) -> Float[Tensor, " b"]:
+def mesh_mask(motion: Float[Tensor, "b t m"]) -> Float[Tensor, " b"]:
     """1 for windows with mesh motion, 0 for those of clips without a detected face (all 0)."""
     return motion[..., -MESH_DIM:].abs().amax(dim=(1, 2)).gt(0).to(motion.dtype)
 
 
 def closed(motion: Float[Tensor, "b t m"]) -> Float[Tensor, "b t"]:
     """1 in frames whose lips are closed, 0 elsewhere."""
-    return (lip_numbers(motion)[..., 0] < CLOSED).to(motion.dtype)
+    return (lip_measures(motion)[..., 0] < CLOSED).to(motion.dtype)

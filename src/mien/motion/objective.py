@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from mien.audio.features import shift_level
-from mien.diffusion.objective import LossWeights, noised, objective, to_clean
+from mien.audio.features import apply_gain
+from mien.diffusion.objective import LossWeights, add_noise, objective, to_clean
 from mien.diffusion.schedule import at_levels
 from mien.motion.conditioning import ConditionDropout, all_conditions, draw_condition_mask
-from mien.motion.lips import closed, has_mesh, lip_numbers
+from mien.motion.lips import closed, lip_measures, mesh_mask
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.ops.precision import full_precision
 from mien.presets import read_preset
@@ -82,8 +82,8 @@ def speech_objective(
 
     levels = at_levels(speech.config.schedule, uniform(clean.shape[:1], clean, generator))
     noise = gaussian(clean.shape, clean, generator)
-    mixture = noised(clean, noise, levels)
-    prediction = speech.answer(mixture, levels.level, speech.embed(conditioning, mask))
+    mixture = add_noise(clean, noise, levels)
+    prediction = speech.predict(mixture, levels.level, speech.embed(conditioning, mask))
     loss, parts = objective(
         prediction,
         mixture,
@@ -117,7 +117,7 @@ def frame_weights(
     """Loss weight of each frame: `closed_lips` where lips are closed, else 1; None: all equal."""
     if closed_lips == 1:
         return None
-    return 1 + (closed_lips - 1) * closed(motion) * has_mesh(motion)[:, None]
+    return 1 + (closed_lips - 1) * closed(motion) * mesh_mask(motion)[:, None]
 
 
 @full_precision
@@ -129,10 +129,10 @@ def lip_loss(
     The gap is compared on a log scale: whether lips touch is visible, a small change of an open
     mouth is not. `weight` is per sample; clips without a face do not count.
     """
-    predicted, target = (_log_gap(lip_numbers(motion)) for motion in (drawn, real))
+    predicted, target = (_log_gap(lip_measures(motion)) for motion in (drawn, real))
     deviation = target.flatten(0, 1).std(dim=0).clamp(min=1e-4)
     error = F.smooth_l1_loss(predicted / deviation, target / deviation, reduction="none")
-    return (error.mean(dim=(1, 2)) * weight * has_mesh(real)).mean()
+    return (error.mean(dim=(1, 2)) * weight * mesh_mask(real)).mean()
 
 
 def _log_gap(lips: Float[Tensor, "b t 2"]) -> Float[Tensor, "b t 2"]:
@@ -172,7 +172,7 @@ def _with_other_gain(
     if speech.config.front_end.bundle is not None:
         return clip.features
     draw = uniform(clip.features.shape[:1], clip.features, generator)
-    return shift_level(clip.features, (2 * draw - 1) * config.level_shift)
+    return apply_gain(clip.features, (2 * draw - 1) * config.level_shift)
 
 
 @torch.no_grad()
@@ -210,7 +210,7 @@ def _own_prediction(
     n, t = clip.history.shape[1], clip.motion.shape[1]
     source = clip.source_motion[own]
     motion = torch.cat([clip.history, clip.motion], dim=1)[own, :t]
-    mixture = noised(
+    mixture = add_noise(
         speech.space.encode(motion, source),
         noise[own],
         at_levels(speech.config.schedule, level[own]),

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mien.diffusion.samplers import Denoise, ddim, euler, guided
-from mien.diffusion.schedule import descent
+from mien.diffusion.schedule import sampling_levels
 from mien.mesh.motion import POSE_DIM
 from mien.motion.conditioning import ConditionMask, all_conditions, without_audio
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
@@ -70,7 +70,9 @@ def window_starts(frames: int, config: SpeechToMotionConfig, blend: int) -> list
     return [*range(0, frames - window, window - blend), max(frames - window, config.history)]
 
 
-def joins(frames: int, config: SpeechToMotionConfig, sampling: SamplingConfig) -> list[int]:
+def crossfade_frames(
+    frames: int, config: SpeechToMotionConfig, sampling: SamplingConfig
+) -> list[int]:
     """The frames of the cross-fades between windows, each followed by the first frame after it."""
     blend = sampling.blend_within(config)
     ends = [start + config.window for start in window_starts(frames, config, blend)[:-1]]
@@ -105,7 +107,7 @@ def rollout(
         )
         fresh = sample_window(speech, conditioning, sampling, generator)
         made = torch.cat(
-            (made[:, : start - first], passed_into(made[:, start - first :], fresh, blend)), dim=1
+            (made[:, : start - first], crossfade(made[:, start - first :], fresh, blend)), dim=1
         )
         final = first + made.shape[1] - (0 if after is None else blend)
         yield made[:, given - first : final - first]
@@ -114,7 +116,7 @@ def rollout(
         made, first = made[:, drop:], first + drop
 
 
-def passed_into(
+def crossfade(
     known: Float[Tensor, "b n m"], fresh: Float[Tensor, "b t m"], blend: int
 ) -> Float[Tensor, "b t m"]:
     """Join a new window to the earlier one that made its first n frames as well: these are kept,
@@ -150,15 +152,15 @@ def sample_window(
     if sampling.guidance != 1:
         denoise = guided(denoise, denoiser(without_audio(conditioning)), sampling.guidance)
     sample = ddim if sampling.sampler == "ddim" else euler
-    clean = sample(denoise, noise, descent(speech.config.schedule, sampling.steps, noise))
+    clean = sample(denoise, noise, sampling_levels(speech.config.schedule, sampling.steps, noise))
     motion = speech.space.decode(clean, conditioning.source_motion)
     if not (speech.config.mesh and sampling.steady):
         return motion
     rest, pose = motion.split((motion.shape[2] - POSE_DIM, POSE_DIM), dim=2)
-    return torch.cat((rest, smooth(pose, sampling.steady)), dim=2)
+    return torch.cat((rest, gaussian_smooth(pose, sampling.steady)), dim=2)
 
 
-def smooth(values: Float[Tensor, "b t k"], deviation: float) -> Float[Tensor, "b t k"]:
+def gaussian_smooth(values: Float[Tensor, "b t k"], deviation: float) -> Float[Tensor, "b t k"]:
     """Gaussian smoothing over frames, `deviation` in frames; the edge frames are replicated."""
     reach = math.ceil(3 * deviation)
     steps = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)

@@ -146,7 +146,7 @@ class SpeechToMotion(nn.Module):
         """Embed the conditions, once for all steps of a sampler."""
         return self.conditions(conditioning, mask, self.space)
 
-    def answer(
+    def predict(
         self, mixture: Float[Tensor, "b t k"], level: Float[Tensor, " b"], embedded: Embedded
     ) -> Float[Tensor, "b t k"]:
         """The net's raw prediction, in the form of `config.parameterisation`, for training."""
@@ -157,7 +157,7 @@ class SpeechToMotion(nn.Module):
     ) -> Float[Tensor, "b t k"]:
         """The clean motion (x0) in space coordinates, predicted from `mixture`."""
         levels = at_levels(self.config.schedule, level)
-        prediction = self.answer(mixture, level, embedded)
+        prediction = self.predict(mixture, level, embedded)
         clean = to_clean(prediction, mixture, levels, self.config.parameterisation)
         if self.config.parameterisation == "noise":  # near pure noise its errors grow without bound
             clean = clean.clamp(-LARGEST, LARGEST)

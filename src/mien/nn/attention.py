@@ -6,7 +6,7 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from mien.config import require_multiple
-from mien.nn.embedding import rotate
+from mien.nn.embedding import apply_rotary
 
 
 class SelfAttention(nn.Module):
@@ -27,6 +27,6 @@ class SelfAttention(nn.Module):
         pattern = "b t (three heads d) -> three b heads t d"
         query, key, value = rearrange(self.in_proj(tokens), pattern, three=3, heads=self.heads)
         attended = F.scaled_dot_product_attention(
-            rotate(query, positions), rotate(key, positions), value
+            apply_rotary(query, positions), apply_rotary(key, positions), value
         )
         return self.out_proj(rearrange(attended, "b heads t d -> b t (heads d)"))

@@ -22,7 +22,7 @@ def sinusoids(values: Real[Tensor, "*n"], dims: int) -> Float[Tensor, "*n d"]:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-class LevelEmbedding(nn.Module):
+class NoiseLevelEmbedding(nn.Module):
     """Timestep embedding: a noise level in [0, 1] as a vector, by sinusoids and an MLP."""
 
     def __init__(self, width: int):
@@ -37,7 +37,7 @@ class LevelEmbedding(nn.Module):
         return self.outwards(F.silu(self.inwards(waves.to(self.inwards.weight.dtype))))
 
 
-def rotate(
+def apply_rotary(
     x: Float[Tensor, "b heads t d"], positions: Real[Tensor, " t"]
 ) -> Float[Tensor, "b heads t d"]:
     """Rotate pairs of channels by an angle proportional to position (RoPE, arXiv 2104.09864).

@@ -19,7 +19,7 @@ _log = logging.getLogger("mien")
 
 
 @functools.cache
-def give_numba_a_folder() -> None:
+def ensure_cache_folder() -> None:
     """Give numba a temporary cache folder for this process if the home folder is not writable.
 
     In a container without a home and with read-only packages, code that asks numba to cache

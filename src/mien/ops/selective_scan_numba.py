@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mien.ops.numba_compiler import compiled
 from mien.ops.scan_inputs import ScanInputs
-from mien.ops.selective_scan_reference import around
+from mien.ops.selective_scan_reference import with_skip_and_gate
 
 # Sums over the state may be taken in any order, which lets them be vectorised; NaN stays NaN.
 _FAST = frozenset(("reassoc", "contract", "nsz"))
@@ -34,7 +34,7 @@ _compiled = functools.partial(compiled, fastmath=_FAST)
 
 def selective_scan_numba(inputs: ScanInputs) -> tuple[Tensor, Tensor]:
     """As `selective_scan_reference`, on the CPU."""
-    return around(_scan, inputs)
+    return with_skip_and_gate(_scan, inputs)
 
 
 def _scan(

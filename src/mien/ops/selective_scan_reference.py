@@ -18,10 +18,10 @@ from mien.ops.scan_inputs import Core, ScanInputs, grouped
 
 def selective_scan_reference(inputs: ScanInputs) -> tuple[Tensor, Tensor]:
     """y (b d l) in the type of `u`, and the last state (b d n) in the type of the work."""
-    return around(scan_core, inputs)
+    return with_skip_and_gate(scan_core, inputs)
 
 
-def around(core: Core, inputs: ScanInputs) -> tuple[Tensor, Tensor]:
+def with_skip_and_gate(core: Core, inputs: ScanInputs) -> tuple[Tensor, Tensor]:
     """Everything but the recurrence h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t, which `core`
     computes: the time step before it, the skip D u and the gate silu(z) after it.
 

@@ -28,11 +28,11 @@ def warp_map(
 ) -> Float[Tensor, "b c h w"]:
     """Sample `features` at every position plus its displacement, with border padding."""
     grid = identity_grid(features.shape[2], features.shape[3], like=displacement)
-    return read_map(features, grid + displacement)
+    return sample_map(features, grid + displacement)
 
 
 @full_precision
-def read_map(
+def sample_map(
     features: Float[Tensor, "b c h1 w1"], places: Float[Tensor, "b h2 w2 2"]
 ) -> Float[Tensor, "b c h2 w2"]:
     """Sample `features` at any positions (normalised coordinates), with border padding."""
@@ -48,14 +48,14 @@ def pool_displacement(
 
 
 @full_precision
-def read_displacement(
+def sample_displacement(
     displacement: Float[Tensor, "b h1 w1 2"],
     confidence: Float[Tensor, "b h1 w1 1"],
     places: Float[Tensor, "b h2 w2 2"],
 ) -> tuple[Float[Tensor, "b h2 w2 2"], Float[Tensor, "b h2 w2 1"]]:
     """Confidence-weighted mean of the displacement at any positions, and the mean confidence."""
     planes = _weighed(displacement, confidence).permute(0, 3, 1, 2)
-    return _confident_mean(read_map(planes, places).permute(0, 2, 3, 1))
+    return _confident_mean(sample_map(planes, places).permute(0, 2, 3, 1))
 
 
 def _weighed(

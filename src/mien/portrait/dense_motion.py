@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from mien.ops.precision import full_precision
 from mien.portrait.deviation import repeat_frames
-from mien.portrait.guide import GuideAttention, follow, moves_at
+from mien.portrait.guide import GuideAttention, follow, guide_displacement
 from mien.portrait.motion_encoder import GRID, TOKEN_DIM
-from mien.portrait.region_attention import RegionAttention, equal_shares
+from mien.portrait.region_attention import RegionAttention, uniform_weights
 from mien.types import Appearance, Guide, MotionField
 
 
@@ -135,12 +135,12 @@ class DenseMotionDecoder(nn.Module):
         self, volume: Tensor, moves: Tensor, guide: Guide | None = None
     ) -> MotionField:
         if self.attention is None:
-            return _weighted_field(moves, *equal_shares(moves))
+            return _weighted_field(moves, *uniform_weights(moves))
         still, hidden = self.attention.look(volume, moves)
         field = _weighted_field(moves, *self.attention.decide(hidden))
         if self.guide is None or guide is None:
             return field
-        moved = moves_at(guide, field.mask.shape[-1])
+        moved = guide_displacement(guide, field.mask.shape[-1])
         return follow(field, self.guide(still, hidden, guide, moved), guide, moved)
 
 

@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from mien.nn.conv import ConvBlock, ResidualBlock2d, group_norm
 from mien.ops.warp import resize_displacement, warp_map, warp_volume
-from mien.portrait.guide import gone_person, moved_person, uncovered
+from mien.portrait.guide import disocclusion, fill_background, warp_person_mask
 from mien.portrait.region_attention import mean_flow
 from mien.types import Appearance, Guide, MotionField
 
@@ -210,13 +210,13 @@ class FrameDecoder(nn.Module):
         # The factor brings moves of a few per cent of the picture to the scale of the features.
         inputs = (flat, rearrange(at_volume, "b h w xy -> b xy h w") * 20, mask)
         skips = tuple(_moved(skip, flow) for skip in appearance.skips)
-        person = None if guide is None else moved_person(guide, flow)
+        person = None if guide is None else warp_person_mask(guide, flow)
         drawn = self._head(
             self.body(torch.cat(inputs, dim=1), skips, self._face_of(guide, person, flat))
         )
         moved, alpha_logit = _moved(appearance.picture, flow), drawn[:, 3:]
         if guide is not None and person is not None:
-            moved = uncovered(moved, guide, gone_person(guide, person))
+            moved = fill_background(moved, guide, disocclusion(guide, person))
             moved, cover = _with_interior(moved, guide.interior)
             alpha_logit = alpha_logit + self.interior_confidence * cover
         alpha = torch.sigmoid(alpha_logit)
@@ -225,7 +225,7 @@ class FrameDecoder(nn.Module):
     def _face_of(self, guide: Guide | None, person: Tensor | None, like: Tensor) -> Tensor | None:
         if self.face is None or guide is None or person is None:
             return None
-        planes = (guide.skin, guide.inside, person, gone_person(guide, person))
+        planes = (guide.skin, guide.inside, person, disocclusion(guide, person))
         cover = guide.interior[:, 3:]
         maps = (torch.stack(planes, dim=1), guide.interior[:, :3] * cover, cover)
         inputs = torch.cat([F.adaptive_avg_pool2d(x, like.shape[-1]) for x in maps], dim=1)

@@ -17,7 +17,7 @@ from mien.mesh.guide import head_move
 from mien.nn.conv import group_norm
 from mien.ops.precision import full_precision
 from mien.ops.warp import resize_displacement, warp_map
-from mien.portrait.region_attention import mean_flow, size_of
+from mien.portrait.region_attention import magnitude, mean_flow
 from mien.types import Guide, MotionField
 
 REGIONS = 2  # the mesh of the face, the head as a whole
@@ -58,7 +58,7 @@ class GuideAttention(nn.Module):
         moves: Float[Tensor, "b g h w 2"],
     ) -> Float[Tensor, "b g z h w"]:
         """Weights of the two guide regions, whose displacements `moves` are at this size
-        (`moves_at`); the rest belongs to the other regions.
+        (`guide_displacement`); the rest belongs to the other regions.
         """
         z, side = self.depth_layers, still.shape[-1]
         planes = guide.skin, guide.inside, guide.person
@@ -68,7 +68,7 @@ class GuideAttention(nn.Module):
             layers = rearrange(still, "b c z h w -> (b z) c h w")
             moved = warp_map(layers, move.repeat_interleave(z, dim=0))
             inputs.append(rearrange(moved, "(b z) c h w -> b (c z) h w", z=z))
-            inputs.append(size_of(move)[:, None].expand(-1, z, -1, -1))
+            inputs.append(magnitude(move)[:, None].expand(-1, z, -1, -1))
         inputs.append(person)
         features = self.mix(torch.cat((hidden, self.look(torch.cat(inputs, dim=1))), dim=1))
         logits = rearrange(self.share(features), "b (g z) h w -> b g z h w", g=REGIONS)
@@ -80,7 +80,7 @@ class GuideAttention(nn.Module):
 
 
 @full_precision
-def moves_at(guide: Guide, side: int) -> Float[Tensor, "b g h w 2"]:
+def guide_displacement(guide: Guide, side: int) -> Float[Tensor, "b g h w 2"]:
     """The displacement of both guide regions on a grid of `side` by `side`."""
     planes = rearrange(guide.displacement, "b h w xy -> b xy h w")
     mesh = rearrange(F.adaptive_avg_pool2d(planes, side), "b xy h w -> b h w xy")
@@ -107,21 +107,21 @@ def follow(
     fine = resize_displacement(mean_flow(learned, field.mask), whole, whole)
     share = (shares * weights[:, None]).sum(dim=2)
     share = F.interpolate(share, size=(whole, whole), mode="bilinear", align_corners=False)
-    fine_moves = moves_at(guide, whole)
+    fine_moves = guide_displacement(guide, whole)
     fine = fine + (share[..., None] * fine_moves).sum(dim=1)
     # Where the moved head is but the field still samples background, use the head's displacement.
-    head_weight = F.relu(guide.arrived - moved_person(guide, fine))[..., None]
+    head_weight = F.relu(guide.arrived - warp_person_mask(guide, fine))[..., None]
     fine = torch.lerp(fine, fine_moves[:, 1], head_weight)
-    person = moved_person(guide, fine) * (1 - guide.gone)
+    person = warp_person_mask(guide, fine) * (1 - guide.gone)
     fine = fine * person[..., None]
     person = F.adaptive_avg_pool2d(person[:, None], side)[..., None]
     return MotionField((learned + coarse) * person, field.mask, regions, fine)
 
 
-def uncovered(
+def fill_background(
     picture: Float[Tensor, "b 3 H W"], guide: Guide, gone: Float[Tensor, "b h w"]
 ) -> Float[Tensor, "b 3 H W"]:
-    """The warped picture, with background where the person has moved away (`gone_person`)."""
+    """The warped picture, with background where the person has moved away (`disocclusion`)."""
     gone, behind = gone[:, None], guide.behind.to(picture.dtype)
     if picture.shape[2:] != behind.shape[2:]:
         side = picture.shape[2:]
@@ -129,12 +129,12 @@ def uncovered(
     return torch.lerp(picture, behind, gone.to(picture.dtype))
 
 
-def gone_person(guide: Guide, person: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+def disocclusion(guide: Guide, person: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
     """Disoccluded places: the source shows the person, the frame does not (`person`: warped)."""
     return torch.maximum(F.relu(guide.person - person), guide.gone)
 
 
-def moved_person(guide: Guide, fine: Float[Tensor, "b h w 2"]) -> Float[Tensor, "b h w"]:
+def warp_person_mask(guide: Guide, fine: Float[Tensor, "b h w 2"]) -> Float[Tensor, "b h w"]:
     """The source's person mask warped to the frame; 1 everywhere where no mesh is known."""
     background = 1 - warp_map(guide.person[:, None], fine)[:, 0]
     return 1 - background * guide.known[:, None, None]

@@ -138,7 +138,7 @@ class AttentionPooling(nn.Module):
 class MeanPooling(nn.Module):
     """Map -> tokens by global mean pooling and one linear layer, as in the paper.
 
-    None of its outputs is a position, so `token_places` has no meaning here.
+    None of its outputs is a position, so `token_positions` has no meaning here.
     """
 
     def __init__(self, channels: int, side: int, numbers: int) -> None:
@@ -189,7 +189,7 @@ class MotionEncoder(nn.Module):
         return tokens_as_motion(self.tokens(picture))
 
     def tokens(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k n n"]:
-        """The motion before it is standardised; `token_places` reads it."""
+        """The motion before it is standardised; `token_positions` reads it."""
         return self.pool(self.body(_standard_grey(fit_to(picture, self.size))))
 
     def load_pretrained(self) -> None:
@@ -234,7 +234,7 @@ def standardise(motion: Float[Tensor, "*b m"]) -> Float[Tensor, "*b m"]:
     return F.layer_norm(motion, motion.shape[-1:])
 
 
-def token_places(tokens: Float[Tensor, "b k n n"]) -> Float[Tensor, "b n n 2"]:
+def token_positions(tokens: Float[Tensor, "b k n n"]) -> Float[Tensor, "b n n 2"]:
     """Soft-argmax position of each token (x, y; 2 spans the picture)."""
     cells = identity_grid(GRID, GRID, like=tokens)
     return rearrange(tokens[:, :2], "b xy y x -> b y x xy") * (2 / GRID) + cells

@@ -66,7 +66,7 @@ class RegionAttention(nn.Module):
     ) -> tuple[Float[Tensor, "b k z h w"], Float[Tensor, "b d *space"]]:
         """The compressed features, and the U-Net's output for them and their warped copies."""
         still = self.compress(volume)
-        inputs = torch.cat((still, self._moved(still, deviations), size_of(deviations)), dim=1)
+        inputs = torch.cat((still, self._moved(still, deviations), magnitude(deviations)), dim=1)
         if not self.volume:
             inputs = rearrange(inputs, "b c z h w -> b (c z) h w")
         return still, self.hourglass(inputs)
@@ -91,7 +91,7 @@ class RegionAttention(nn.Module):
         return rearrange(moved, "(b r z) c h w -> b (r c) z h w", b=b, r=r, z=z)
 
 
-def size_of(deviations: Float[Tensor, "*places 2"]) -> Float[Tensor, "*places"]:
+def magnitude(deviations: Float[Tensor, "*places 2"]) -> Float[Tensor, "*places"]:
     """|D_j|, smooth at zero; the factor brings typical moves of a few per cent to about 1."""
     return torch.sqrt(deviations.square().sum(dim=-1) + 1e-8) * 20
 
@@ -104,7 +104,7 @@ def _drop_regions(logits: Tensor, probability: float) -> Tensor:
     return torch.where(dropped, torch.full_like(logits, torch.finfo(logits.dtype).min / 2), logits)
 
 
-def equal_shares(
+def uniform_weights(
     deviations: Float[Tensor, "b r z h w 2"],
 ) -> tuple[Float[Tensor, "b s z h w"], Float[Tensor, "b z h w"]]:
     """The paper's ablation "w/o attention map": regions have equal weights, nothing is occluded."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mien.command_line import Parser, guarded, positive
+from mien.command_line import Parser, positive, run_guarded
 from mien.errors import UserError
 from mien.face import FaceIdentity
 from mien.overlays import find_config, read_config, shared_folder
@@ -55,7 +55,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return guarded(lambda: run(parser().parse_args(argv)), "the same command resumes")
+    return run_guarded(lambda: run(parser().parse_args(argv)), "the same command resumes")
 
 
 def run(given: Namespace) -> None:

@@ -103,10 +103,10 @@ def load_driver(video: Path | str | Frames, size: int, framing: Framing = "face"
         if held:
             yield torch.cat(held)
 
-    return Driver(chunks, meshes, rest_of_driver(meshes), notes)
+    return Driver(chunks, meshes, rest_frame_index(meshes), notes)
 
 
-def rest_of_driver(meshes: ClipMeshes) -> int:
+def rest_frame_index(meshes: ClipMeshes) -> int:
     """The frame with the smallest lip gap, of those that show a face."""
     where = np.flatnonzero(meshes.found.numpy())
     points = meshes.points.double().numpy()[where]
@@ -114,7 +114,7 @@ def rest_of_driver(meshes: ClipMeshes) -> int:
     return int(where[int(np.argmin(lip_gaps(heads)[:, 3:6].mean(axis=1)))])
 
 
-def driven(
+def driven_motion(
     animator: Animator,
     portrait: Portrait,
     driver: Driver,

@@ -38,11 +38,11 @@ from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import GuideOf, no_guides, render_stream
 from mien.report import Stopwatch
-from mien.session.driving import Transfer, driven, load_driver
+from mien.session.driving import Transfer, driven_motion, load_driver
 from mien.session.guiding import LIP_CONTRAST, guides_for, with_mesh_at_rest
 from mien.session.portrait import Portrait, PortraitSource, load_face, read_portrait
 from mien.session.sound import EncodedSound, SoundSource, encode_sound
-from mien.session.stream import FrameStream, TimedFrames, within
+from mien.session.stream import FrameStream, TimedFrames, iterate_in_context
 
 Windows = Iterator[Float[Tensor, "1 _ n"]]
 
@@ -186,7 +186,9 @@ class Session:
         sampling = sampling or SamplingConfig()
         motion = rollout(speech, sound.context, vector, at_rest, sampling, generator)
         motion = finish(motion, sound.gate, at_rest, speech.config, controls or Controls(), seed)
-        yield from (watch or Stopwatch()).measure_items("motion", within(self._inference, motion))
+        yield from (watch or Stopwatch()).measure_items(
+            "motion", iterate_in_context(self._inference, motion)
+        )
 
     def drive(
         self,
@@ -217,8 +219,8 @@ class Session:
             net = self.animator.config
             driver = load_driver(video, net.image_size, net.framing)
             sound = sound_of_video(Path(video)) if isinstance(video, Path | str) else None
-        motion, guide_of = driven(self.animator, portrait, driver, transfer, controls)
-        motion = watch.measure_items("motion", within(self._inference, motion))
+        motion, guide_of = driven_motion(self.animator, portrait, driver, transfer, controls)
+        motion = watch.measure_items("motion", iterate_in_context(self._inference, motion))
         frames = self.draw(portrait, motion, guide_of, watch)
         return FrameStream(frames, len(driver), sound, portrait.notes + driver.notes, watch)
 
@@ -232,7 +234,7 @@ class Session:
         """Render motion, a few frames at a time, each with its time stamp."""
         drawn = render_stream(self.animator, portrait.appearance, portrait.motion, motion, guide_of)
         done, watch = 0, watch or Stopwatch()
-        for chunk in watch.measure_items("render", within(self._inference, drawn)):
+        for chunk in watch.measure_items("render", iterate_in_context(self._inference, drawn)):
             pictures = to_bytes(chunk[0].float())
             yield TimedFrames(pictures, np.arange(done, done + len(pictures)) / FPS)
             done += len(pictures)

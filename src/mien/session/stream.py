@@ -43,7 +43,9 @@ class FrameStream:
         return self.frames
 
 
-def within(context: Callable[[], AbstractContextManager], items: Iterator[Item]) -> Iterator[Item]:
+def iterate_in_context(
+    context: Callable[[], AbstractContextManager], items: Iterator[Item]
+) -> Iterator[Item]:
     """Make every item inside a context, which is left before the item is yielded: a `with` around a
     `yield` would also cover the caller's code.
     """

@@ -13,13 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.ops.precision import full_precision
-from mien.ops.warp import pool_displacement, pool_plane, read_displacement, read_map
+from mien.ops.warp import pool_displacement, pool_plane, sample_displacement, sample_map
 from mien.portrait.region_attention import mean_flow
 from mien.presets import read_preset
 from mien.training.perceptual import Trunk
 from mien.types import FramePair, MotionField
 
-SPREAD = 0.04  # Huber delta: displacement error (2 spans the picture) above which loss is linear
+HUBER_DELTA = (
+    0.04  # Huber delta: displacement error (2 spans the picture) above which loss is linear
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def known_field_loss(field: MotionField, pair: FramePair, mouth: float = 0.0) ->
 
 
 @full_precision
-def place_loss(
+def token_position_loss(
     source: Float[Tensor, "b n n 2"],
     driving: Float[Tensor, "b n n 2"],
     pair: FramePair,
@@ -119,17 +121,20 @@ def place_loss(
     A token at a point of `driving` must be at the corresponding point of `source`, which a known
     displacement gives. `mouth` is the extra weight of the mouth.
     """
-    move, confidence = read_displacement(pair.displacement, pair.displacement_confidence, driving)
-    at_mouth = read_map(pair.mouth, driving).permute(0, 2, 3, 1)
+    move, confidence = sample_displacement(pair.displacement, pair.displacement_confidence, driving)
+    at_mouth = sample_map(pair.mouth, driving).permute(0, 2, 3, 1)
     weight = confidence * (1 + mouth * at_mouth)
     return (weight.detach() * _distance(driving + move - source)).mean()
 
 
 def _distance(error: Tensor) -> Tensor:
-    """Huber loss, quadratic below SPREAD. Under uncertainty a quadratic loss is minimised by the
-    mean, an absolute one by the median, which for lips is "no motion".
+    """Huber loss, quadratic below HUBER_DELTA. Under uncertainty a quadratic loss is minimised by
+    the mean, an absolute one by the median, which for lips is "no motion".
     """
-    return F.huber_loss(error, torch.zeros_like(error), delta=SPREAD, reduction="none") / SPREAD
+    return (
+        F.huber_loss(error, torch.zeros_like(error), delta=HUBER_DELTA, reduction="none")
+        / HUBER_DELTA
+    )
 
 
 @full_precision

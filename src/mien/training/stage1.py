@@ -17,7 +17,7 @@ from mien.kinds import current_state, describe, read_weights, refuse_other_run
 from mien.metrics import mouth_l1, psnr
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
 from mien.portrait.frame_decoder import with_larger_head
-from mien.portrait.motion_encoder import token_places, tokens_as_motion
+from mien.portrait.motion_encoder import token_positions, tokens_as_motion
 from mien.training.discriminator import (
     DiscriminatorConfig,
     PatchDiscriminator,
@@ -30,8 +30,8 @@ from mien.training.losses import (
     field_loss,
     known_field_loss,
     pixel_loss,
-    place_loss,
     threshold_mask_loss,
+    token_position_loss,
 )
 from mien.training.optimization import OptimizerConfig
 from mien.training.perceptual import PerceptualLoss
@@ -168,8 +168,8 @@ class ReconstructionStage(SteppedModule):
         known = known_field_loss(rendering.field, batch, config.known_mouth)
         parts["known_field"] = config.known_field * known
         middle = driving[:, driving.shape[1] // 2]
-        places = token_places(source), token_places(middle)
-        parts["places"] = config.places * place_loss(*places, batch, config.known_mouth)
+        places = token_positions(source), token_positions(middle)
+        parts["places"] = config.places * token_position_loss(*places, batch, config.known_mouth)
         for perceptual in self._perceptual:
             parts["perceptual"] = config.perceptual * perceptual(rendering.frames, batch.driving)
         if config.threshold and self.global_step >= config.threshold_start:
