@@ -16,7 +16,6 @@ OPTIONAL = (
     "torchvision",
     "torchaudio",
     "timm",
-    "lpips",
     "wandb",
     "mamba_ssm",
     "causal_conv1d",
@@ -114,7 +113,7 @@ def test_the_core_works_without_any_optional_package():
     assert hidden == "ok []"
 
 
-@pytest.mark.parametrize("package", ["torchvision", "lightning", "timm", "lpips", "torchaudio"])
+@pytest.mark.parametrize("package", ["torchvision", "lightning", "timm", "torchaudio"])
 def test_mien_first_then_any_package_imports(package):
     if find_spec(package) is None:
         pytest.skip(f"{package} is not installed")

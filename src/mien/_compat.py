@@ -2,7 +2,7 @@
 
 Such a pair is common (registries hold CUDA wheels only) and breaks other packages: torchvision's
 first import fails on operators that its compiled extension would have registered, and with it
-lightning, torchmetrics, timm and lpips, merely because torchvision is installed. The repair
+lightning, torchmetrics and timm, merely because torchvision is installed. The repair
 declares those operators without an implementation and marks torchaudio's compiled extension as
 absent; what needs compiled code still fails, when called, with torch's own message.
 

@@ -8,11 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.audio.voice_activity import frame_loudness
-from mien.data.meshes import fill_gaps
+from mien.data.meshes import face_mesh, fill_gaps
 from mien.errors import UserError
 from mien.evaluation.metrics.sync import SyncScore, lip_sync
 from mien.evaluation.points import LEAST_SEEN, mouth_opening
-from mien.face import FaceMesh
 from mien.media import load_audio, read_frames
 
 
@@ -44,7 +43,7 @@ def openings_of(video: Path) -> Float[np.ndarray, " t"]:
     Raises:
         UserError: the file cannot be read, or less than half of the frames show a face.
     """
-    mesh = FaceMesh()
+    mesh = face_mesh()
     openings = np.array([mouth_opening(mesh, frame) for frame in read_frames(video)], np.float32)
     if not len(openings):
         raise UserError(f"the video {video} has no frame: take another file")
