@@ -80,7 +80,7 @@ class Recorder:
 @pytest.fixture
 def drawn(monkeypatch, tmp_path):
     """Run the whole flow without the video file; gives the frames as bytes."""
-    monkeypatch.setattr(pipeline, "VideoWriter", Recorder)
+    monkeypatch.setitem(pipeline.WRITERS, ".mp4", Recorder)
     portrait = write_portrait(tmp_path / "portrait.png")
     animator, speech = tiny_pair()
 

@@ -20,7 +20,7 @@ from mien.command_line import Progress
 from mien.devices import FULL
 from mien.errors import UserError
 from mien.face import Box
-from mien.media import AUTO, VideoWriter
+from mien.media import AUTO, WRITERS
 from mien.motion.controls import Controls
 from mien.motion.rollout import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotion
@@ -68,7 +68,9 @@ def animate(
     if (animator is None) != (speech is None):
         raise ValueError("animator and speech belong together: give both or neither")
     if session is None:
-        session = Session(animator, speech, precision) if animator else Session.load()
+        session = (
+            Session(animator, speech, precision) if animator else Session.load(precision=precision)
+        )
     watch = Stopwatch(dict.fromkeys(SPOKEN_PARTS, 0.0), session.device)
 
     sound = session.encode(audio, channel, watch)
@@ -117,7 +119,7 @@ def write(
 ) -> Report:
     """Write all frames with their sound to an mp4 as they are rendered; returns the report."""
     done = 0
-    with VideoWriter(output, stream.sound) as writer:
+    with WRITERS[output.suffix.lower()](output, stream.sound) as writer:
         for frames in stream:
             with stream.watch.measure("encode"):
                 writer.write(frames.pictures)
@@ -134,8 +136,8 @@ def refuse_output(output: Path, inputs: tuple[Path, ...], overwrite: bool) -> No
     Raises:
         UserError: it is not an mp4, its folder is missing, it exists already, or it is an input.
     """
-    if output.suffix.lower() != ".mp4":
-        raise UserError(f"the output {output} must end in .mp4")
+    if output.suffix.lower() not in WRITERS:
+        raise UserError(f"the output {output} must end in {' or '.join(WRITERS)}")
     if not output.parent.is_dir():
         raise UserError(f"the folder {output.parent} of the output does not exist: make it first")
     if output.is_dir():

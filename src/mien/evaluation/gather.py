@@ -61,8 +61,7 @@ def spoken(given: Namespace, output: Output) -> Findings:
     records = read_records(given.root, given.manifest)
     lags = read_lags(given.offsets, records)
     device = choose_device(given.device)
-    animator, talking = load_models(given.animator, given.speech)
-    animator, talking = animator.to(device), talking.to(device)
+    animator, talking = load_models(given.animator, given.speech, device)
     try:
         phonemes, notes = Phonemes(), []
     except UserError as error:

@@ -9,10 +9,12 @@ from mien.media.picture import (
     picture_size,
     save_strip,
     to_bytes,
+    upright_size,
 )
 from mien.media.sound import AUTO, Sound, load_audio, read_sound, speaking_channel, to_waveform
 from mien.media.timeline import pictures_on_grid, sound_of_video
 from mien.media.video import (
+    WRITERS,
     Frames,
     VideoInfo,
     VideoWriter,
@@ -24,6 +26,7 @@ from mien.media.video import (
 
 __all__ = [
     "AUTO",
+    "WRITERS",
     "PICTURE_SUFFIXES",
     "Frames",
     "PILImage",
@@ -45,4 +48,5 @@ __all__ = [
     "speaking_channel",
     "to_bytes",
     "to_waveform",
+    "upright_size",
 ]

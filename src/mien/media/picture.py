@@ -108,14 +108,19 @@ def picture_size(path: Path) -> tuple[int, int]:
     """
     try:
         with Image.open(readable(path, "picture")) as image:
-            width, height = image.size
-            # Of a TIFF Pillow says the upright size itself.
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            turned = orientation in LYING and image.format != "TIFF"
+            return upright_size(image)
     except OSError as error:
         raise UserError(
             f"{path} is not a readable picture: take a png, jpg, webp or tiff"
         ) from error
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height in pixels of a picture once it is turned as its EXIF asks."""
+    width, height = image.size
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    # Of a TIFF Pillow says the upright size itself.
+    turned = orientation in LYING and image.format != "TIFF"
     return (height, width) if turned else (width, height)
 
 

@@ -279,3 +279,7 @@ class VideoWriter:
                     self._unfinished.replace(self.path)
         finally:
             self._unfinished.unlink(missing_ok=True)
+
+
+# By suffix: what takes (path, sound), is entered, and writes frames until it is left.
+WRITERS = {".mp4": VideoWriter}

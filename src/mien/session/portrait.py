@@ -25,7 +25,7 @@ from mien.face import (
     scene_of,
 )
 from mien.face_model.mouth import MouthInterior
-from mien.media import PILImage, load_picture, picture_of, picture_size, to_bytes
+from mien.media import PILImage, load_picture, picture_of, picture_size, to_bytes, upright_size
 from mien.mesh.retarget import PortraitMesh
 from mien.portrait.animator import Animator
 from mien.types import Appearance, Framing
@@ -106,7 +106,7 @@ def _picture_of(portrait: PortraitSource) -> tuple[Picture, str, tuple[int, int]
         return load_picture(path), str(portrait), picture_size(path)
     if not isinstance(portrait, np.ndarray):
         picture = picture_of(portrait)
-        return picture, "the picture", portrait.size
+        return picture, "the picture", upright_size(portrait)
     if portrait.dtype != np.uint8 or portrait.ndim != 3 or portrait.shape[2] != 3:
         raise UserError(
             f"the picture is {portrait.dtype} of shape {portrait.shape}: "
