@@ -247,3 +247,15 @@ def test_the_command_writes_a_video_with_the_driver_s_sound(tmp_path: Path, caps
     assert reenact([*given, "--overwrite", "--motion", "absolute"]) == 0
     with pytest.raises(UserError, match="has no audio track"):
         read_sound(output)
+
+
+def test_a_box_is_of_the_upright_picture_also_where_pillow_holds_it(session: Session, tmp_path):
+    lying = Image.fromarray(np.rot90(ASTRONAUT[:, :400], 1))
+    exif = lying.getexif()
+    exif[0x0112] = 6  # turned by the viewer
+    path = tmp_path / "lying.jpg"
+    lying.save(path, exif=exif, quality=95)
+    box = (150.0, 50.0, 300.0, 400.0)
+    with Image.open(path) as image:
+        held = session.prepare(image, box).source
+    assert (held == session.prepare(path, box).source).all()
