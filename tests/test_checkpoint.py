@@ -30,6 +30,7 @@ from mien.kinds import (
     register,
     save_weights,
     to_float16,
+    use_current_names,
 )
 from tests.portrait.tiny import TINY, pictures, tiny_animator
 from tests.tiny_nets import TINY_SPEECH, save_net, save_tiny_pair, tiny_pair
@@ -319,3 +320,11 @@ def test_an_unknown_kind_is_no_checkpoint_of_mien(tmp_path: Path):
     torch.save({"kind": "dances", "config": {}, "state_dict": {}}, tmp_path / "last.ckpt")
     with pytest.raises(UserError, match=r"last\.ckpt is not a checkpoint of mien"):
         read_weights(tmp_path / "last.ckpt")
+
+
+def test_a_run_of_an_older_version_is_resumed_under_the_names_of_now():
+    old = {"speech.denoiser.inwards.weight": torch.ones(1), "speech.space.basis": torch.ones(2)}
+    checkpoint = {"state_dict": dict(old), "current_model_state": dict(old)}
+    use_current_names(checkpoint, SPEECH_TO_MOTION)
+    for state in checkpoint.values():
+        assert set(state) == {"speech.denoiser.in_proj.weight", "speech.space.basis"}

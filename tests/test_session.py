@@ -95,12 +95,23 @@ def test_any_form_of_picture_and_sound_gives_the_same_frames(session: Session, t
         ((np.full(SAMPLE_RATE, np.nan), SAMPLE_RATE), "NaN or infinite samples"),
         ((np.zeros(SAMPLE_RATE), 0), "rate of 0"),
         (([], SAMPLE_RATE), "no chunk"),
+        ((np.zeros(SAMPLE_RATE, np.int64), SAMPLE_RATE), "samples of int64"),
+        (([np.zeros(900), np.zeros((2, 900))], SAMPLE_RATE), "number of channels"),
         ((np.zeros(5), SAMPLE_RATE), "less than a video frame"),
     ],
 )
 def test_samples_that_cannot_be_used_are_refused(session: Session, sound, sentence: str):
     with pytest.raises(UserError, match=sentence):
         session.encode(sound)
+
+
+def test_unsigned_samples_are_centred_and_half_floats_widened(session: Session):
+    wave = np.sin(np.arange(SAMPLE_RATE) / 20) * 0.5
+    eight = (128 + 128 * wave).round().astype(np.uint8)
+    sound = session.encode((eight, SAMPLE_RATE)).sound
+    np.testing.assert_allclose(sound.samples[0], wave, atol=0.01)
+    half = session.encode((torch.from_numpy(wave).bfloat16(), SAMPLE_RATE)).sound
+    np.testing.assert_allclose(half.samples[0], wave, atol=0.01)
 
 
 def test_pixels_that_are_no_picture_are_refused(session: Session):
@@ -211,6 +222,20 @@ class TestDriving:
     def test_a_video_without_a_face_is_refused(self, session: Session):
         with pytest.raises(UserError, match="no face found in the driving video"):
             session.drive(session.prepare(ASTRONAUT), np.zeros((2, 64, 64, 3), np.uint8))
+
+    def test_a_person_who_is_lost_for_a_frame_is_not_exchanged(self):
+        """Two faces; the first is hidden for a frame and comes back."""
+        small = ASTRONAUT[::2, ::2]
+        both = np.zeros((256, 800, 3), np.uint8)
+        both[:, :256], both[:, 544:] = small, small[:, ::-1]
+        hidden = both.copy()
+        hidden[:, :256] = 0
+        one = both.copy()
+        one[:, 544:] = 0
+        driver = load_driver(np.stack([one, both, hidden, both]), 64)
+        assert driver.meshes.found.tolist() == [True, True, False, True]
+        moved = driver.meshes.points[[1, 3]] - driver.meshes.points[0]
+        assert moved.abs().max() < 0.02
 
     def test_only_the_face_that_was_seen_first_is_followed(self, session: Session):
         small = ASTRONAUT[::2, ::2]

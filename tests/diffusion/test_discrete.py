@@ -75,10 +75,10 @@ def test_v_at_pure_noise_still_tells_the_clean_thing(rescaled):
 
 def test_the_way_down_begins_at_the_last_timestep_and_ends_clean(rescaled):
     # Table 2 of arXiv 2305.08891, "trailing", counted from 0.
-    levels = rescaled.descent(10, LIKE)
+    levels = rescaled.sampling_levels(10, LIKE)
     assert levels.level.tolist() == [999, 899, 799, 699, 599, 499, 399, 299, 199, 99, CLEAN]
     assert levels.sigma[0] == 1 and levels.sigma[-1] == 0
-    assert len(set(rescaled.descent(1000, LIKE).level.tolist())) == 1001
+    assert len(set(rescaled.sampling_levels(1000, LIKE).level.tolist())) == 1001
 
 
 def test_ddim_carries_noise_to_its_own_place_in_the_gaussian(rescaled):
@@ -94,7 +94,7 @@ def test_ddim_carries_noise_to_its_own_place_in_the_gaussian(rescaled):
 
     expected = MEAN + STD * noise
     errors = [
-        (ddim(denoise, noise, rescaled.descent(steps, noise)) - expected).abs().max().item()
+        (ddim(denoise, noise, rescaled.sampling_levels(steps, noise)) - expected).abs().max().item()
         for steps in (100, 1000)
     ]
     assert errors[1] < 0.02 and errors[1] < 0.3 * errors[0]
@@ -102,8 +102,8 @@ def test_ddim_carries_noise_to_its_own_place_in_the_gaussian(rescaled):
 
 def test_what_discrete_timesteps_cannot_do_is_said(rescaled):
     with pytest.raises(ValueError, match="euler needs a continuous schedule"):
-        euler(lambda x, level: x, torch.zeros(1, 2), rescaled.descent(4, LIKE))
+        euler(lambda x, level: x, torch.zeros(1, 2), rescaled.sampling_levels(4, LIKE))
     with pytest.raises(ValueError, match="at least one step, not 0"):
-        rescaled.descent(0, LIKE)
+        rescaled.sampling_levels(0, LIKE)
     with pytest.raises(ValueError, match="1001 steps are more than the schedule's 1000"):
-        rescaled.descent(1001, LIKE)
+        rescaled.sampling_levels(1001, LIKE)

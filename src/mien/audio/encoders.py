@@ -109,7 +109,7 @@ class BidirectionalLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t d"]:
-        """Apply in both directions of time padding_mask `lengths` frames."""
+        """Apply in both directions of time, within `lengths` frames."""
         return x + self.mamba(self.norm(x), lengths)
 
 

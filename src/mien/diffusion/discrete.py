@@ -53,7 +53,7 @@ class DiscreteSchedule:
         sigma = (1 - alpha.square()).sqrt()
         return Levels(timestep.to(like.device), alpha.to(like), sigma.to(like))
 
-    def descent(self, steps: int, like: Tensor) -> Levels:
+    def sampling_levels(self, steps: int, like: Tensor) -> Levels:
         """Timesteps of a sampler: `steps` evenly spaced ones from the last on ("trailing"), then
         CLEAN.
 

@@ -30,6 +30,10 @@ _MOST_PADDING = 4096  # samples by which an encoder pads its last block
 _EXACT = "mp4"  # container that stores the duration without padding; others estimate it
 
 
+class EmptySound(UserError):
+    """There is an audio track, and nothing in it."""
+
+
 @dataclass(frozen=True)
 class Sound:
     """Audio as it is in the file: channels within [-1, 1], at its own rate (samples a second)."""
@@ -65,7 +69,7 @@ def read_sound(path: Path) -> Sound:
     except (soundfile.LibsndfileError, RuntimeError):  # not one of libsndfile's formats
         samples, rate = _decode(path)
     if not samples.size:
-        raise UserError(f"{path} has an empty audio track: take another file")
+        raise EmptySound(f"{path} has an empty audio track: take another file")
     if not np.isfinite(samples).all():
         raise UserError(f"{path} has samples that are NaN or infinite: repair it")
     return Sound(samples / max(float(np.abs(samples).max()), 1.0), rate)

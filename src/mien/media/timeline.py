@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 
 from mien.errors import UserError
 from mien.media.files import readable
-from mien.media.sound import Sound, read_sound
+from mien.media.sound import EmptySound, Sound, read_sound
 from mien.media.video import SCALING_THREADS, film, opened
 from mien.types import FPS, SAMPLE_RATE
 
@@ -66,7 +66,10 @@ def sound_of_video(path: Path) -> Sound | None:
     tracks = look_inside(path)
     if not tracks.sounds:
         return None
-    sound = read_sound(path)
+    try:
+        sound = read_sound(path)
+    except EmptySound:
+        return None
     early = round(float(tracks.origin) * sound.rate)
     late = max(0, -early)
     return Sound(np.pad(sound.samples[:, max(0, early) :], ((0, 0), (late, 0))), sound.rate)

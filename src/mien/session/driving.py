@@ -18,7 +18,7 @@ from torch import Tensor
 from mien.data.meshes import SURE, ClipMeshes, face_mesh, mesh_motion
 from mien.errors import UserError
 from mien.face import Box, FaceMesh, Landmarks, Picture, crop, face_box, framed_clip
-from mien.face.geometry import overlap
+from mien.face.geometry import common, overlap
 from mien.media import Frames, pictures_on_grid
 from mien.mesh.alignment import HeadPose, head_pose
 from mien.mesh.guide import guide_between, join_guides, no_guide, to_device
@@ -130,12 +130,8 @@ def driven_motion(
         UserError: `controls` scale motion of `same_person`, which is not scaled.
     """
     scales = controls or Controls()
-    unscaled = scales.expression_scale == scales.pose_scale == 1
+    refuse_scales(animator, transfer, scales)
     if transfer == "same_person":
-        if not unscaled:
-            raise UserError(
-                "same_person does not scale motion: use relative or absolute to scale it"
-            )
         indices = torch.arange(len(driver), dtype=torch.float32)[:, None]
         motion = _with_values(_implicit_motion(animator, portrait, driver), indices)
         return motion, _own_guides(portrait, driver.meshes)
@@ -146,10 +142,26 @@ def driven_motion(
         still = _share_pose(portrait) if transfer == "absolute" else None
         motion = _with_values(motion, mesh_motion(driver.meshes, still))
         at_rest, blocks = with_mesh_at_rest(at_rest), (MOTION_DIM, MESH_DIM - POSE_DIM, POSE_DIM)
-    if not unscaled:
+    if (scales.expression_scale, scales.pose_scale) != (1, 1):
         motion = scales.apply(motion, at_rest, blocks)
     no_blink = torch.zeros(len(driver), 1)
     return _with_values(motion, no_blink), guides_for(portrait)
+
+
+def refuse_scales(animator: Animator, transfer: Transfer, scales: Controls) -> None:
+    """Refuse scales that a transfer or an animator cannot follow, before any work.
+
+    Raises:
+        UserError: motion is to be scaled that is taken as it is, or expression and pose apart
+            without a mesh that tells them apart.
+    """
+    if transfer == "same_person" and (scales.expression_scale, scales.pose_scale) != (1, 1):
+        raise UserError("same_person does not scale motion: use relative or absolute to scale it")
+    if not animator.config.guide and scales.expression_scale != scales.pose_scale:
+        raise UserError(
+            "this animator has no guide, so expression and pose cannot be scaled separately: "
+            "give both scales the same value"
+        )
 
 
 def _implicit_motion(
@@ -215,21 +227,29 @@ def _track(mesh: FaceMesh, pictures: Iterator[Picture]) -> Iterator[tuple[Landma
 
 
 def _detect(mesh: FaceMesh, picture: Picture, last: Box | None) -> tuple[Landmarks, float] | None:
-    """The face at the last place, else the largest one; None where there is none."""
-    faces = mesh.faces(picture)
+    """The face at the last place; at first the largest one. None where there is none."""
     if last is None:
-        faces = faces or mesh.small_faces(picture)
-    elif not (faces := [face for face in faces if overlap(face.box, last) > 0]):
-        # Small in the picture, so it is enlarged; on a coarse grid, so that a still face does not
-        # jitter.
-        step = _NEAR * max(last[2] - last[0], last[3] - last[1])
-        left, top = (max(0, round((edge // step - 1) * step)) for edge in last[:2])
-        right, bottom = (round((edge // step + 2) * step) for edge in last[2:])
-        part = np.ascontiguousarray(picture[top:bottom, left:right])
-        if near := mesh.faces(part):
-            points, confidence = mesh.landmarks(part, near[0])
-            return points + np.array([left, top, 0], np.float32), confidence
-        faces = mesh.small_faces(picture)
-    if not faces:
+        faces = mesh.faces(picture) or mesh.small_faces(picture)
+        return mesh.landmarks(picture, faces[0]) if faces else None
+    # A person who is lost for a while is sought near the last place: another one is not followed.
+    size = max(last[2] - last[0], last[3] - last[1])
+    near = last[0] - size, last[1] - size, last[2] + size, last[3] + size
+    faces = [face for face in mesh.faces(picture) if common(face.box, last) > 0]
+    if faces:
+        return mesh.landmarks(picture, max(faces, key=lambda face: overlap(face.box, last)))
+    # Small in the picture, so it is enlarged; on a coarse grid, so that a still face does not
+    # jitter.
+    step = _NEAR * size
+    left, top = (max(0, round(edge // step * step)) for edge in near[:2])
+    right, bottom = (round((edge // step + 1) * step) for edge in near[2:])
+    part = np.ascontiguousarray(picture[top:bottom, left:right])
+    if not part.size or not (faces := mesh.faces(part)):
         return None
-    return mesh.landmarks(picture, max(faces, key=lambda f: overlap(f.box, last or f.box)))
+    there = last[0] - left, last[1] - top, last[2] - left, last[3] - top
+    points, confidence = mesh.landmarks(part, min(faces, key=lambda f: _distance(f.box, there)))
+    return points + np.array([left, top, 0], np.float32), confidence
+
+
+def _distance(a: Box, b: Box) -> float:
+    """Between the middles of two boxes, in pixels."""
+    return float(np.hypot(a[0] + a[2] - b[0] - b[2], a[1] + a[3] - b[1] - b[3])) / 2

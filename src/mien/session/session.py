@@ -38,7 +38,7 @@ from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import GuideOf, no_guides, render_stream
 from mien.report import Stopwatch
-from mien.session.driving import Transfer, driven_motion, load_driver
+from mien.session.driving import Transfer, driven_motion, load_driver, refuse_scales
 from mien.session.guiding import LIP_CONTRAST, guides_for, with_mesh_at_rest
 from mien.session.portrait import Portrait, PortraitSource, load_face, read_portrait
 from mien.session.sound import EncodedSound, SoundSource, encode_sound
@@ -215,10 +215,11 @@ class Session:
                 `same_person`, whose motion is not scaled.
         """
         watch = watch or Stopwatch()
+        refuse_scales(self.animator, transfer, controls or Controls())
         with watch.measure("driver"):
             net = self.animator.config
-            driver = load_driver(video, net.image_size, net.framing)
             sound = sound_of_video(Path(video)) if isinstance(video, Path | str) else None
+            driver = load_driver(video, net.image_size, net.framing)
         motion, guide_of = driven_motion(self.animator, portrait, driver, transfer, controls)
         motion = watch.measure_items("motion", iterate_in_context(self._inference, motion))
         frames = self.draw(portrait, motion, guide_of, watch)

@@ -78,7 +78,15 @@ def _sound_of(source: SoundSource, name: str) -> Sound:
     parts = [given] if isinstance(given, Samples) else list(given)
     if not parts:
         raise UserError(f"{name} has no chunk of samples: give at least 40 ms of it")
-    samples = np.concatenate([_channels_first(part, name) for part in parts], axis=1)
+    parts = [_channels_first(part, name) for part in parts]
+    if len({len(part) for part in parts}) > 1:
+        raise UserError(f"{name} changes its number of channels between chunks: give one number")
+    samples = np.concatenate(parts, axis=1)
+    if 0 < samples.shape[1] < samples.shape[0]:
+        raise UserError(
+            f"{name} has {samples.shape[0]} channels of {samples.shape[1]} samples: "
+            "give channels x samples, not samples x channels"
+        )
     if rate <= 0:
         raise UserError(f"{name} has a rate of {rate} samples a second: give the true one")
     if not np.isfinite(samples).all():
@@ -88,16 +96,21 @@ def _sound_of(source: SoundSource, name: str) -> Sound:
 
 def _channels_first(part: Samples, name: str) -> Float[np.ndarray, "c _"]:
     """Channels x samples; integers are scaled to [-1, 1]."""
-    array = part.detach().cpu().numpy() if isinstance(part, Tensor) else part
+    if isinstance(part, Tensor):
+        part = part.detach().cpu()
+        part = (part.float() if part.is_floating_point() else part).numpy()
+    array = part
     if array.ndim not in (1, 2):
         raise UserError(f"{name} has {array.ndim} axes: give samples, or channels x samples")
-    if array.ndim == 2 and array.shape[0] > array.shape[1]:
-        raise UserError(
-            f"{name} has {array.shape[0]} channels of {array.shape[1]} samples: "
-            "give channels x samples, not samples x channels"
-        )
     if np.issubdtype(array.dtype, np.integer):
-        array = array / -float(np.iinfo(array.dtype).min or -1)
+        if array.dtype.itemsize > 4:
+            raise UserError(
+                f"{name} has samples of {array.dtype}, whose full scale is not known: "
+                "give them as int16, int32 or float"
+            )
+        limits = np.iinfo(array.dtype)
+        middle = 0 if limits.min else (limits.max + 1) / 2
+        array = (array - middle) / (limits.max + 1 - middle)
     return np.atleast_2d(array).astype(np.float32)
 
 

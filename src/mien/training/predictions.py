@@ -30,6 +30,12 @@ class PredictionWriter(BasePredictionWriter):
     def __init__(self) -> None:
         super().__init__("batch")
 
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove what an earlier run predicted here."""
+        if trainer.is_global_zero:
+            for path in (Path(trainer.default_root_dir) / FOLDER).glob("[0-9][0-9]-*"):
+                path.unlink()
+
     def write_on_batch_end(
         self,
         trainer: Trainer,

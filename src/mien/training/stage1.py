@@ -13,7 +13,7 @@ from torch.optim import Adam, Optimizer
 from mien.checkpoint import ANIMATOR
 from mien.data.specs import PortraitSpec
 from mien.errors import UserError
-from mien.kinds import current_state, describe, read_weights, refuse_other_run
+from mien.kinds import current_state, describe, read_weights, refuse_other_run, use_current_names
 from mien.metrics import mouth_l1, psnr
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
 from mien.portrait.frame_decoder import with_larger_head
@@ -270,4 +270,5 @@ class ReconstructionStage(SteppedModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume with another config than that of the run."""
         refuse_other_run(checkpoint, ANIMATOR, self.animator.config)
+        use_current_names(checkpoint, ANIMATOR)
         self.skipped_steps = checkpoint["skipped_steps"]

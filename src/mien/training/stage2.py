@@ -11,7 +11,7 @@ from mien.audio.features import STEPS_PER_FRAME
 from mien.checkpoint import SPEECH_TO_MOTION
 from mien.data.specs import SpeechSpec
 from mien.errors import UserError
-from mien.kinds import describe, refuse_other_run
+from mien.kinds import describe, refuse_other_run, use_current_names
 from mien.motion.conditioning import ConditionDropout
 from mien.motion.objective import SpeechObjectiveConfig, speech_objective
 from mien.motion.rollout import SamplingConfig, rollout
@@ -137,6 +137,7 @@ class DiffusionStage(SteppedModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume with another config or another animator than those of the run."""
         refuse_other_run(checkpoint, SPEECH_TO_MOTION, self.speech.config)
+        use_current_names(checkpoint, SPEECH_TO_MOTION)
         saved = checkpoint["animator_fingerprint"]
         if saved != self.animator_fingerprint:
             raise UserError(
