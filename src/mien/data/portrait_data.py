@@ -85,15 +85,14 @@ class PortraitData(LightningDataModule):
         animator has a guide.
         """
         records = [*read_records(data_root(self.root), self.train_manifest), *self._valid_records()]
-        refuse_other_framing(records, self._spec.framing)
+        roots = [self._mixed_in(place) for place in self.mix]
+        mixed = [read_records(more, self.train_manifest) for more in roots]
+        for some in (records, *mixed):
+            refuse_other_framing(some, self._spec.framing)
         if self._mesh_cache is not None:
             self._mesh_cache.extract(records)
-        for place in self.mix:
-            more = self._mixed_in(place)
-            records = read_records(more, self.train_manifest)
-            refuse_other_framing(records, self._spec.framing)
-            if self._guided:
-                MeshCache(more, self.meshes).extract(records)
+            for more, some in zip(roots, mixed, strict=True):
+                MeshCache(more, self.meshes).extract(some)
 
     @property
     def _spec(self) -> PortraitSpec:
