@@ -52,7 +52,7 @@ def test_workers_never_hang(
 ):
     write_clips(tmp_path, "train", people=2, clips=1, frames=12, size=64, seed=0)
     if not pytestconfig.getoption("--table"):
-        starts = min(starts, 5)
+        starts, workers = min(starts, 2), min(workers, 4)
     script = tmp_path / "script.py"
     given = {"root": str(tmp_path), "method": method, "workers": workers, "starts": starts}
     script.write_text(textwrap.dedent(CODE).format(**given))
