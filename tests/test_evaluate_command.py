@@ -286,4 +286,4 @@ def test_a_clip_without_a_face_or_a_sound_is_named(folder, tmp_path, capsys):
     with VideoWriter(tmp_path / "grey.mp4", torch.zeros(0)) as writer:
         writer.write(read_video(folder / CLIPS[0])[:10])
     assert main([*asked(folder, "speech"), *where]) == 1
-    assert "sound" in capsys.readouterr().err
+    assert "audio track" in capsys.readouterr().err

@@ -82,7 +82,7 @@ def test_a_stamp_from_nowhere_ends_the_video(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(timeline, "_time", leaps)
     pictures = pictures_on_grid(path)
-    with pytest.raises(Damaged, match="hole"):
+    with pytest.raises(Damaged, match="gap"):
         for _ in range(60):
             next(pictures)
 

@@ -29,7 +29,7 @@ def test_what_reading_and_learning_cost(tmp_path: Path, shipped: tuple[Path, Pat
     assert reading and float(reading[1]) * float(reading[2]) == pytest.approx(1000, rel=0.05)
     assert re.search(r"augmenting a pair: \d+\.\d ms", said)
     assert re.search(r"a window of motion and sound, of clips of 3\.6 s: \d+\.\d ms", said)
-    costs = r"takes the animator small (.*), base (.*), paper (.*) GFLOP\n(?s:.*)takes (.*) GFLOP"
+    costs = r"of the animator: small (.*), base (.*), paper (.*) GFLOP\n(?s:.*)backward: (.*) GFLOP"
     found = re.search(costs, said)
     assert found and 1 < float(found[4]) < float(found[1]) < float(found[2]) < float(found[3])
 
