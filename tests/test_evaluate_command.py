@@ -161,7 +161,7 @@ def test_what_is_not_installed_is_left_out_with_a_sentence(folder, tmp_path, mon
 
 
 def test_a_stranger_who_does_as_the_driver_follows_the_driver(folder, tmp_path, monkeypatch):
-    def mirror(animator, portrait, frames, rest):
+    def mirror(animator, portrait, frames, rest, meshes):
         yield from frames.split(8)
 
     monkeypatch.setattr("mien.evaluation.cross.drive", mirror)

@@ -189,7 +189,6 @@ def load_state(net: nn.Module, weights: Weights, path: Path) -> None:
 
 def current_state(weights: Weights) -> dict[str, Tensor]:
     """The weights under their current names, renamed from those of older files."""
-
     return _renamed(weights.state, kind_named(weights.kind))
 
 
@@ -204,10 +203,7 @@ def _renamed(state: Mapping[str, Tensor], kind: Kind[Any]) -> dict[str, Tensor]:
 
 def use_current_names(checkpoint: dict[str, Any], kind: Kind[Any]) -> None:
     """Rename the weights of a training checkpoint that an older version wrote, in place."""
-    for name in (
-        "state_dict",
-        "current_model_state",
-    ):  # the averaged weights, and those in training
+    for name in ("state_dict", "current_model_state"):  # averaged weights, and those in training
         if name in checkpoint:
             checkpoint[name] = _renamed(checkpoint[name], kind)
 

@@ -25,6 +25,8 @@ class Contents:
 
     def __init__(self, root: Path | Store, folder: Path | Store) -> None:
         self.root, self.folder = Store(root), Store(folder)
+        # Of a folder its real path: the index may be shared by runs that name it differently.
+        self._place = self.root if self.root.remote else Path(str(self.root)).resolve()
         self._known: dict[str, list[str]] = {}  # address -> stamp of the file, its hash
 
     def of(self, record: ClipRecord) -> str:
@@ -65,5 +67,4 @@ class Contents:
                 self._known = {}
 
     def _address(self, record: ClipRecord) -> str:
-        place = str(self.root) if self.root.remote else str(Path(str(self.root)).resolve())
-        return f"{place}/{record.path}"
+        return f"{self._place}/{record.path}"

@@ -81,8 +81,10 @@ class Driving:
         frames = driver.pictures.to(device)
         source = portrait.clip.pictures.to(device)
         with autocast(device, self.precision):
-            parts = [to_bytes(part) for part in drive(self.animator, source, frames, rest)]
-        drawn = track_frames(face_mesh(), np.concatenate(parts))
+            meshes = driver.meshes if self.animator.config.guide else None
+            parts = drive(self.animator, source, frames, rest, meshes)
+            drawn_frames = np.concatenate([to_bytes(part) for part in parts])
+        drawn = track_frames(face_mesh(), drawn_frames)
         pair = Comparison(Task.CROSS, drawn, driver, portrait.clip)
         if self.second is not None and np.isfinite(drawn.points).all():
             by_other = pair.with_points(self._second(drawn), self._second(driver))

@@ -22,19 +22,22 @@ def drive(
     portrait: Float[Tensor, "1 3 h w"],
     frames: Float[Tensor, "t 3 h w"],
     rest: int | None = None,
+    meshes: ClipMeshes | None = None,
 ) -> Iterator[Float[Tensor, "_ 3 h w"]]:
     """Draw the portrait as the frames move, a few frames at a time, all of them in the end.
 
     With `rest`, the frame that shows the driver at rest, the portrait moves by what differs from
     it: portrait and driver may be two people. Without, it takes the motion of the frames itself,
-    which suits frames of the same person from the same clip.
+    which suits frames of the same person from the same clip. `meshes` are those of the frames, if
+    they were tracked before.
 
     Pictures are on the animator's device, also the drawn ones. Call it where gradients are off:
     they would be kept for every frame.
     """
     prepared = read_portrait(animator, portrait)
-    meshes = ClipMeshes(torch.zeros(len(frames), 468, 3), torch.zeros(len(frames)).bool())
-    if animator.config.guide:
+    if not animator.config.guide:
+        meshes = ClipMeshes(torch.zeros(len(frames), 468, 3), torch.zeros(len(frames)).bool())
+    elif meshes is None:
         meshes = look(face_mesh(), to_bytes(frames))
     driver = Driver(lambda: iter(frames.split(FRAMES_AT_ONCE)), meshes, rest or 0)
     transfer = "same_person" if rest is None else "relative"

@@ -29,9 +29,7 @@ from mien.media import Frames
 from mien.motion.rollout import SamplingConfig, crossfade_frames
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
-from mien.portrait.streaming import no_guides
 from mien.session import Session
-from mien.session.guiding import LIP_CONTRAST, guides_for
 
 REST_WITHIN = FPS  # frames from the start among which the portrait is chosen
 MEANING = """Every clip is regenerated from its audio: `drawn`. Baselines: `real` is the clip
@@ -82,8 +80,7 @@ def say(
     prepared = session.read(portrait)
     encoded = session.encode((sound, SAMPLE_RATE))
     motion = torch.cat(list(session.generate(prepared, encoded, seed=seed)), dim=1)
-    guide_of = guides_for(prepared, LIP_CONTRAST) if speech.config.mesh else no_guides
-    drawn = session.draw(prepared, iter([motion]), guide_of)
+    drawn = session.draw(prepared, iter([motion]), session.guides_of_speech(prepared))
     frames = np.concatenate([part.pictures for part in drawn])
     seams = tuple(crossfade_frames(motion.shape[1], speech.config, SamplingConfig()))
     return Said(frames, encoded.gate.cpu().numpy(), motion[..., :-1], seams)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from mien.face.geometry import Array
 from mien.mesh.alignment import HeadPose, head_pose
-from mien.mesh.neutral import lip_gaps, neutral, proportion, rest_of
+from mien.mesh.neutral import middle_gap, neutral, proportion, rest_of
 from mien.mesh.topology import POINTS
 
 POSE_DIM = 6  # turn, shift, zoom
@@ -55,8 +55,7 @@ def read_motion(track: Float[Array, "t 468 3"], still: HeadPose | None = None) -
     heads = np.stack([pose.to_head(points) for pose, points in zip(poses, track, strict=True)])
     own = neutral(rest_of(heads))
     offsets = (heads - own) / proportion(own)[:, None]
-    gap = lip_gaps(heads)[:, 3:6].mean(axis=1)
-    start = still or poses[int(np.argmin(gap))]
+    start = still or poses[int(np.argmin(middle_gap(heads)))]
     moves = [_pose_move(start, pose) for pose in poses]
     turn, shift, zoom = (np.array(part) for part in zip(*moves, strict=True))
     return MeshMotion(offsets, turn, shift, zoom)

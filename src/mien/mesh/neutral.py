@@ -28,8 +28,7 @@ _RATIO = (0.8, 1.3)  # bounds of the ratio of two people's mouth widths
 
 def rest_of(heads: Float[Array, "t 468 3"]) -> Points:
     """The driver at rest: the mean of the four frames whose lips are nearest each other."""
-    gap = lip_gaps(heads)[:, 3:6].mean(axis=1)
-    return heads[np.argsort(gap, kind="stable")[:4]].mean(axis=0)
+    return heads[np.argsort(middle_gap(heads), kind="stable")[:4]].mean(axis=0)
 
 
 def neutral(head: Points) -> Points:
@@ -55,6 +54,11 @@ def neutral(head: Points) -> Points:
 def lip_gaps(heads: Float[Array, "t 468 3"]) -> Float[Array, "t 9"]:
     """How far each of nine pairs of inner lip points is apart, from the upper one down."""
     return heads[:, list(INNER[:10:-1]), 1] - heads[:, list(INNER[1:10]), 1]
+
+
+def middle_gap(heads: Float[Array, "t 468 3"]) -> Float[Array, " t"]:
+    """The lip gap in the middle of the mouth, by which frames at rest are found."""
+    return lip_gaps(heads)[:, 3:6].mean(axis=1)
 
 
 def mouth_width(head: Points) -> float:

@@ -23,8 +23,9 @@ from mien.media import Frames, pictures_on_grid
 from mien.mesh.alignment import HeadPose, head_pose
 from mien.mesh.guide import guide_between, join_guides, no_guide, to_device
 from mien.mesh.motion import MESH_DIM, POSE_DIM
-from mien.mesh.neutral import lip_gaps
+from mien.mesh.neutral import middle_gap
 from mien.motion.controls import Controls
+from mien.motion.finishing import Windows
 from mien.portrait.animator import Animator
 from mien.portrait.motion_encoder import MOTION_DIM
 from mien.portrait.streaming import FRAMES_AT_ONCE, GuideOf
@@ -32,7 +33,6 @@ from mien.session.guiding import guides_for, with_mesh_at_rest
 from mien.session.portrait import Portrait
 from mien.types import Framing, Guide
 
-Windows = Iterator[Float[Tensor, "1 _ n"]]
 # What of the driver the portrait takes: how it differs from the driver at rest; that and the place
 # of its head in the picture; or all of it, where both are one person, filmed alike.
 Transfer = Literal["relative", "absolute", "same_person"]
@@ -80,12 +80,12 @@ def load_driver(video: Path | str | Frames, size: int, framing: Framing = "face"
         return pictures_on_grid(Path(video)) if isinstance(video, Path | str) else iter(video)
 
     tracked = list(_track(face_mesh(), pictures()))
-    found = np.array([present >= SURE for _, present in tracked])
+    found = np.array([confidence >= SURE for _, _, confidence in tracked])
     if not found.any():
         raise UserError(f"no face found in {name}: take a video that shows one from the front")
-    points = np.stack([points for points, _ in tracked])
+    points = np.stack([points for _, points, _ in tracked])
     boxes = np.array([face_box(landmarks) for landmarks in points[found]])
-    height, width = next(pictures()).shape[:2]
+    height, width = tracked[0][0]
     square = framed_clip(boxes, framing, width, height)
     side = square[2] - square[0]
     shares = (points - (square[0], square[1], 0.0)) / side
@@ -111,7 +111,7 @@ def rest_frame_index(meshes: ClipMeshes) -> int:
     where = np.flatnonzero(meshes.found.numpy())
     points = meshes.points.double().numpy()[where]
     heads = np.stack([head_pose(p).to_head(p) for p in points])
-    return int(where[int(np.argmin(lip_gaps(heads)[:, 3:6].mean(axis=1)))])
+    return int(where[int(np.argmin(middle_gap(heads)))])
 
 
 def driven_motion(
@@ -213,9 +213,11 @@ def _share_pose(portrait: Portrait) -> HeadPose | None:
     return head_pose(portrait.face.mesh.points / portrait.source.shape[-1])
 
 
-def _track(mesh: FaceMesh, pictures: Iterator[Picture]) -> Iterator[tuple[Landmarks, float]]:
-    """Landmarks of one face in every picture (pixels), and their confidence; where there is no
-    face, the previous landmarks with confidence 0.
+def _track(
+    mesh: FaceMesh, pictures: Iterator[Picture]
+) -> Iterator[tuple[tuple[int, int], Landmarks, float]]:
+    """Height and width of every picture, the landmarks of one face in it (pixels), and their
+    confidence; where there is no face, the previous landmarks with confidence 0.
     """
     last: Box | None = None
     points = np.zeros((468, 3), np.float32)
@@ -223,7 +225,7 @@ def _track(mesh: FaceMesh, pictures: Iterator[Picture]) -> Iterator[tuple[Landma
         detected = _detect(mesh, picture, last)
         points, confidence = detected or (points, 0.0)
         last = face_box(points) if confidence >= SURE else last
-        yield points, confidence
+        yield (picture.shape[0], picture.shape[1]), points, confidence
 
 
 def _detect(mesh: FaceMesh, picture: Picture, last: Box | None) -> tuple[Landmarks, float] | None:
@@ -232,14 +234,13 @@ def _detect(mesh: FaceMesh, picture: Picture, last: Box | None) -> tuple[Landmar
         faces = mesh.faces(picture) or mesh.small_faces(picture)
         return mesh.landmarks(picture, faces[0]) if faces else None
     # A person who is lost for a while is sought near the last place: another one is not followed.
-    size = max(last[2] - last[0], last[3] - last[1])
-    near = last[0] - size, last[1] - size, last[2] + size, last[3] + size
     faces = [face for face in mesh.faces(picture) if common(face.box, last) > 0]
     if faces:
         return mesh.landmarks(picture, max(faces, key=lambda face: overlap(face.box, last)))
     # Small in the picture, so it is enlarged; on a coarse grid, so that a still face does not
     # jitter.
-    step = _NEAR * size
+    size = max(last[2] - last[0], last[3] - last[1])
+    near, step = (last[0] - size, last[1] - size, last[2] + size, last[3] + size), _NEAR * size
     left, top = (max(0, round(edge // step * step)) for edge in near[:2])
     right, bottom = (round((edge // step + 1) * step) for edge in near[2:])
     part = np.ascontiguousarray(picture[top:bottom, left:right])

@@ -32,7 +32,7 @@ from mien.errors import UserError
 from mien.face import Box
 from mien.media import AUTO, Frames, sound_of_video, to_bytes
 from mien.motion.controls import Controls
-from mien.motion.finishing import finish
+from mien.motion.finishing import Windows, finish
 from mien.motion.rollout import SamplingConfig, rollout
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
@@ -43,8 +43,6 @@ from mien.session.guiding import LIP_CONTRAST, guides_for, with_mesh_at_rest
 from mien.session.portrait import Portrait, PortraitSource, load_face, read_portrait
 from mien.session.sound import EncodedSound, SoundSource, encode_sound
 from mien.session.stream import FrameStream, TimedFrames, iterate_in_context
-
-Windows = Iterator[Float[Tensor, "1 _ n"]]
 
 
 def load_models(
@@ -161,9 +159,7 @@ class Session:
         motion = self.generate(
             portrait, sound, sampling=sampling, controls=controls, seed=seed, watch=watch
         )
-        # Guided by a mesh where stage 2 generates one and the animator has a guide.
-        guide_of = guides_for(portrait, LIP_CONTRAST) if self.speech.config.mesh else no_guides
-        frames = self.draw(portrait, motion, guide_of, watch)
+        frames = self.draw(portrait, motion, self.guides_of_speech(portrait), watch)
         notes = sound.notes + portrait.notes
         return FrameStream(frames, len(sound.gate), sound.sound, notes, watch)
 
@@ -189,6 +185,12 @@ class Session:
         yield from (watch or Stopwatch()).measure_items(
             "motion", iterate_in_context(self._inference, motion)
         )
+
+    def guides_of_speech(self, portrait: Portrait) -> GuideOf:
+        """What guides the motion of `generate`: the mesh, where stage 2 generates its motion and
+        the animator has a guide.
+        """
+        return guides_for(portrait, LIP_CONTRAST) if self.speech.config.mesh else no_guides
 
     def drive(
         self,

@@ -7,7 +7,7 @@ from torch import Tensor
 from mien.evaluation.comparison import Comparison, Task
 from mien.evaluation.metric import FrameMetric
 from mien.evaluation.series import UNKNOWN
-from mien.metrics import weighted_l1
+from mien.metrics import mouth_l1
 
 
 class MouthL1(FrameMetric):
@@ -18,8 +18,7 @@ class MouthL1(FrameMetric):
 
     def of_frames(self, pair: Comparison) -> Float[Tensor, " t"]:
         """In the mouth box."""
-        drawn, wanted = pair.clip.pictures.clamp(-1, 1), pair.reference.pictures
-        if pair.mouth_map is None or not pair.mouth_map.any():
+        drawn, wanted = pair.clip.pictures, pair.reference.pictures
+        if pair.mouth_map is None:
             return torch.full((len(drawn),), UNKNOWN)
-        weight = pair.mouth_map.to(wanted).expand(len(drawn), -1, -1, -1)
-        return weighted_l1(drawn, wanted, weight) / 2
+        return mouth_l1(drawn, wanted, pair.mouth_map.to(wanted).expand(len(drawn), -1, -1, -1))
