@@ -21,13 +21,16 @@ from mien.media import Frames
 
 
 class Task(StrEnum):
-    """The evaluation: lips from a clip's audio, a portrait driven by another person's clip, or
-    self-reenactment of a clip from its first frame.
+    """The evaluation: lips from a clip's audio, a portrait driven by another person's clip,
+    self-reenactment of a clip from its first frame, or how well a portrait follows a driver who is
+    the same person, or another one.
     """
 
     SPEECH = "speech"
     CROSS = "cross"
     REENACT = "reenact"
+    FOLLOW = "follow"
+    FOLLOW_OTHER = "follow_other"
 
 
 @dataclass(frozen=True)
