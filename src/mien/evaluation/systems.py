@@ -6,7 +6,6 @@ Axes: t video frames, h w space.
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -37,12 +36,8 @@ class Pair:
     same_person: bool
 
 
-class System(Protocol):
-    """Something that draws a portrait as a driver moves."""
-
-    def __call__(self, pair: Pair) -> Frames:
-        """The portrait at every frame of the driver, squares of any size."""
-        ...
+# A system draws the portrait at every frame of the driver, as squares of any size.
+System = Callable[[Pair], Frames]
 
 
 @dataclass(frozen=True)
