@@ -71,6 +71,7 @@ class FaceModel:
         if self.points is not None:
             points["point_corners"] = self.points.corners.astype(np.int32)
             points["point_weights"] = self.points.weights.astype(np.float32)
+            points["point_shifts"] = self.points.shifts.astype(np.float32)
         with writable(path), written_whole(Path(path)) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -167,7 +168,8 @@ def _points(kept: Mapping[str, Array]) -> Correspondence | None:
     if "point_corners" not in kept:
         return None
     corners = kept["point_corners"].astype(np.int64)
-    return Correspondence(corners, kept["point_weights"].astype(np.float64))
+    weights, shifts = (kept[f"point_{name}"].astype(np.float64) for name in ("weights", "shifts"))
+    return Correspondence(corners, weights, shifts)
 
 
 def _quantized(

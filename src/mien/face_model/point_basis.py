@@ -57,7 +57,7 @@ class PointBasis:
         people = model.identity_axes[:IDENTITY_AXES]
         axes = np.concatenate([model.expression_axes[fitted], people])
         placed = model.points.read(axes).astype(np.float64)
-        neutral = model.points.read(model.neutral).astype(np.float64)
+        neutral = model.points.read(model.neutral).astype(np.float64) + model.points.shifts
         columns, alone = _columns(placed), _columns(placed[: len(fitted)])
         return cls(neutral, placed, fitted, _weights(), columns, alone)
 
