@@ -15,6 +15,7 @@ Axes: k triangles, m points, n vertices.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -25,6 +26,8 @@ from mien.face.geometry import Array
 from mien.mesh.alignment import similarity
 from mien.mesh.topology import INNER, INWARD, POINTS, mean_face
 
+LANDMARKER_FACE = Path(__file__).parents[1] / "assets" / "mean_face_irises.npy"
+IRISES = (473, 468)  # the landmarker's points in the middle of the left and the right iris
 # FaceMesh's points for the 68 landmarks, from the person's right jaw on.
 LANDMARKS_68 = (
     *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),
@@ -43,13 +46,22 @@ _FACING = 0.25  # largest z of the unit normal of skin that faces the viewer
 
 @dataclass(frozen=True)
 class Correspondence:
-    """For every point of FaceMesh three vertices of the model and their weights, and its shift from
-    there (model axes, centimetres).
+    """For every point of FaceMesh three vertices of the model and their weights.
+
+    `shifts` are from there to where FaceMesh sets the point, `landmarker_shifts` to where
+    MediaPipe's landmarker does, `iris_shifts` from the middles of the left and right eyeball to
+    the landmarker's irises of who looks ahead, x and y only (all in model axes, centimetres).
     """
 
     corners: Int[Array, "m 3"]
     weights: Float[Array, "m 3"]
     shifts: Float[Array, "m 3"]
+    landmarker_shifts: Float[Array, "m 3"]
+    iris_shifts: Float[Array, "2 3"]
+
+    def shifts_of(self, count: int) -> Float[Array, "m 3"]:
+        """The shifts of whichever net gives that many points."""
+        return self.shifts if count == POINTS else self.landmarker_shifts
 
     def read(self, values: Float[Array, "*t n c"]) -> Float[Array, "*t m c"]:
         """Per-vertex values at the points, of places without the shifts."""
@@ -62,11 +74,13 @@ def register(
     skin: Int[Array, "k 3"],
     opened: Float[Array, " n"],
     landmarks: Float[Array, "68 3"],
+    eye_centers: Float[Array, "2 3"],
 ) -> Correspondence:
     """Find the points on the model.
 
     `skin` are triangles of the face, `opened` is how far the open jaw moves each vertex,
-    `landmarks` are the places of the 68 landmarks on the model.
+    `landmarks` are the places of the 68 landmarks on the model, `eye_centers` those of the
+    eyeballs' middles, the left one's first.
     """
     marks = list(LANDMARKS_68)
     face = mean_face() * DEPTH
@@ -75,7 +89,14 @@ def register(
     warp = RBFInterpolator(placed[marks], landmarks - placed[marks], smoothing=stiff)
     found = _closest_skin(neutral, skin, opened, placed + warp(placed))
     places = found.read(neutral.astype(np.float64))
-    return replace(found, shifts=similarity(places, face).to_picture(face) - places)
+    other = np.load(LANDMARKER_FACE).astype(np.float64) * DEPTH
+    other = similarity(places, other[:POINTS]).to_picture(other)
+    return replace(
+        found,
+        shifts=similarity(places, face).to_picture(face) - places,
+        landmarker_shifts=other[:POINTS] - places,
+        iris_shifts=(other[list(IRISES)] - eye_centers) * (1, 1, 0),
+    )
 
 
 def _closest_skin(
@@ -93,7 +114,12 @@ def _closest_skin(
     for points, allowed in _sides(facing, low):
         found = _closest(neutral, skin[allowed], places[points])
         corners[points], weights[points] = found.corners, found.weights
-    return Correspondence(corners, weights, np.zeros_like(places))
+    return _unshifted(corners, weights)
+
+
+def _unshifted(corners: Int[Array, "m 3"], weights: Float[Array, "m 3"]) -> Correspondence:
+    none = np.zeros(weights.shape)
+    return Correspondence(corners, weights, none, none, np.zeros((2, 3)))
 
 
 def _sides(
@@ -116,7 +142,7 @@ def _closest(
     there = np.einsum("mjk,mjkx->mjx", weights, neutral[corners])
     best = np.linalg.norm(there - places[:, None], axis=2).argmin(axis=1)
     rows = np.arange(len(places))
-    return Correspondence(corners[rows, best], weights[rows, best], np.zeros_like(places))
+    return _unshifted(corners[rows, best], weights[rows, best])
 
 
 def _weights(

@@ -45,13 +45,13 @@ def fit_points(
     of `size` (width, height), depth in pixels, nan in frames without a face; those are left out.
     `focal` is the camera's in longer sides of the picture (default: that of a face two metres away,
     since the points hardly tell), `identity` that of a known person (default: it is fitted).
-    `basis` is the model's, if it is already made.
+    `basis` is the model's for that many points, if it is already made.
 
     Raises:
         UserError: there is no frame with a face, or the model has no FaceMesh points.
     """
     model = FaceModel.load() if model is None else model
-    basis = PointBasis.of(model) if basis is None else basis
+    basis = PointBasis.of(model, points.shape[1]) if basis is None else basis
     frames = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))
     if not len(frames):
         raise UserError(f"none of {len(points)} frames shows a face: give a clip with one")
