@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera, FaceCoefficients
+from mien.face_model.correspondence import DEPTH
 from mien.face_model.gaze import gaze_of, lids_of
 from mien.face_model.parametric import FaceModel
 from mien.face_model.point_basis import PointBasis
@@ -24,9 +25,16 @@ from mien.face_model.solution import State, solve_motion, solve_person
 from mien.mesh.alignment import similarity
 from mien.mesh.topology import POINTS, STABLE
 
-DISTANCE = 100.0  # centimetres from the camera at which a face is taken to be, if nobody says
+DISTANCE = 200.0  # centimetres from the camera at which a face is taken to be, if nobody says
 _KEYFRAMES = 12
 _FAST = ("jaw", "mouth", "eyeBlink")
+# Standard deviation of expressions about rest, and of those that speech and faces hardly use but
+# that fit FaceMesh's errors of depth and outline well.
+_SIGMA, _RARE_SIGMA = 0.5, 0.2
+_RARE = (
+    *("jawForward", "jawLeft", "jawRight", "cheekPuff", "noseSneer"),
+    *("mouthShrugUpper", "mouthFrown", "eyeWide"),
+)
 
 
 def fit_points(
@@ -42,15 +50,15 @@ def fit_points(
 
     `points` are the 468 of FaceMesh or MediaPipe's 478 with irises: x and y in pixels of a picture
     of `size` (width, height), depth in pixels, nan in frames without a face; those are left out.
-    `focal` is the camera's in longer sides of the picture (default: that of a face a metre away,
+    `focal` is the camera's in longer sides of the picture (default: that of a face two metres away,
     since the points hardly tell), `identity` that of a known person (default: it is fitted).
-    `basis` is the model's, if it is already made.
+    `basis` is the model's for that many points, if it is already made.
 
     Raises:
         UserError: there is no frame with a face, or the model has no FaceMesh points.
     """
     model = FaceModel.load() if model is None else model
-    basis = PointBasis.of(model) if basis is None else basis
+    basis = PointBasis.of(model, points.shape[1]) if basis is None else basis
     frames = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))
     if not len(frames):
         raise UserError(f"none of {len(points)} frames shows a face: give a clip with one")
@@ -92,7 +100,7 @@ def _start(
 ) -> tuple[Sight, State]:
     """The camera, and poses of the neutral person from the points that expressions move least."""
     known = basis.neutral[list(STABLE)]
-    poses = [similarity(seen[list(STABLE)], known) for seen in points]
+    poses = [similarity(seen[list(STABLE)] * DEPTH, known) for seen in points]
     scales = np.array([pose.scale for pose in poses])
     if focal is None:
         focal = float(np.median(scales)) * DISTANCE / max(size)
@@ -100,6 +108,7 @@ def _start(
     depth = focal * max(size) / scales
     shift = np.stack([pose.shift[:2] for pose in poses]) - np.array(size) / 2
     translation = np.concatenate([shift / scales[:, None], depth[:, None]], axis=1)
+    names = [model.expression_names[n] for n in basis.fitted]
     state = State(
         identity=np.zeros(len(basis.axes) - basis.expressions),
         expression=np.zeros((len(points), basis.expressions)),
@@ -107,6 +116,7 @@ def _start(
         translation=translation,
         known=np.zeros_like(points),
         bounds=model.expression_range[basis.fitted].T.astype(np.float64),
+        sigma=np.where([name.startswith(_RARE) for name in names], _RARE_SIGMA, _SIGMA),
     )
     return Sight(points, camera), state
 
