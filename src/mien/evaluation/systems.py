@@ -6,6 +6,7 @@ Axes: t video frames, h w space.
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,8 +37,13 @@ class Pair:
     same_person: bool
 
 
-# A system draws the portrait at every frame of the driver, as squares of any size.
-System = Callable[[Pair], Frames]
+@runtime_checkable
+class System(Protocol):
+    """Something that draws a portrait as a driver moves."""
+
+    def __call__(self, pair: Pair) -> Frames:
+        """The portrait at every frame of the driver, squares of any size."""
+        ...
 
 
 @dataclass(frozen=True)
