@@ -1,0 +1,131 @@
+"""ICT-FaceKit's face model as mien's FaceModel, whole or reduced to what a camera can see.
+
+1. y and z are turned, so that the model's axes are those of a camera that it faces.
+2. Pupils' sizes are left out, lashes (opaque strips in the light model) and irises (hidden under
+   the sclera, on whose front they are drawn) too; all other expressions get ARKit's names.
+3. Reduced: skin, head and neck stay whole; of teeth, gums, tongue, mouth and eye sockets and
+   eyeballs only triangles stay that are in sight in one of many views and expressions. Vertices
+   that stay keep their places, so the only error is that of storing the axes (`FaceModel.save`).
+Axes: n vertices, k triangles, e expression axes.
+"""
+
+from collections.abc import Mapping
+from itertools import product
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+from scipy.spatial.transform import Rotation
+
+from mien.face.geometry import Array
+from mien.face_model.parametric import EYES, FaceModel
+from mien.ops.rasterize import rasterize
+
+_TURN = np.array([1.0, -1.0, -1.0], np.float32)
+_REGIONS = {
+    **{name: name for name in ("face", "head_neck", "mouth_socket", "gums_tongue", "teeth")},
+    **{"eye_socket_l": "eye_sockets", "eye_socket_r": "eye_sockets"},
+    **{"sclera_l": EYES[0], "sclera_r": EYES[1]},
+}
+_WHOLE = ("face", "head_neck")
+_UNUSED = "PupilDilate"
+_SIDE = 1400  # pixels of a view
+_YAWS, _PITCHES = np.radians([-70, -35, 0, 35, 70]), np.radians([-30, 0, 30])
+# Expressions that show what lies behind lips and lids; both sides of an axis move alike.
+_SIGHTS = (
+    {},
+    {"eyeWide": 1.0, "mouthUpperUp": 1.0, "mouthLowerDown": 1.0},
+    {"jawOpen": 0.25, "mouthSmile": 1.0},
+    {"jawOpen": 0.6, "mouthFunnel": 0.7},
+    {"jawOpen": 1.0, "mouthUpperUp": 1.0, "mouthLowerDown": 1.0, "eyeWide": 1.0},
+)
+
+
+def full_model(kept: Mapping[str, Array]) -> FaceModel:
+    """All of ICT-FaceKit's light model but lashes, irises and pupils; `kept` being the arrays of
+    ict_face.npz.
+    """
+    names = tuple(dict.fromkeys(_REGIONS.values()))
+    region = np.full(len(kept["neutral"]), 255, np.uint8)
+    for name, (first, last) in zip(kept["region_names"], kept["region_ranges"], strict=True):
+        if str(name) in _REGIONS:
+            region[first:last] = names.index(_REGIONS[str(name)])
+    neutral = kept["neutral"].astype(np.float32) * _TURN
+    chosen = [n for n, name in enumerate(kept["expression_names"]) if _UNUSED not in str(name)]
+    centers = [neutral[region == names.index(eye)].mean(axis=0) for eye in EYES]
+    model = FaceModel(
+        neutral=neutral,
+        triangles=kept["faces"].astype(np.int32),
+        region=region,
+        region_names=names,
+        identity_axes=kept["identity_deltas"].astype(np.float32) * _TURN,
+        expression_names=tuple(_arkit_name(str(kept["expression_names"][n])) for n in chosen),
+        expression_axes=kept["expression_deltas"][chosen].astype(np.float32) * _TURN,
+        expression_range=np.tile(np.array([0, 1], np.float32), (len(chosen), 1)),
+        eye_centers=np.stack(centers).astype(np.float32),
+    )
+    return _with_triangles(model, np.all(region[model.triangles] < len(names), axis=1))
+
+
+def reduced_model(model: FaceModel) -> FaceModel:
+    """The model without what no camera sees."""
+    whole = np.isin(model.region, [model.region_names.index(name) for name in _WHOLE])
+    return _with_triangles(
+        model, np.logical_or(np.all(whole[model.triangles], axis=1), _in_sight(model))
+    )
+
+
+def _arkit_name(name: str) -> str:
+    return name.replace("_L", "Left").replace("_R", "Right")
+
+
+def _with_triangles(model: FaceModel, stay: Bool[Array, " k"]) -> FaceModel:
+    used, numbers = np.unique(model.triangles[stay], return_inverse=True)
+    return FaceModel(
+        neutral=model.neutral[used],
+        triangles=numbers.reshape(-1, 3).astype(np.int32),
+        region=model.region[used],
+        region_names=model.region_names,
+        identity_axes=model.identity_axes[:, used],
+        expression_names=model.expression_names,
+        expression_axes=model.expression_axes[:, used],
+        expression_range=model.expression_range,
+        eye_centers=model.eye_centers,
+    )
+
+
+def _in_sight(model: FaceModel) -> Bool[Array, " k"]:
+    seen = np.zeros(len(model.triangles), bool)
+    scale = 0.95 * _SIDE / np.linalg.norm(np.ptp(model.neutral, axis=0))
+    for sight in _SIGHTS:
+        face = model.neutral + model.offsets(_expression(model, sight), np.zeros((1, 2)))[0]
+        face = face - model.neutral.mean(axis=0)
+        for yaw, pitch in product(_YAWS, _PITCHES):
+            turn = Rotation.from_euler("XY", [pitch, yaw]).as_matrix()
+            view = face @ turn.T * scale + (_SIDE / 2, _SIDE / 2, 0)
+            drawn = rasterize(view, model.triangles, np.zeros((len(view), 0)), _SIDE)
+            seen[drawn.triangles[drawn.triangles >= 0]] = True
+    return _with_neighbours(model.triangles, seen)
+
+
+def _with_neighbours(triangles: Int[Array, "k 3"], seen: Bool[Array, " k"]) -> Bool[Array, " k"]:
+    """Triangles that share a vertex with a seen one count as seen: views lie between ours."""
+    return np.any(np.isin(triangles, triangles[seen]), axis=1)
+
+
+def _expression(model: FaceModel, values: Mapping[str, float]) -> Float32[Array, "1 e"]:
+    found = [
+        sum(
+            value for name, value in values.items() if axis in (name, f"{name}Left", f"{name}Right")
+        )
+        for axis in model.expression_names
+    ]
+    return np.array([found], np.float32)
+
+
+def largest_error(
+    model: FaceModel, kept: FaceModel, identity: Float[Array, " i"], expression: Float[Array, "1 e"]
+) -> float:
+    """The largest distance (cm) between the vertices of two equally numbered models."""
+    eyes = np.zeros((1, 2))
+    ours, theirs = (m.shape(identity) + m.offsets(expression, eyes)[0] for m in (model, kept))
+    return float(np.linalg.norm(ours - theirs, axis=1).max())

@@ -1,0 +1,167 @@
+"""The parametric face: identity, expression, pose and gaze -> vertices of a fixed topology.
+
+The model is linear: a person's neutral shape is the mean plus identity axes, and an expression adds
+the same offsets to everybody. The eyeballs turn about their centres. Jaw and lids are expression
+axes. Model axes are those of a camera that a head at rest faces: x to the picture's right (the
+person's left), y down, z away from the viewer, in centimetres.
+Axes: t frames, n vertices, k triangles, i identity axes, e expression axes, m landmarks.
+"""
+
+import functools
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, Int8, Int16, UInt8
+from scipy.spatial.transform import Rotation
+
+from mien.errors import UserError
+from mien.face.geometry import Array
+from mien.face_model.coefficients import FaceCoefficients
+from mien.media.files import readable, writable, written_whole
+
+FACE_MODEL = Path(__file__).parents[1] / "assets" / "face_model.npz"
+# Regions that the eyes' rotation moves, in the order of `eye_centers`.
+EYES = ("eye_left", "eye_right")
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    """A face model in memory.
+
+    `region` holds for every vertex a number into `region_names`; expressions are bounded by
+    `expression_range` (low, high), identities are in standard deviations; `eye_centers` are the
+    centres of the neutral person's left and right eyeball.
+    """
+
+    neutral: Float32[Array, "n 3"]
+    triangles: Int[Array, "k 3"]
+    region: UInt8[Array, " n"]
+    region_names: tuple[str, ...]
+    identity_axes: Float32[Array, "i n 3"]
+    expression_names: tuple[str, ...]
+    expression_axes: Float32[Array, "e n 3"]
+    expression_range: Float32[Array, "e 2"]
+    eye_centers: Float32[Array, "2 3"]
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> "FaceModel":
+        """The model of a file written by `save`; None: the one that the package carries.
+
+        Raises:
+            UserError: the file is missing or damaged, or holds something else.
+        """
+        return _loaded(FACE_MODEL if path is None else readable(Path(path), "face model"))
+
+    def save(self, path: Path) -> None:
+        """Write the model with 8 bits for identity and 16 for expression axes, each axis by its
+        own step, so that no coordinate errs by more than half a step.
+
+        Raises:
+            Unwritable: the file cannot be written.
+        """
+        identity, identity_steps = _quantized(self.identity_axes, np.int8)
+        expression, expression_steps = _quantized(self.expression_axes, np.int16)
+        with writable(path), written_whole(Path(path)) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(
+                file,
+                neutral=self.neutral,
+                triangles=self.triangles.astype(np.uint16 if len(self.neutral) < 65536 else int),
+                region=self.region,
+                region_names=np.array(self.region_names),
+                identity=identity,
+                identity_steps=identity_steps,
+                expression_names=np.array(self.expression_names),
+                expression=expression,
+                expression_steps=expression_steps,
+                expression_range=self.expression_range,
+                eye_centers=self.eye_centers,
+            )
+
+    def shape(self, identity: Float[Array, " i"]) -> Float32[Array, "n 3"]:
+        """The neutral shape of a person; axes that are not given are zero.
+
+        Raises:
+            UserError: the identity has more axes than the model.
+        """
+        flat = self.identity_axes.reshape(len(self.identity_axes), -1)
+        if len(identity) > len(flat):
+            raise UserError(
+                f"an identity of {len(identity)} axes does not fit a face model of {len(flat)}: "
+                "give the model that it was fitted with"
+            )
+        moved = identity.astype(np.float32) @ flat[: len(identity)]
+        return self.neutral + moved.reshape(-1, 3)
+
+    def offsets(
+        self, expression: Float[Array, "t e"], eyes: Float[Array, "t 2"]
+    ) -> Float32[Array, "t n 3"]:
+        """What expression and gaze add to every vertex, whoever the person is (model axes, cm)."""
+        flat = self.expression_axes.reshape(len(self.expression_axes), -1)
+        moved = (expression.astype(np.float32) @ flat).reshape(len(expression), -1, 3)
+        turn = (gaze_rotation(eyes).as_matrix() - np.eye(3)).astype(np.float32)
+        for name, center in zip(EYES, self.eye_centers, strict=True):
+            ball = self.vertices_of(name)
+            arms = self.neutral[ball] - center
+            moved[:, ball] += np.einsum("txy,ny->tnx", turn, arms)
+        return moved
+
+    def in_camera(self, coefficients: FaceCoefficients) -> Float32[Array, "t n 3"]:
+        """The vertices of every frame in camera coordinates (centimetres)."""
+        face = self.shape(coefficients.identity)
+        face = face + self.offsets(coefficients.expression, coefficients.eyes)
+        turn = Rotation.from_rotvec(coefficients.rotation.reshape(-1, 3)).as_matrix()
+        turn = (coefficients.scale * turn).astype(np.float32)
+        shift = coefficients.translation.astype(np.float32)[:, None]
+        return face @ turn.transpose(0, 2, 1) + shift
+
+    def project(self, coefficients: FaceCoefficients) -> Float32[Array, "t n 3"]:
+        """x and y in pixels of the clip's picture, z the depth in centimetres."""
+        return coefficients.camera.project(self.in_camera(coefficients))
+
+    def vertices_of(self, name: str) -> Int[Array, " n"]:
+        """The numbers of a region's vertices."""
+        return np.flatnonzero(self.region == self.region_names.index(name))
+
+
+def gaze_rotation(eyes: Float[Array, "t 2"]) -> Rotation:
+    """How the eyeballs turn in the head for a gaze of yaw (picture's right) and pitch (up)."""
+    return Rotation.from_euler("YX", -eyes)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(path: Path) -> FaceModel:
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            found = FaceModel(
+                neutral=kept["neutral"].astype(np.float32),
+                triangles=kept["triangles"].astype(np.int32),
+                region=kept["region"],
+                region_names=tuple(kept["region_names"].tolist()),
+                identity_axes=_restored(kept["identity"], kept["identity_steps"]),
+                expression_names=tuple(kept["expression_names"].tolist()),
+                expression_axes=_restored(kept["expression"], kept["expression_steps"]),
+                expression_range=kept["expression_range"].astype(np.float32),
+                eye_centers=kept["eye_centers"].astype(np.float32),
+            )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is no face model ({error}): give a file of tools/make_face_model.py "
+            "or tools/convert_flame.py"
+        ) from error
+    return found
+
+
+def _quantized(
+    axes: Float32[Array, "a n 3"], kind: type[np.int8] | type[np.int16]
+) -> tuple[Int8[Array, "a n 3"] | Int16[Array, "a n 3"], Float32[Array, " a"]]:
+    largest = np.maximum(np.abs(axes).max(axis=(1, 2), initial=0), 1e-6)
+    steps = (largest / np.iinfo(kind).max).astype(np.float32)
+    return np.rint(axes / steps[:, None, None]).astype(kind), steps
+
+
+def _restored(
+    whole: Int8[Array, "a n 3"] | Int16[Array, "a n 3"], steps: Float32[Array, " a"]
+) -> Float32[Array, "a n 3"]:
+    return whole * steps[:, None, None]
