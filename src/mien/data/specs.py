@@ -46,3 +46,18 @@ class SpeechSpec:
     mesh: bool
     accumulate: int = 1
     appearance: bool = True
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """Requirements of Loki.
+
+    Args:
+        image_size: side of the frames.
+        window: frames of a sample.
+        accumulate: batches that make one step.
+    """
+
+    image_size: int
+    window: int
+    accumulate: int = 1

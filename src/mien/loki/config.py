@@ -41,7 +41,7 @@ class LokiConfig:
     positions: bool = True  # False: without the encoded positions (ablation)
     offsets: bool = True  # False: without the expression offsets (ablation)
     octaves: int = 7
-    coefficient_dims: int = 61  # expression axes, rotation, place and gaze (condition coefficients)
+    coefficient_dims: int = 63  # expression axes, rotation, place and gaze (condition coefficients)
     encoder_channels: tuple[int, ...] = (24, 48, 64)  # each further one halves the map
     # the diffusion
     form: Literal["v", "noise"] = "v"  # of the prediction; noise: as the papers

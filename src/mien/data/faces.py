@@ -1,0 +1,88 @@
+"""A cache of fitted faces: the face model's coefficients in every frame of a clip, by content."""
+
+import functools
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from tqdm import tqdm
+
+from mien.data.contents import Contents
+from mien.data.manifest import ClipRecord
+from mien.data.meshes import MeshCache
+from mien.data.store import Store
+from mien.face_model.coefficients import FaceCoefficients
+from mien.face_model.fitting import fit_points
+from mien.face_model.parametric import FaceModel
+from mien.media import probe_video
+
+HELD = 1000  # clips whose coefficients each process keeps in memory
+
+
+class FaceCache:
+    """Coefficients in a folder, one file per clip, named by its content hash, as its meshes are.
+
+    Args:
+        root: where the clips are.
+        folder: of the coefficients.
+        meshes: folder of the meshes that they are fitted to, which are tracked if missing.
+    """
+
+    def __init__(self, root: Path | Store, folder: Path | Store, meshes: Path | Store) -> None:
+        self.root, self.folder = Store(root), Store(folder)
+        self.meshes = MeshCache(root, meshes)
+        self._contents = Contents(root, folder)
+        self._names: dict[str, str] = {}
+        self._held: OrderedDict[str, FaceCoefficients] = OrderedDict()
+
+    def extract(self, records: Sequence[ClipRecord]) -> None:
+        """Fit the clips that are not in the cache, with a progress bar.
+
+        Raises:
+            UserError: a clip cannot be read.
+        """
+        self._contents.learn(records)
+        there = self.folder.names()
+        missing = [record for record in records if self._name(record) not in there]
+        if missing:
+            self.meshes.extract(missing)
+        for record in tqdm(missing, "faces of clips", unit="clip", disable=not missing):
+            self.keep(record, self._fit(record))
+
+    def faces(self, record: ClipRecord) -> FaceCoefficients:
+        """The cached coefficients of a clip; `extract` must have been called."""
+        if record.path not in self._held:
+            with self.folder.file(self._name(record)) as path:
+                self._held[record.path] = FaceCoefficients.load(path)
+            if len(self._held) > HELD:
+                self._held.popitem(last=False)
+        self._held.move_to_end(record.path)
+        return self._held[record.path]
+
+    def keep(self, record: ClipRecord, faces: FaceCoefficients) -> None:
+        """Store coefficients of a clip that are known without fitting."""
+        with TemporaryDirectory(prefix="mien-") as folder:
+            made = Path(folder, "faces.npz")
+            faces.save(made)
+            self.folder.write(self._name(record), made.read_bytes())
+
+    def _fit(self, record: ClipRecord) -> FaceCoefficients:
+        with self.root.file(record.path) as path:
+            info = probe_video(path)
+        meshes = self.meshes.meshes(record)
+        points = meshes.points.double().numpy() * info.width
+        points[~meshes.found.numpy()] = np.nan
+        return fit_points(points, None, (info.width, info.height), face_model())
+
+    def _name(self, record: ClipRecord) -> str:
+        if record.path not in self._names:
+            self._names[record.path] = f"{self._contents.of(record)}.npz"
+        return self._names[record.path]
+
+
+@functools.cache
+def face_model() -> FaceModel:
+    """The face model that ships, loaded once in a process."""
+    return FaceModel.load()
