@@ -1,4 +1,4 @@
-"""The loop of `rasterize`, compiled by numba for the CPU."""
+"""The loops of `mien.ops.rasterize`, compiled by numba for the CPU."""
 
 import numpy as np
 
@@ -41,3 +41,95 @@ def draw(vertices, triangles, values, depth, picture, numbers):
                         picture[row, column, i] = (
                             first + v * (values[b, i] - first) + w * (values[c, i] - first)
                         )
+
+
+@compiled
+def _edge(vertices, i, j):
+    """The line from corner i to corner j: start x y, direction x y, and a sign.
+
+    It is always taken from the lower index, so that the two triangles at an edge get exactly
+    opposite distances and no pixel falls between them.
+    """
+    low, high, sign = (i, j, 1.0) if i < j else (j, i, -1.0)
+    x, y = vertices[low, 0], vertices[low, 1]
+    return x, y, vertices[high, 0] - x, vertices[high, 1] - y, sign
+
+
+@compiled
+def _beside(edge, x, y):
+    """Twice the area, with its sign, between an edge and the point x y."""
+    start_x, start_y, along_x, along_y, sign = edge
+    return sign * (along_x * (y - start_y) - along_y * (x - start_x))
+
+
+@compiled
+def _first_pixel(low, size):
+    """The first pixel whose centre is not before `low`; `size` at most."""
+    return int(min(max(np.ceil(low - 0.5), 0.0), float(size)))
+
+
+@compiled
+def _last_pixel(high, size):
+    """The last pixel whose centre is not after `high`; -1 at least."""
+    return int(min(max(np.floor(high - 0.5), -1.0), size - 1.0))
+
+
+@compiled
+def draw_perspective(vertices, triangles, values, front, nearness, picture, numbers):
+    """Fill `picture` (c h w) and `numbers` (h w, -1 before) of one frame in place; `nearness` is
+    room for 1/z. The operations and their order are those of `mien.ops.rasterize_torch`.
+    """
+    height, width = numbers.shape
+    nearness[:] = 0.0
+    for k in range(triangles.shape[0]):
+        a, b, c = triangles[k]
+        ax, ay, az = vertices[a]
+        bx, by, bz = vertices[b]
+        cx, cy, cz = vertices[c]
+        edge = _edge(vertices, a, b)
+        area = _beside(edge, cx, cy)
+        if not (_FLAT <= abs(area) < np.inf) or (front and area > 0):
+            continue
+        if not (0 < az < np.inf and 0 < bz < np.inf and 0 < cz < np.inf):
+            continue
+        left, right = _first_pixel(min(ax, bx, cx), width), _last_pixel(max(ax, bx, cx), width)
+        top, bottom = _first_pixel(min(ay, by, cy), height), _last_pixel(max(ay, by, cy), height)
+        if left > right or top > bottom:
+            continue
+        from_a, from_b = _edge(vertices, b, c), _edge(vertices, c, a)
+        sign = 1.0 if area > 0 else -1.0
+        near_a, near_b, near_c, size = 1 / az, 1 / bz, 1 / cz, abs(area)
+        for row in range(top, bottom + 1):
+            for column in range(left, right + 1):
+                x, y = column + 0.5, row + 0.5
+                u = sign * _beside(from_a, x, y)
+                v = sign * _beside(from_b, x, y)
+                w = sign * _beside(edge, x, y)
+                if u >= 0 and v >= 0 and w >= 0:
+                    near = (u * near_a + v * near_b + w * near_c) / size
+                    if near > nearness[row, column]:
+                        nearness[row, column] = near
+                        numbers[row, column] = k
+    for row in range(height):
+        for column in range(width):
+            if numbers[row, column] >= 0:
+                _shade(vertices, triangles[numbers[row, column]], values, row, column, picture)
+
+
+@compiled
+def _shade(vertices, corners, values, row, column, picture):
+    """Interpolate the values of one pixel's triangle."""
+    a, b, c = corners
+    x, y = column + 0.5, row + 0.5
+    # The sign of the area cancels in the quotients.
+    u = _beside(_edge(vertices, b, c), x, y) * (1 / vertices[a, 2])
+    v = _beside(_edge(vertices, c, a), x, y) * (1 / vertices[b, 2])
+    w = _beside(_edge(vertices, a, b), x, y) * (1 / vertices[c, 2])
+    whole = u + v + w
+    to_b, to_c = v / whole, w / whole
+    for i in range(values.shape[1]):
+        # Relative to one vertex, so that equal values stay bit-identical.
+        first = values[a, i]
+        picture[i, row, column] = (
+            first + to_b * (values[b, i] - first) + to_c * (values[c, i] - first)
+        )

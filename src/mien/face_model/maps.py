@@ -1,0 +1,108 @@
+"""Condition maps: the face model's vertices drawn as pictures of positions and expression offsets.
+
+In the paper (Loki) the diffusion model sees the driver only through such maps. The same function
+draws them for training and for use: what is drawn is a fixed box of the clip's picture. Neck and
+shoulders, which do not turn with the head, are left out; back faces are culled, so that an open
+mouth shows teeth, tongue and the cavity behind them.
+Axes: t frames, n vertices, k triangles, h w space.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+
+from mien.face.geometry import Array, Box
+from mien.face_model.coefficients import FaceCoefficients
+from mien.face_model.parametric import FaceModel
+from mien.ops.rasterize import rasterize_perspective
+
+# What the position channels are: where a point of the mesh is ("projected"), or which point of
+# the face it is ("neutral"); see `draw_maps`.
+Positions = Literal["projected", "neutral"]
+_THROAT = 2.0  # distances of the eyes below them: the head is drawn down to there
+_MARGIN = 0.2  # of `head_box`
+# Standard deviation of the offsets of fitted real footage, centimetres (the paper's, of FLAME in
+# metres: 0.0104).
+OFFSET_DEVIATION = 0.2
+
+
+@dataclass(frozen=True)
+class FaceMaps:
+    """Maps of t frames, all 0 where no triangle is drawn (`covered` is False there).
+
+    `offsets` are what expression and gaze add to the neutral face, in model axes, divided by
+    OFFSET_DEVIATION. `positions` are as `draw_maps` says.
+    """
+
+    positions: Float32[Array, "t 3 h w"]
+    offsets: Float32[Array, "t 3 h w"]
+    covered: Bool[Array, "t h w"]
+
+
+def draw_maps(
+    model: FaceModel,
+    coefficients: FaceCoefficients,
+    box: Box,
+    size: int,
+    positions: Positions = "projected",
+) -> FaceMaps:
+    """Draw what `box` (x0 y0 x1 y1 in pixels of the clip's picture) shows on size x size pixels.
+
+    Positions are either normalised device coordinates of the posed mesh: x (right) and y (down)
+    from -1 to 1 across the box, and z (away from the camera) from the head's origin, in the same
+    unit at the depth of that origin; or the coordinates of the mean neutral head at the same
+    vertices, from -1 to 1, whatever the pose.
+    """
+    projected = model.project(coefficients).astype(np.float64)
+    x0, y0, x1, y1 = box
+    across = (projected[..., 0] - x0) / (x1 - x0)
+    down = (projected[..., 1] - y0) / (y1 - y0)
+    places = np.stack([across * size, down * size, projected[..., 2]], axis=-1)
+    if positions == "projected":
+        shown = _device_coordinates(coefficients, across, down, projected[..., 2], x1 - x0)
+    else:
+        shown = np.broadcast_to(_head_coordinates(model), projected.shape)
+    offsets = model.offsets(coefficients.expression, coefficients.eyes) / OFFSET_DEVIATION
+    values = np.concatenate([shown, offsets], axis=-1)
+    drawn = rasterize_perspective(places, head_triangles(model), values, size, size, "front")
+    return FaceMaps(drawn.values[:, :3], drawn.values[:, 3:], drawn.covered)
+
+
+def head_triangles(model: FaceModel) -> Int[Array, "k 3"]:
+    """The triangles of the model without those of the neck and shoulders."""
+    left, right = model.eye_centers
+    lowest = (left[1] + right[1]) / 2 + _THROAT * np.linalg.norm(left - right)
+    return model.triangles[(model.neutral[model.triangles, 1] <= lowest).all(axis=1)]
+
+
+def head_box(model: FaceModel, coefficients: FaceCoefficients) -> Box:
+    """The square around the head in all frames of the coefficients, in pixels, with a margin of a
+    tenth of its side on each side (CAP4D's crop).
+    """
+    head = np.unique(head_triangles(model))
+    places = model.project(coefficients)[:, head, :2].reshape(-1, 2)
+    low, high = places.min(axis=0), places.max(axis=0)
+    half = (1 + _MARGIN) * float((high - low).max()) / 2
+    x, y = ((low + high) / 2).tolist()
+    return (x - half, y - half, x + half, y + half)
+
+
+def _device_coordinates(
+    coefficients: FaceCoefficients,
+    across: Float[Array, "t n"],
+    down: Float[Array, "t n"],
+    depth: Float[Array, "t n"],
+    side: float,
+) -> Float[Array, "t n 3"]:
+    camera = coefficients.camera
+    origin = coefficients.translation[:, 2:]
+    unit = 2 * camera.focal * max(camera.width, camera.height) / (origin * side)
+    return np.stack([2 * across - 1, 2 * down - 1, (depth - origin) * unit], axis=-1)
+
+
+def _head_coordinates(model: FaceModel) -> Float32[Array, "n 3"]:
+    head = model.neutral[np.unique(head_triangles(model))]
+    low, high = head.min(axis=0), head.max(axis=0)
+    return (2 * model.neutral - (low + high)) / (high - low).max()
