@@ -11,12 +11,13 @@ from tqdm import tqdm
 
 from mien.data.contents import Contents
 from mien.data.manifest import ClipRecord
-from mien.data.meshes import MeshCache
+from mien.data.meshes import ClipMeshes, MeshCache
 from mien.data.store import Store
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.fitting import fit_points
 from mien.face_model.parametric import FaceModel
 from mien.media import probe_video
+from mien.types import FPS
 
 HELD = 1000  # clips whose coefficients each process keeps in memory
 
@@ -35,7 +36,7 @@ class FaceCache:
         self.meshes = MeshCache(root, meshes)
         self._contents = Contents(root, folder)
         self._names: dict[str, str] = {}
-        self._held: OrderedDict[str, FaceCoefficients] = OrderedDict()
+        self._held: OrderedDict[str, FaceCoefficients | None] = OrderedDict()
 
     def extract(self, records: Sequence[ClipRecord]) -> None:
         """Fit the clips that are not in the cache, with a progress bar.
@@ -51,35 +52,48 @@ class FaceCache:
         for record in tqdm(missing, "faces of clips", unit="clip", disable=not missing):
             self.keep(record, self._fit(record))
 
-    def faces(self, record: ClipRecord) -> FaceCoefficients:
-        """The cached coefficients of a clip; `extract` must have been called."""
+    def faces(self, record: ClipRecord) -> FaceCoefficients | None:
+        """The cached coefficients of a clip, None if no frame shows a face; `extract` must have
+        been called.
+        """
         if record.path not in self._held:
             with self.folder.file(self._name(record)) as path:
-                self._held[record.path] = FaceCoefficients.load(path)
+                known = FaceCoefficients.load(path) if path.stat().st_size else None
+            self._held[record.path] = known
             if len(self._held) > HELD:
                 self._held.popitem(last=False)
         self._held.move_to_end(record.path)
         return self._held[record.path]
 
-    def keep(self, record: ClipRecord, faces: FaceCoefficients) -> None:
-        """Store coefficients of a clip that are known without fitting."""
+    def keep(self, record: ClipRecord, faces: FaceCoefficients | None) -> None:
+        """Store coefficients of a clip that are known without fitting; None: it shows no face."""
         with TemporaryDirectory(prefix="mien-") as folder:
             made = Path(folder, "faces.npz")
-            faces.save(made)
-            self.folder.write(self._name(record), made.read_bytes())
+            if faces is not None:
+                faces.save(made)
+            self.folder.write(self._name(record), made.read_bytes() if faces else b"")
 
-    def _fit(self, record: ClipRecord) -> FaceCoefficients:
+    def _fit(self, record: ClipRecord) -> FaceCoefficients | None:
         with self.root.file(record.path) as path:
             info = probe_video(path)
-        meshes = self.meshes.meshes(record)
-        points = meshes.points.double().numpy() * info.width
-        points[~meshes.found.numpy()] = np.nan
-        return fit_points(points, None, (info.width, info.height), face_model())
+        return faces_of_meshes(self.meshes.meshes(record), (info.width, info.height))
 
     def _name(self, record: ClipRecord) -> str:
         if record.path not in self._names:
             self._names[record.path] = f"{self._contents.of(record)}.npz"
         return self._names[record.path]
+
+
+def faces_of_meshes(meshes: ClipMeshes, size: tuple[int, int]) -> FaceCoefficients | None:
+    """Fit the face model to the landmarks of a clip of that width and height; None if no frame
+    shows a face.
+    """
+    found = meshes.found.numpy()
+    if not found.any():
+        return None
+    points = meshes.points.double().numpy() * size[0]  # shares of the width, z as well
+    points[~found] = np.nan
+    return fit_points(points, size, FPS, face_model())
 
 
 @functools.cache

@@ -15,7 +15,13 @@ from mien.data.loading import endless, once
 from mien.data.manifest import ClipRecord
 from mien.data.records import data_root, read_records, refuse_other_framing
 from mien.data.specs import WindowSpec
-from mien.data.windows import FaceWindows, FixedWindows, WindowAugmentConfig, collate_windows
+from mien.data.windows import (
+    ClipFaces,
+    FaceWindows,
+    FixedWindows,
+    WindowAugmentConfig,
+    collate_windows,
+)
 from mien.errors import UserError
 
 
@@ -31,6 +37,7 @@ class LokiData(LightningDataModule):
         valid_windows: windows of each of these clips.
         stride: largest distance of two frames of a window; sampled from 1 up.
         cached_megabytes: size of each worker's cache of decoded clips.
+        map_megabytes: size of each worker's cache of face maps.
         workers: processes that decode, draw maps and augment; 0: the training process does it.
         start_method: of the workers; None: Python's choice.
         balance: 0 weights every person equally, 1 every second of footage.
@@ -52,6 +59,7 @@ class LokiData(LightningDataModule):
         valid_windows: int = 1,
         stride: int = 4,
         cached_megabytes: int = 512,
+        map_megabytes: int = 1500,
         workers: int = 1,
         start_method: Literal["fork", "spawn", "forkserver"] | None = None,
         balance: float = 0.25,
@@ -66,8 +74,8 @@ class LokiData(LightningDataModule):
         self.root, self.train_manifest, self.valid_manifest = root, train, valid
         self.batch_size, self.stride = batch_size, stride
         self.valid_clips, self.valid_windows = valid_clips, valid_windows
-        self.cached_megabytes, self.workers = cached_megabytes, workers
-        self.start_method = start_method
+        self.cached_megabytes, self.map_megabytes = cached_megabytes, map_megabytes
+        self.workers, self.start_method = workers, start_method
         self.balance, self.seed, self.augmentation = balance, seed, augmentation
         self.faces, self.meshes = faces, meshes
 
@@ -94,23 +102,24 @@ class LokiData(LightningDataModule):
             UserError: no clip shows a face in as many frames as a window has.
         """
         root, size, length = data_root(self.root), self._spec.image_size, self._spec.window
+        drawn = self._face_cache, size, self._spec.positions
         if stage == "fit":
-            clips = ClipCache(root, size, self.cached_megabytes * 10**6)
             records = self._long_enough(self._records(self.train_manifest), self.train_manifest)
             self.train_windows = FaceWindows(
                 records,
-                clips,
-                self._face_cache,
+                ClipCache(root, size, self.cached_megabytes * 10**6),
+                ClipFaces(*drawn, self.map_megabytes * 10**6),
                 length,
                 self.stride,
                 self.augmentation,
                 self.balance,
                 self.seed,
             )
-        sought = ClipCache(root, size, capacity=0)  # validation reads few frames: no cache
+        # Validation reads few frames: no cache.
         valid = self._long_enough(self._valid_records(), self.valid_manifest)
+        sought = ClipCache(root, size, capacity=0)
         self.fixed_windows = FixedWindows(
-            valid, sought, self._face_cache, length, self.valid_windows
+            valid, sought, ClipFaces(*drawn), length, self.valid_windows
         )
 
     def _records(self, manifest: Path) -> list[ClipRecord]:
@@ -120,7 +129,11 @@ class LokiData(LightningDataModule):
         return spread(self._records(self.valid_manifest), self.valid_clips)
 
     def _long_enough(self, records: Sequence[ClipRecord], manifest: Path) -> list[ClipRecord]:
-        found = [r for r in records if len(self._face_cache.faces(r)) >= self._spec.window]
+        found = [
+            record
+            for record in records
+            if len(self._face_cache.faces(record) or ()) >= self._spec.window
+        ]
         if not found:
             raise UserError(
                 f"no clip of {manifest} shows a face in the {self._spec.window} frames of "

@@ -5,13 +5,14 @@ function of (seed, sample number), as in stage 1.
 Axes: t frames, n frames of the window and the reference, h w space, k values.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float16
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
@@ -22,6 +23,8 @@ from mien.data.colors import Recoloring
 from mien.data.datasets import People, draw, sample_generator
 from mien.data.faces import FaceCache, face_model
 from mien.data.manifest import ClipRecord
+from mien.face_model.coefficients import FaceCoefficients
+from mien.face_model.maps import Positions
 from mien.loki.faces import face_maps, face_values, mirrored_values
 from mien.ops.warp import identity_grid
 from mien.types import FaceWindow
@@ -44,6 +47,48 @@ class WindowAugmentConfig:
     backdrop: float = 0.85  # chance that a blue screen is replaced by another background
 
 
+class ClipFaces:
+    """The faces of clips as maps and values. Drawing takes longer than decoding, so drawn maps are
+    kept, in 16 bits, the least recently used evicted first.
+
+    Args:
+        faces: the fitted coefficients.
+        size: side of the maps.
+        positions: of the maps.
+        capacity: bytes of maps that are kept.
+    """
+
+    def __init__(
+        self, faces: FaceCache, size: int, positions: Positions, capacity: int = 0
+    ) -> None:
+        self.faces, self.size, self.capacity = faces, size, capacity
+        self.positions: Positions = positions
+        self._maps: OrderedDict[tuple[str, int], Float16[Tensor, "7 h w"]] = OrderedDict()
+
+    def of(self, record: ClipRecord) -> FaceCoefficients:
+        """The coefficients of a clip that shows a face."""
+        found = self.faces.faces(record)
+        if found is None:
+            raise ValueError(f"{record.path} shows no face")
+        return found
+
+    def maps(self, record: ClipRecord, rows: Sequence[int]) -> Float[Tensor, "n 7 h w"]:
+        """The maps of some rows of a clip's coefficients."""
+        new = [row for row in dict.fromkeys(rows) if (record.path, row) not in self._maps]
+        if new:
+            known = self.of(record).at(np.array(new))
+            drawn = face_maps(face_model(), known, self.size, self.positions).half()
+            self._maps.update(
+                {(record.path, row): one for row, one in zip(new, drawn, strict=True)}
+            )
+        shown = torch.stack([self._maps[record.path, row] for row in rows]).float()
+        for row in rows:
+            self._maps.move_to_end((record.path, row))
+        while self._maps and len(self._maps) * 2 * shown[0].numel() > self.capacity:
+            self._maps.popitem(last=False)
+        return shown
+
+
 class FaceWindows(Dataset[FaceWindow]):
     """Unlimited windows: sample `index` is a person, one of their clips, `length` frames of it at a
     random stride, and a random frame of it as the reference.
@@ -53,7 +98,7 @@ class FaceWindows(Dataset[FaceWindow]):
         self,
         records: Sequence[ClipRecord],
         clips: ClipCache,
-        faces: FaceCache,
+        faces: ClipFaces,
         length: int,
         stride: int,
         augmentation: WindowAugmentConfig,
@@ -67,15 +112,15 @@ class FaceWindows(Dataset[FaceWindow]):
     def __getitem__(self, index: int) -> FaceWindow:
         generator = sample_generator(self.seed, index)
         record = self.people.draw_clip(generator)
-        count = len(self.faces.faces(record))
+        count = len(self.faces.of(record))
         most = min(self.stride, (count - 1) // max(1, self.length - 1))
         step = 1 + draw(most, generator)
         first = draw(count - step * (self.length - 1), generator)
         rows = [first + step * i for i in range(self.length)]
         rows.append(draw(count, generator))
-        return augment_window(
-            *_shown(record, rows, self.clips, self.faces), self.augmentation, generator
-        )
+        shown = _shown(record, rows, self.clips, self.faces)
+        projected = self.faces.positions == "projected"
+        return augment_window(*shown, projected, self.augmentation, generator)
 
 
 class FixedWindows(Dataset[FaceWindow]):
@@ -87,7 +132,7 @@ class FixedWindows(Dataset[FaceWindow]):
         self,
         records: Sequence[ClipRecord],
         clips: ClipCache,
-        faces: FaceCache,
+        faces: ClipFaces,
         length: int,
         windows_per_clip: int,
     ) -> None:
@@ -100,7 +145,7 @@ class FixedWindows(Dataset[FaceWindow]):
     def __getitem__(self, index: int) -> FaceWindow:
         record = self.records[index // self.windows_per_clip]
         part = (index % self.windows_per_clip + 1) / self.windows_per_clip
-        first = round(part * (len(self.faces.faces(record)) - self.length))
+        first = round(part * (len(self.faces.of(record)) - self.length))
         rows = [*range(first, first + self.length), 0]
         return as_window(*_shown(record, rows, self.clips, self.faces))
 
@@ -116,7 +161,12 @@ def as_window(
 ) -> FaceWindow:
     """A batch of one; the last frame is the reference."""
     return FaceWindow(
-        pictures[None, :-1], pictures[-1:], maps[None, :-1], maps[-1:], values[None, :-1], values[-1:]
+        pictures[None, :-1],
+        pictures[-1:],
+        maps[None, :-1],
+        maps[-1:],
+        values[None, :-1],
+        values[-1:],
     )
 
 
@@ -124,13 +174,15 @@ def augment_window(
     pictures: Float[Tensor, "n 3 h w"],
     maps: Float[Tensor, "n 7 h w"],
     values: Float[Tensor, "n k"],
+    projected: bool,
     config: WindowAugmentConfig,
     generator: Generator,
 ) -> FaceWindow:
     """Warp and recolour all frames alike, with their maps; blue screens are replaced.
 
-    A warped map says of every pixel where it is now: the x and y of its position are the pixel's
-    own. Values of the net without a map know nothing of the warp but the mirror image.
+    A warped map of `projected` positions says of every pixel where it is now: x and y are the
+    pixel's own; other positions go with the picture. Values of the net without a map know nothing
+    of the warp but the mirror image.
     """
     shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "backdrop"}
     size = pictures.shape[-1]
@@ -148,18 +200,23 @@ def augment_window(
     mirrored = bool(grid[0, 0, 0] > grid[0, -1, 0])
     if mirrored:
         values = mirrored_values(values, face_model().expression_names)
-    return as_window(shown, _warped_maps(maps, grids, mirrored), values)
+    return as_window(shown, _warped_maps(maps, grids, projected, mirrored), values)
 
 
 def _warped_maps(
-    maps: Float[Tensor, "n 7 h w"], grids: Float[Tensor, "n h w 2"], mirrored: bool
+    maps: Float[Tensor, "n 7 h w"],
+    grids: Float[Tensor, "n h w 2"],
+    projected: bool,
+    mirrored: bool,
 ) -> Float[Tensor, "n 7 h w"]:
     read = F.grid_sample(maps, grids, align_corners=False)
     covered = (read[:, 6:] > 0.5).float()
     read = read / read[:, 6:].clamp(min=0.5) * covered  # off the mesh maps are zero
-    here = identity_grid(maps.shape[2], maps.shape[3], like=maps).permute(2, 0, 1) * covered
-    offsets = read[:, 3:6] * torch.tensor([-1.0 if mirrored else 1.0, 1, 1])[:, None, None]
-    return torch.cat((here, read[:, 2:3], offsets, covered), dim=1)
+    if mirrored:
+        read = read * torch.tensor([-1.0, 1, 1, -1, 1, 1, 1])[:, None, None]
+    if projected:
+        read[:, :2] = identity_grid(*maps.shape[2:], like=maps).permute(2, 0, 1) * covered
+    return torch.cat((read[:, :6], covered), dim=1)
 
 
 def _chance(share: float, generator: Generator) -> bool:
@@ -167,9 +224,9 @@ def _chance(share: float, generator: Generator) -> bool:
 
 
 def _shown(
-    record: ClipRecord, rows: Sequence[int], clips: ClipCache, faces: FaceCache
+    record: ClipRecord, rows: Sequence[int], clips: ClipCache, faces: ClipFaces
 ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n 7 h w"], Float[Tensor, "n k"]]:
     """Pictures, maps and values of some rows of a clip's coefficients."""
-    known = faces.faces(record).at(np.array(rows))
+    known = faces.of(record).at(np.array(rows))
     pictures = to_picture(clips.frames_at(record, known.frames.tolist()))
-    return pictures, face_maps(face_model(), known, clips.image_size), face_values(known)
+    return pictures, faces.maps(record, rows), face_values(known)

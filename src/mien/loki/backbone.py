@@ -114,7 +114,9 @@ class Backbone(nn.Module):
             self.unet.load_state_dict(state)
         except RuntimeError as error:
             reason = " ".join(str(error).split("\n\t", 1)[-1].split())[:200]
-            raise UserError(f"pretrained {name} is not the UNet of this config: {reason}") from error
+            raise UserError(
+                f"pretrained {name} is not the UNet of this config: {reason}"
+            ) from error
 
 
 def from_pretrained(kind: Any, name: str, subfolder: str) -> nn.Module:

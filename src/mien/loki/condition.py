@@ -23,7 +23,7 @@ class ConditionEncoder(nn.Module):
 
     def __init__(self, config: LokiConfig) -> None:
         super().__init__()
-        self.positions, self.offsets = config.positions, config.offsets
+        self.positions, self.offsets = config.positions is not None, config.offsets
         widths = config.encoder_channels
         self.octaves = config.octaves
         self.stem = nn.Conv2d(config.map_channels, widths[0], 3, padding=1)
@@ -36,11 +36,7 @@ class ConditionEncoder(nn.Module):
     def forward(self, maps: Float[Tensor, "b t 7 h w"]) -> Float[Tensor, "b t d _ _"]:
         """Features of every frame's map."""
         x = encode_maps(rearrange(maps, "b t k h w -> (b t) k h w"), self.octaves)
-        kept = [
-            part
-            for part, used in zip(x, (self.positions, self.offsets), strict=True)
-            if used
-        ]
+        kept = [part for part, used in zip(x, (self.positions, self.offsets), strict=True) if used]
         x = self.stem(torch.cat(kept, dim=1))
         for block in (*self.blocks, self.refine):
             x = block(x)

@@ -38,7 +38,9 @@ class LokiConfig:
     reference_map: bool = True  # ours: that pass sees the reference's own map
     # the condition
     condition: Literal["map", "coefficients"] = "map"  # coefficients: by an MLP (ablation)
-    positions: bool = True  # False: without the encoded positions (ablation)
+    # projected: of the posed mesh in the picture (paper); neutral: which point of the face it is
+    # (ours); None: without (ablation)
+    positions: Literal["projected", "neutral"] | None = "projected"
     offsets: bool = True  # False: without the expression offsets (ablation)
     octaves: int = 7
     coefficient_dims: int = 63  # expression axes, rotation, place and gaze (condition coefficients)
@@ -60,7 +62,7 @@ class LokiConfig:
                 f"encoder_channels {self.encoder_channels} must be {1 + halvings}: a map of "
                 f"{self.image_size} is halved {halvings} times to {self.feature_size}"
             )
-        if self.condition == "map" and not (self.positions or self.offsets):
+        if self.condition == "map" and not self.map_channels:
             raise ValueError("the map has neither positions nor offsets: switch one of them on")
         if self.reference == "frozen" and self.reference_map:
             raise ValueError("a frozen reference net has not learned maps: set reference_map false")

@@ -12,16 +12,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.face_model.coefficients import FaceCoefficients
-from mien.face_model.maps import draw_maps
+from mien.face_model.maps import Positions, draw_maps
 from mien.face_model.parametric import FaceModel
 
 
 def face_maps(
-    model: FaceModel, coefficients: FaceCoefficients, size: int
+    model: FaceModel, coefficients: FaceCoefficients, size: int, positions: Positions
 ) -> Float[Tensor, "t 7 size size"]:
     """The maps of every frame: positions, expression offsets, covered."""
     camera = coefficients.camera
-    maps = draw_maps(model, coefficients, (0.0, 0.0, camera.width, camera.height), size)
+    maps = draw_maps(
+        model, coefficients, (0.0, 0.0, float(camera.width), float(camera.height)), size, positions
+    )
     covered = np.asarray(maps.covered, np.float32)[:, None]
     return torch.from_numpy(np.concatenate((maps.positions, maps.offsets, covered), axis=1))
 
@@ -40,15 +42,7 @@ def value_count(model: FaceModel) -> int:
     return len(model.expression_names) + 8
 
 
-def mirrored_maps(maps: Float[Tensor, "t 7 h w"]) -> Float[Tensor, "t 7 h w"]:
-    """The maps of the mirror image."""
-    sign = torch.tensor([-1.0, 1, 1, -1, 1, 1, 1])
-    return maps.flip(-1) * sign[:, None, None]
-
-
-def mirrored_values(
-    values: Float[Tensor, "t k"], names: tuple[str, ...]
-) -> Float[Tensor, "t k"]:
+def mirrored_values(values: Float[Tensor, "t k"], names: tuple[str, ...]) -> Float[Tensor, "t k"]:
     """The values of the mirror image: axes of left and right change places."""
     sides = {"Left": "Right", "Right": "Left", "_L": "_R", "_R": "_L"}
     order = list(range(values.shape[1]))

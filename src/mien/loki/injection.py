@@ -88,5 +88,7 @@ def _mask(
     if known is None or bool(known.all()):
         return None
     each = known.repeat_interleave(copies)
-    seen = torch.cat((torch.ones_like(each)[:, None].expand(-1, own), each[:, None].expand(-1, extra)), 1)
+    seen = torch.cat(
+        (torch.ones_like(each)[:, None].expand(-1, own), each[:, None].expand(-1, extra)), 1
+    )
     return seen[:, None, None]

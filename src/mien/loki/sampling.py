@@ -55,7 +55,9 @@ def sample_frames(
         first = start if past is None else start - past.shape[1]
         taken = slice(first, first + window)
         condition = net.encode_condition(maps[:, taken], coefficients[:, taken])
-        samples = _window(net, reference, condition, past, maps[:, taken].shape[1], sampling, generator)
+        samples = _window(
+            net, reference, condition, past, maps[:, taken].shape[1], sampling, generator
+        )
         yield net.decode(samples[:, start - first :])
         start = first + samples.shape[1]
         past = samples[:, samples.shape[1] - overlap :] if overlap else None
@@ -75,7 +77,9 @@ def _window(
     size = b, frames, c.sample_channels, c.feature_size, c.feature_size
     noise = torch.randn(size, generator=generator).to(condition.device)
     denoise = guided(
-        denoiser(net, condition, reference, past), denoiser(net, None, None, past), sampling.guidance
+        denoiser(net, condition, reference, past),
+        denoiser(net, None, None, past),
+        sampling.guidance,
     )
     levels = net.schedule.sampling_levels(sampling.steps, noise)
     samples = ddim(denoise, noise, levels)

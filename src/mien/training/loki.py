@@ -81,7 +81,8 @@ class LokiStage(SteppedModule):
     def data_spec(self) -> WindowSpec:
         """What the data module must provide."""
         c = self.loki.config
-        return WindowSpec(c.image_size, c.window, self.optimizer_config.accumulate)
+        accumulate = self.optimizer_config.accumulate
+        return WindowSpec(c.image_size, c.window, c.positions or "projected", accumulate)
 
     def _start_from(self, path: Path) -> None:
         state = current_state(read_weights(path, LOKI))
@@ -194,4 +195,3 @@ class LokiStage(SteppedModule):
         refuse_other_run(checkpoint, LOKI, self.loki.config)
         use_current_names(checkpoint, LOKI)
         self.skipped_steps = checkpoint["skipped_steps"]
-

@@ -23,8 +23,8 @@ FOLDER = "predictions"  # below trainer.default_root_dir
 class PredictionWriter(BasePredictionWriter):
     """A file for every batch, named by the process and the batch.
 
-    Stage 1 and Loki: a png of source, driving and drawn frame for every pair. Stage 2: a safetensors file
-    with `motion` (b t m), absolute, as the animator takes it.
+    Stage 1 and Loki: a png of source, driving and drawn frame for every pair. Stage 2: a
+    safetensors file with `motion` (b t m), absolute, as the animator takes it.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Preview pictures while stage 1 or Loki trains: strips of source, driving frame and drawn frame."""
+"""Preview pictures while stage 1 or Loki trains: strips of source, driving and drawn frame."""
 
 from pathlib import Path
 from typing import Any
