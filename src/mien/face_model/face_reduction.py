@@ -10,6 +10,7 @@ Axes: n vertices, k triangles, e expression axes.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -17,6 +18,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.spatial.transform import Rotation
 
 from mien.face.geometry import Array
+from mien.face_model.correspondence import Correspondence, register
 from mien.face_model.parametric import EYES, FaceModel
 from mien.ops.rasterize import rasterize
 
@@ -62,7 +64,9 @@ def full_model(kept: Mapping[str, Array]) -> FaceModel:
         expression_axes=kept["expression_deltas"][chosen].astype(np.float32) * _TURN,
         expression_range=np.tile(np.array([0, 1], np.float32), (len(chosen), 1)),
         eye_centers=np.stack(centers).astype(np.float32),
+        points=None,
     )
+    model = replace(model, points=_registered(model, neutral[kept["landmarks68"]]))
     return _with_triangles(model, np.all(region[model.triangles] < len(names), axis=1))
 
 
@@ -74,22 +78,30 @@ def reduced_model(model: FaceModel) -> FaceModel:
     )
 
 
+def _registered(model: FaceModel, landmarks: Float32[Array, "68 3"]) -> Correspondence:
+    skin = np.isin(model.triangles, model.vertices_of("face")).all(axis=1)
+    jaw = model.expression_axes[model.expression_names.index("jawOpen")]
+    opened = np.linalg.norm(jaw, axis=1)
+    return register(model.neutral, model.triangles[skin], opened, landmarks)
+
+
 def _arkit_name(name: str) -> str:
     return name.replace("_L", "Left").replace("_R", "Right")
 
 
 def _with_triangles(model: FaceModel, stay: Bool[Array, " k"]) -> FaceModel:
     used, numbers = np.unique(model.triangles[stay], return_inverse=True)
-    return FaceModel(
+    points = model.points
+    if points is not None:
+        points = replace(points, corners=np.searchsorted(used, points.corners))
+    return replace(
+        model,
         neutral=model.neutral[used],
         triangles=numbers.reshape(-1, 3).astype(np.int32),
         region=model.region[used],
-        region_names=model.region_names,
         identity_axes=model.identity_axes[:, used],
-        expression_names=model.expression_names,
         expression_axes=model.expression_axes[:, used],
-        expression_range=model.expression_range,
-        eye_centers=model.eye_centers,
+        points=points,
     )
 
 

@@ -9,6 +9,7 @@ Axes: t frames, n vertices, k triangles, i identity axes, e expression axes, m l
 
 import functools
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from scipy.spatial.transform import Rotation
 from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.coefficients import FaceCoefficients
+from mien.face_model.correspondence import Correspondence
 from mien.media.files import readable, writable, written_whole
 
 FACE_MODEL = Path(__file__).parents[1] / "assets" / "face_model.npz"
@@ -32,7 +34,8 @@ class FaceModel:
 
     `region` holds for every vertex a number into `region_names`; expressions are bounded by
     `expression_range` (low, high), identities are in standard deviations; `eye_centers` are the
-    centres of the neutral person's left and right eyeball.
+    centres of the neutral person's left and right eyeball. `points` are FaceMesh's points on the
+    surface, None if the file has none (then nothing can be fitted).
     """
 
     neutral: Float32[Array, "n 3"]
@@ -44,6 +47,7 @@ class FaceModel:
     expression_axes: Float32[Array, "e n 3"]
     expression_range: Float32[Array, "e 2"]
     eye_centers: Float32[Array, "2 3"]
+    points: Correspondence | None
 
     @classmethod
     def load(cls, path: Path | None = None) -> "FaceModel":
@@ -63,6 +67,10 @@ class FaceModel:
         """
         identity, identity_steps = _quantized(self.identity_axes, np.int8)
         expression, expression_steps = _quantized(self.expression_axes, np.int16)
+        points = {}
+        if self.points is not None:
+            points["point_corners"] = self.points.corners.astype(np.int32)
+            points["point_weights"] = self.points.weights.astype(np.float32)
         with writable(path), written_whole(Path(path)) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -77,6 +85,7 @@ class FaceModel:
                 expression_steps=expression_steps,
                 expression_range=self.expression_range,
                 eye_centers=self.eye_centers,
+                **points,
             )
 
     def shape(self, identity: Float[Array, " i"]) -> Float32[Array, "n 3"]:
@@ -144,6 +153,7 @@ def _loaded(path: Path) -> FaceModel:
                 expression_axes=_restored(kept["expression"], kept["expression_steps"]),
                 expression_range=kept["expression_range"].astype(np.float32),
                 eye_centers=kept["eye_centers"].astype(np.float32),
+                points=_points(kept),
             )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
@@ -151,6 +161,13 @@ def _loaded(path: Path) -> FaceModel:
             "or tools/convert_flame.py"
         ) from error
     return found
+
+
+def _points(kept: Mapping[str, Array]) -> Correspondence | None:
+    if "point_corners" not in kept:
+        return None
+    corners = kept["point_corners"].astype(np.int64)
+    return Correspondence(corners, kept["point_weights"].astype(np.float64))
 
 
 def _quantized(

@@ -1,0 +1,133 @@
+"""Where FaceMesh's points lie on a face model's surface: a triangle and three weights for each.
+
+Found once per model by `register` (tools/make_face_model.py) and stored with it:
+1. FaceMesh's mean face is laid over the model's neutral person by a similarity on landmarks.
+2. It is warped by thin plates until the landmarks lie on each other; those of the jaw, which have
+   no exact place on it, pull less.
+3. Each point takes the closest place of the skin that faces the viewer. Of lips that touch, the
+   upper one's points lie on what `jawOpen` leaves in place and the lower one's on what it moves.
+Axes: k triangles, m points, n vertices.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.interpolate import RBFInterpolator
+from scipy.spatial import cKDTree
+
+from mien.face.geometry import Array
+from mien.mesh.alignment import similarity
+from mien.mesh.topology import INNER, INWARD, POINTS, mean_face
+
+# FaceMesh's points for the 68 landmarks, from the person's right jaw on.
+LANDMARKS_68 = (
+    *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),
+    *(71, 63, 105, 66, 107, 336, 296, 334, 293, 301),
+    *(168, 197, 5, 4, 75, 97, 2, 326, 305),
+    *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),
+    *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181),
+    *(78, 82, 13, 312, 308, 317, 14, 87),
+)
+_JAW = 17  # of the 68: the jaw's outline, which slides along the skin
+_SMOOTHING = (3.0, 0.01)  # of the warp at the jaw's landmarks and at the others
+_NEAREST = 40  # triangles, by their middles, that are tried for the closest place
+_FACING = 0.25  # largest z of the unit normal of skin that faces the viewer
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """For every point of FaceMesh three vertices of the model and their weights."""
+
+    corners: Int[Array, "m 3"]
+    weights: Float[Array, "m 3"]
+
+    def read(self, values: Float[Array, "*t n c"]) -> Float[Array, "*t m c"]:
+        """Per-vertex values at the points."""
+        picked = values[..., self.corners, :]
+        return np.einsum("...mkc,mk->...mc", picked, self.weights.astype(values.dtype))
+
+
+def register(
+    neutral: Float[Array, "n 3"],
+    skin: Int[Array, "k 3"],
+    opened: Float[Array, " n"],
+    landmarks: Float[Array, "68 3"],
+) -> Correspondence:
+    """Find the points on the model.
+
+    `skin` are triangles of the face, `opened` is how far the open jaw moves each vertex,
+    `landmarks` are the places of the 68 landmarks on the model.
+    """
+    marks = list(LANDMARKS_68)
+    inner = marks[_JAW:]
+    placed = similarity(landmarks[_JAW:], mean_face()[inner]).to_picture(mean_face())
+    stiff = np.where(np.arange(68) < _JAW, *_SMOOTHING)
+    warp = RBFInterpolator(placed[marks], landmarks - placed[marks], smoothing=stiff)
+    return closest(neutral, skin, opened, placed + warp(placed))
+
+
+def closest(
+    neutral: Float[Array, "n 3"],
+    skin: Int[Array, "k 3"],
+    opened: Float[Array, " n"],
+    places: Float[Array, "m 3"],
+) -> Correspondence:
+    """The places' nearest ones on the skin that faces the viewer."""
+    a, b, c = (neutral[skin[:, i]] for i in range(3))
+    normal = np.cross(b - a, c - a)
+    facing = normal[:, 2] < _FACING * np.linalg.norm(normal, axis=1)
+    low = opened[skin].mean(axis=1) > 0.5 * np.quantile(opened, 0.98)
+    corners, weights = np.zeros((len(places), 3), int), np.zeros((len(places), 3))
+    for points, allowed in _sides(facing, low):
+        found = _closest(neutral, skin[allowed], places[points])
+        corners[points], weights[points] = found.corners, found.weights
+    return Correspondence(corners, weights)
+
+
+def _sides(
+    facing: Bool[Array, " k"], low: Bool[Array, " k"]
+) -> list[tuple[list[int], Bool[Array, " k"]]]:
+    """Points and the triangles on which they may lie: upper lip, lower lip, all others."""
+    half = len(INNER) // 2
+    upper = [point for ring in (INWARD, INNER) for point in ring[1:half]]
+    lower = [point for ring in (INWARD, INNER) for point in ring[half + 1 :]]
+    rest = sorted(set(range(POINTS)) - {*upper, *lower})
+    return [(upper, facing & ~low), (lower, facing & low), (rest, facing)]
+
+
+def _closest(
+    neutral: Float[Array, "n 3"], skin: Int[Array, "k 3"], places: Float[Array, "m 3"]
+) -> Correspondence:
+    near = cKDTree(neutral[skin].mean(axis=1)).query(places, k=min(_NEAREST, len(skin)))[1]
+    corners = skin[near]  # m, near, 3
+    weights = _weights(neutral[corners], places[:, None])
+    there = np.einsum("mjk,mjkx->mjx", weights, neutral[corners])
+    best = np.linalg.norm(there - places[:, None], axis=2).argmin(axis=1)
+    rows = np.arange(len(places))
+    return Correspondence(corners[rows, best], weights[rows, best])
+
+
+def _weights(
+    corners: Float[Array, "m j 3 3"], places: Float[Array, "m one 3"]
+) -> Float[Array, "m j 3"]:
+    """Weights of the corners at the closest place of each triangle: inside, on an edge or at a
+    corner, whichever is nearest and within it.
+    """
+    a, b, c = (corners[:, :, i] for i in range(3))
+    flat = np.stack([b - a, c - a], axis=-1)  # m j 3 2
+    inside = np.einsum("mjax,mjx->mja", np.linalg.pinv(flat), places - a)
+    found = [np.stack([1 - inside.sum(axis=-1), inside[..., 0], inside[..., 1]], axis=-1)]
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        edge = corners[:, :, j] - corners[:, :, i]
+        along = ((places - corners[:, :, i]) * edge).sum(axis=-1)
+        share = np.clip(along / np.maximum(np.square(edge).sum(axis=-1), 1e-12), 0, 1)
+        on_edge = np.zeros((*share.shape, 3))
+        on_edge[..., i], on_edge[..., j] = 1 - share, share
+        found.append(on_edge)
+    tried = np.stack(found, axis=2)  # m j 4 3
+    there = np.einsum("mjsk,mjkx->mjsx", tried, corners)
+    away = np.linalg.norm(there - places[:, :, None], axis=-1)
+    away[(tried < 0).any(axis=-1)] = np.inf
+    best = away.argmin(axis=2)
+    return np.take_along_axis(tried, best[:, :, None, None], axis=2)[:, :, 0]

@@ -1,0 +1,124 @@
+"""FaceMesh's points of a clip -> one identity, and expression, pose and gaze of every frame.
+
+1. Each frame's pose starts from a similarity of the points that expressions move least.
+2. The identity is solved together with pose and expression of some frames.
+3. With it, pose and expression of all frames are solved at once: bounded, drawn to rest, and
+   smooth in time without lag (`mien.face_model.solution`).
+Axes: t frames, m points, i identity axes, e expression axes.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from mien.errors import UserError
+from mien.face.geometry import Array
+from mien.face_model.coefficients import Camera, FaceCoefficients
+from mien.face_model.gaze import gaze_of, lids_of
+from mien.face_model.parametric import FaceModel
+from mien.face_model.point_basis import PointBasis
+from mien.face_model.residuals import Sight
+from mien.face_model.solution import State, solve_motion, solve_person
+from mien.mesh.alignment import similarity
+from mien.mesh.topology import POINTS, STABLE
+
+DISTANCE = 100.0  # centimetres from the camera at which a face is taken to be, if nobody says
+_KEYFRAMES = 12
+_FAST = ("jaw", "mouth", "eyeBlink")
+
+
+def fit_points(
+    points: Float[Array, "t m 3"],
+    size: tuple[int, int],
+    fps: float,
+    model: FaceModel | None = None,
+    basis: PointBasis | None = None,
+    focal: float | None = None,
+    identity: Float[Array, " i"] | None = None,
+) -> FaceCoefficients:
+    """Fit the model to the points of one person in a clip.
+
+    `points` are the 468 of FaceMesh or MediaPipe's 478 with irises: x and y in pixels of a picture
+    of `size` (width, height), depth in pixels, nan in frames without a face; those are left out.
+    `focal` is the camera's in longer sides of the picture (default: that of a face a metre away,
+    since the points hardly tell), `identity` that of a known person (default: it is fitted).
+    `basis` is the model's, if it is already made.
+
+    Raises:
+        UserError: there is no frame with a face, or the model has no FaceMesh points.
+    """
+    model = FaceModel.load() if model is None else model
+    basis = PointBasis.of(model) if basis is None else basis
+    frames = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))
+    if not len(frames):
+        raise UserError(f"none of {len(points)} frames shows a face: give a clip with one")
+    seen = points[frames].astype(np.float64)
+    sight, state = _start(model, basis, seen[:, :POINTS], size, focal)
+    irises = Sight(seen, sight.camera)
+    if identity is None:
+        rows = np.unique(np.linspace(0, len(frames) - 1, _KEYFRAMES).round().astype(int))
+        some = Sight(sight.points[rows], sight.camera)
+        nobody = np.zeros(len(model.identity_axes))
+        ready = _with_known(model, irises, state, nobody)
+        identity = nobody
+        identity[: len(state.identity)] = solve_person(basis, some, ready.at(rows)).identity
+    state = _with_known(model, irises, state, identity)
+    fast = np.array([model.expression_names[n].startswith(_FAST) for n in basis.fitted])
+    state = solve_motion(basis, sight, state, frames, fps, fast)
+    eyes = gaze_of(model, identity, irises, state.rotation, state.translation)
+    expression = lids_of(model, eyes)
+    expression[:, basis.fitted] = state.expression
+    return FaceCoefficients(
+        identity=identity,
+        expression=expression,
+        rotation=state.rotation.as_rotvec(),
+        translation=state.translation,
+        eyes=eyes,
+        scale=1.0,
+        camera=sight.camera,
+        frames=frames,
+        fps=fps,
+    )
+
+
+def _start(
+    model: FaceModel,
+    basis: PointBasis,
+    points: Float[Array, "t m 3"],
+    size: tuple[int, int],
+    focal: float | None,
+) -> tuple[Sight, State]:
+    """The camera, and poses of the neutral person from the points that expressions move least."""
+    known = basis.neutral[list(STABLE)]
+    poses = [similarity(seen[list(STABLE)], known) for seen in points]
+    scales = np.array([pose.scale for pose in poses])
+    if focal is None:
+        focal = float(np.median(scales)) * DISTANCE / max(size)
+    camera = Camera(focal, (0.5, 0.5), *size)
+    depth = focal * max(size) / scales
+    shift = np.stack([pose.shift[:2] for pose in poses]) - np.array(size) / 2
+    translation = np.concatenate([shift / scales[:, None], depth[:, None]], axis=1)
+    state = State(
+        identity=np.zeros(len(basis.axes) - basis.expressions),
+        expression=np.zeros((len(points), basis.expressions)),
+        rotation=Rotation.from_matrix(np.stack([pose.rotation for pose in poses])),
+        translation=translation,
+        known=np.zeros_like(points),
+        bounds=model.expression_range[basis.fitted].T.astype(np.float64),
+    )
+    return Sight(points, camera), state
+
+
+def _with_known(
+    model: FaceModel, irises: Sight, state: State, identity: Float[Array, " i"]
+) -> State:
+    """The state for a known person, whose lids go with the gaze."""
+    if model.points is None:
+        return state
+    eyes = gaze_of(model, identity, irises, state.rotation, state.translation)
+    axes = model.points.read(model.expression_axes).astype(np.float64)
+    lids = lids_of(model, eyes) @ axes.reshape(len(axes), -1)
+    person = model.points.read(model.shape(identity) - model.neutral)
+    return replace(state, known=lids.reshape(state.known.shape) + person)

@@ -1,0 +1,184 @@
+"""The two solves of a fit: the person from some frames, and the motion of all frames.
+
+Axes: t frames, m points, i identity axes, f fitted expression axes, n unknowns of a frame.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.spatial.transform import Rotation
+
+from mien.face.geometry import Array
+from mien.face_model.point_basis import PointBasis
+from mien.face_model.residuals import POSE, Sight, equations
+from mien.face_model.smooth_solve import bending, smoothness, solve
+
+_PERSON_ROUNDS, _MOTION_ROUNDS = 6, 3
+_INDEPENDENT = 4.0  # frames' worth of evidence in all keyframes: their errors are alike
+_EXPRESSION_SIGMA = 0.5  # about rest
+_BOUND = 1e-6  # how near to a bound a value counts as on it
+_CHUNK, _OVERLAP = 500, 50  # frames that are solved at once, and how many of them both have
+# Hz at which half of a motion stays: of poses, of expressions, and of lips and lids.
+_POSE_CUTOFF, _CUTOFF, _FAST_CUTOFF = 5.0, 6.0, 9.0
+
+
+@dataclass(frozen=True)
+class State:
+    """Current values of a fit; `known` are the points' offsets that are not fitted, `bounds`
+    the lowest and highest value of each fitted expression.
+    """
+
+    identity: Float[Array, " i"]
+    expression: Float[Array, "t f"]
+    rotation: Rotation
+    translation: Float[Array, "t 3"]
+    known: Float[Array, "t m 3"]
+    bounds: Float[Array, "2 f"]
+
+    def heads(self, basis: PointBasis) -> Float[Array, "t m 3"]:
+        """The points in model axes."""
+        person = basis.neutral + basis.shape(self.identity, basis.expressions)
+        return person + basis.shape(self.expression) + self.known
+
+    def moved(self, step: Float[Array, "t n"]) -> "State":
+        """After a step of pose and expression, within the bounds."""
+        return replace(
+            self,
+            rotation=Rotation.from_rotvec(step[:, :3]) * self.rotation,
+            translation=self.translation + step[:, 3:POSE],
+            expression=np.clip(self.expression + step[:, POSE:], *self.bounds),
+        )
+
+    def at(self, rows: Int[Array, " n"] | slice) -> "State":
+        """Some frames only."""
+        return replace(
+            self,
+            expression=self.expression[rows],
+            rotation=self.rotation[rows],
+            translation=self.translation[rows],
+            known=self.known[rows],
+        )
+
+    def blocked(self, downhill: Float[Array, "t n"]) -> Bool[Array, "t n"]:
+        """Values at a bound that would leave it; poses have none."""
+        low, high = self.bounds
+        wanted = downhill[:, POSE:]
+        out = (self.expression <= low + _BOUND) & (wanted < 0)
+        out |= (self.expression >= high - _BOUND) & (wanted > 0)
+        return np.concatenate([np.zeros((len(out), POSE), bool), out], axis=1)
+
+
+def solve_person(basis: PointBasis, sight: Sight, state: State) -> State:
+    """The state with the identity that fits all of its frames best, each with its own expression
+    and pose. Standard deviations of people bound the identity, those of `_EXPRESSION_SIGMA`
+    expressions.
+    """
+    n = POSE + basis.expressions
+    prior = max(len(state.translation) / _INDEPENDENT, 1.0)
+    for _ in range(_PERSON_ROUNDS):
+        found = equations(
+            basis,
+            sight,
+            state.heads(basis),
+            state.rotation,
+            state.translation,
+            len(basis.axes),
+        )
+        gradient = found.gradient[:, :n] - _rest_pull(state)
+        own = found.curvature[:, :n, :n] + np.diag(_rest_curvature(n))
+        free = ~state.blocked(gradient)
+        own = own * (free[:, :, None] & free[:, None]) + np.eye(n) * ~free[:, :, None]
+        gradient = gradient * free
+        shared = found.curvature[:, :n, n:] * free[:, :, None]
+        eliminated = np.linalg.solve(own, np.concatenate([shared, gradient[..., None]], axis=2))
+        people = found.curvature[:, n:, n:].sum(axis=0) + prior * np.eye(len(state.identity))
+        people -= np.einsum("tna,tnb->ab", shared, eliminated[..., :-1], optimize=True)
+        wanted = found.gradient[:, n:].sum(axis=0) - prior * state.identity
+        wanted -= np.einsum("tna,tn->a", shared, eliminated[..., -1])
+        step = np.linalg.solve(people, wanted)
+        state = state.moved(eliminated[..., -1] - eliminated[..., :-1] @ step)
+        state = replace(state, identity=state.identity + step)
+    return state
+
+
+def solve_motion(
+    basis: PointBasis,
+    sight: Sight,
+    state: State,
+    frames: Int[Array, " t"],
+    fps: float,
+    fast: Bool[Array, " f"],
+) -> State:
+    """The state with pose and expression of all frames; `fast` expressions are smoothed less."""
+    cutoff = np.full(POSE + basis.expressions, _CUTOFF)
+    cutoff[:POSE] = _POSE_CUTOFF
+    cutoff[POSE:][fast] = _FAST_CUTOFF
+    parts = []
+    for first, last, keep in _chunks(len(frames)):
+        rows = slice(first, last)
+        part = Sight(sight.points[rows], sight.camera)
+        solved = _solve_together(basis, part, state.at(rows), frames[rows], cutoff, fps)
+        parts.append(solved.at(keep))
+    return replace(
+        state,
+        expression=np.concatenate([part.expression for part in parts]),
+        rotation=Rotation.concatenate([part.rotation for part in parts]),
+        translation=np.concatenate([part.translation for part in parts]),
+    )
+
+
+def _solve_together(
+    basis: PointBasis,
+    sight: Sight,
+    state: State,
+    frames: Int[Array, " t"],
+    cutoff: Float[Array, " n"],
+    fps: float,
+) -> State:
+    smooth = None
+    for _ in range(_MOTION_ROUNDS):
+        found = equations(
+            basis,
+            sight,
+            state.heads(basis),
+            state.rotation,
+            state.translation,
+            basis.expressions,
+        )
+        if smooth is None:
+            smooth = smoothness(found.curvature, cutoff, fps)
+        values = _values(state)
+        gradient = found.gradient - _rest_pull(state) - smooth * bending(values, frames)
+        curvature = found.curvature + np.diag(_rest_curvature(len(cutoff)))
+        state = state.moved(solve(curvature, gradient, smooth, frames, state.blocked(gradient)))
+    return state
+
+
+def _values(state: State) -> Float[Array, "t n"]:
+    """Pose and expression as numbers whose differences in time are small."""
+    turn = (state.rotation * state.rotation.mean().inv()).as_rotvec()
+    return np.concatenate([turn, state.translation, state.expression], axis=1)
+
+
+def _rest_pull(state: State) -> Float[Array, "t n"]:
+    pull = state.expression / _EXPRESSION_SIGMA**2
+    return np.concatenate([np.zeros((len(pull), POSE)), pull], axis=1)
+
+
+def _rest_curvature(n: int) -> Float[Array, " n"]:
+    return np.where(np.arange(n) < POSE, 1e-9, 1 / _EXPRESSION_SIGMA**2)
+
+
+def _chunks(t: int) -> list[tuple[int, int, slice]]:
+    """First and last row of each chunk, and which of its rows count."""
+    if t <= _CHUNK:
+        return [(0, t, slice(0, t))]
+    parts = int(np.ceil((t - _OVERLAP) / (_CHUNK - _OVERLAP)))
+    edges = np.linspace(0, t, parts + 1).round().astype(int).tolist()
+    half = _OVERLAP // 2
+    found = []
+    for low, high in zip(edges, edges[1:], strict=False):
+        first, last = max(0, low - half), min(t, high + half)
+        found.append((first, last, slice(low - first, high - first)))
+    return found
