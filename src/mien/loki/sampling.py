@@ -3,10 +3,10 @@
 Every window after the first begins with the last frames of the one before, which the net sees clean
 (timestep 0) while it denoises the others: it was trained with one noise level for each frame. So
 frames are made as they are needed, and never all are in memory.
-Axes: b batch, t frames, c channels of a sample, h w space, k values.
+Axes: b batch, t frames, c channels of a sample, d channels of the condition, h w space.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,33 +34,32 @@ class LokiSamplingConfig:
             )
 
 
+ConditionOf = Callable[[int, int], Tensor]  # first and last + 1 frame -> condition (b t d h w)
+
+
 @torch.no_grad()
 def sample_frames(
     net: Loki,
     reference: ReferenceTokens,
-    maps: Float[Tensor, "b t 7 h w"],
-    coefficients: Float[Tensor, "b t k"],
+    count: int,
+    condition_of: ConditionOf,
     sampling: LokiSamplingConfig,
     generator: Generator,
 ) -> Iterator[Float[Tensor, "b _ 3 h w"]]:
-    """The frames of these maps, a window at a time. Same generator state, same bytes.
+    """`count` frames, a window at a time. Same generator state, same bytes.
 
     Noise is drawn on the CPU, so that a seed means the same on every device.
     """
-    window = net.config.window
-    overlap = min(sampling.overlap, window - 1)
+    overlap = min(sampling.overlap, net.config.window - 1)
     past: Tensor | None = None
     start = 0
-    while start < maps.shape[1]:
+    while start < count:
         first = start if past is None else start - past.shape[1]
-        taken = slice(first, first + window)
-        condition = net.encode_condition(maps[:, taken], coefficients[:, taken])
-        samples = _window(
-            net, reference, condition, past, maps[:, taken].shape[1], sampling, generator
-        )
+        last = min(first + net.config.window, count)
+        condition = condition_of(first, last)
+        samples = _window(net, reference, condition, past, last - first, sampling, generator)
         yield net.decode(samples[:, start - first :])
-        start = first + samples.shape[1]
-        past = samples[:, samples.shape[1] - overlap :] if overlap else None
+        start, past = last, samples[:, last - first - overlap :] if overlap else None
 
 
 def _window(

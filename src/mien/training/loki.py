@@ -171,9 +171,14 @@ class LokiStage(SteppedModule):
             batch.reference, batch.reference_map, batch.reference_coefficients
         )
         generator = Generator().manual_seed(seed)
-        drawn = sample_frames(
-            self.loki, reference, batch.maps, batch.coefficients, self.sampling, generator
-        )
+
+        def condition(first: int, last: int) -> Tensor:
+            return self.loki.encode_condition(
+                batch.maps[:, first:last], batch.coefficients[:, first:last]
+            )
+
+        count = batch.frames.shape[1]
+        drawn = sample_frames(self.loki, reference, count, condition, self.sampling, generator)
         return torch.cat(list(drawn), dim=1)
 
     def predict_step(self, batch: FaceWindow, batch_idx: int) -> Tensor:
