@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.maps import FaceMaps, _head_coordinates, draw_maps, head_box, head_triangles
@@ -89,7 +89,7 @@ def test_offsets_are_zero_at_rest_and_grow_with_the_expression(model, face):
 def regions_in(model: FaceModel, maps: FaceMaps) -> list[str]:
     """The region of the vertex that is nearest to each pixel's neutral position, frame 0."""
     shown = maps.positions[0].transpose(1, 2, 0)[maps.covered[0]]
-    _, nearest = cKDTree(_head_coordinates(model)).query(shown)
+    _, nearest = KDTree(_head_coordinates(model)).query(shown)
     return [model.region_names[number] for number in model.region[nearest]]
 
 

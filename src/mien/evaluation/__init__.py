@@ -2,7 +2,9 @@
 
 `reenact`: self-reenactment of a clip from its first frame; baseline: copying that frame. `speech`:
 a clip regenerated from its audio; baselines: the real clip, and another clip's audio. `cross`: a
-portrait driven by another person's clip; baseline: the driver. `sync`: correlation of lips and
+portrait driven by another person's clip; baseline: the driver. `follow`: head pose and expression
+of driven portraits against the driver's, as fitted with the face model; baselines: the still
+portrait, and another driver. `sync`: correlation of lips and
 loudness; baseline: the audio reversed.
 
 A command makes a `Comparison` of the generated frames and of each baseline; the `Suite` scores them

@@ -14,20 +14,25 @@ from torch import Tensor
 
 from mien.data.datasets import to_picture
 from mien.data.meshes import ClipMeshes, face_mesh, look
+from mien.evaluation.fits import fit_meshes
 from mien.evaluation.masks import Masks, face_masks
 from mien.evaluation.points import Mouth, Points, mouth_of
 from mien.evaluation.series import Series
+from mien.face_model.coefficients import FaceCoefficients
 from mien.media import Frames
 
 
 class Task(StrEnum):
-    """The evaluation: lips from a clip's audio, a portrait driven by another person's clip, or
-    self-reenactment of a clip from its first frame.
+    """The evaluation: lips from a clip's audio, a portrait driven by another person's clip,
+    self-reenactment of a clip from its first frame, or how well a portrait follows a driver who is
+    the same person, or another one.
     """
 
     SPEECH = "speech"
     CROSS = "cross"
     REENACT = "reenact"
+    FOLLOW = "follow"
+    FOLLOW_OTHER = "follow_other"
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ class TrackedClip:
     def meshes(self) -> ClipMeshes:
         """The frames' meshes as a guide takes them: for all portraits that they drive."""
         return look(face_mesh(), self.frames)
+
+    @cached_property
+    def fit(self) -> FaceCoefficients | None:
+        """The face model fitted to the frames that show a face; None if fewer than two do."""
+        return fit_meshes(self.meshes, self.frames.shape[1])
 
     def rest(self, within: int | None = None) -> int:
         """The frame with the smallest lip gap, of the first `within` (default: all)."""

@@ -12,17 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
 from mien.errors import UserError
-from mien.media import save_strip
+from mien.media import VideoWriter, save_strip
 
 Figures = dict[str, Any]
 
-SCORES, PAGE, STRIPS = "scores.json", "index.html", "strips"
+SCORES, PAGE, STRIPS, VIDEOS = "scores.json", "index.html", "strips", "videos"
 SHOWN, SHOWN_SIZE = 8, 128  # frames of a contact strip, and their side in pixels
 
 
@@ -45,6 +46,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     curves: list[Curves] = field(default_factory=list)
     strips: list[tuple[str, str]] = field(default_factory=list)  # caption and file in STRIPS
+    videos: list[tuple[str, str]] = field(default_factory=list)  # caption and file in VIDEOS
 
     def __post_init__(self) -> None:
         self.figures = without_nan(self.figures)
@@ -61,7 +63,7 @@ class Findings:
 
 
 class Output:
-    """The output folder of JSON, page and strips; with None, nothing is written.
+    """The output folder of JSON, page, strips and videos; with None, nothing is written.
 
     Raises:
         UserError: the folder cannot be made.
@@ -81,6 +83,16 @@ class Output:
             small = [F.interpolate(row[chosen], SHOWN_SIZE, mode="area") for row in rows]
             with _writing(self.folder):
                 save_strip(self.folder / STRIPS / file, torch.cat(small, dim=2))
+        return file
+
+    def video(self, name: str, *clips: UInt8[np.ndarray, "t h w 3"]) -> str:
+        """Keep clips of one length and size, side by side, as an mp4; returns the file's name."""
+        file = f"{re.sub('[/ ]', '_', name)}.mp4"
+        if self.folder is not None:
+            with _writing(self.folder):
+                (self.folder / VIDEOS).mkdir(exist_ok=True)
+                with VideoWriter(self.folder / VIDEOS / file, None) as writer:
+                    writer.write(np.concatenate(clips, axis=2))
         return file
 
     def write(self, findings: Findings, page: str) -> None:

@@ -14,15 +14,16 @@ from mien.data.datasets import to_picture
 from mien.data.records import read_records
 from mien.devices import choose_device
 from mien.errors import UserError
-from mien.evaluation import cross, reenact, speech
+from mien.evaluation import cross, follow, reenact, speech
 from mien.evaluation.clips import read_lags
 from mien.evaluation.comparison import Comparison, Task, TrackedClip
-from mien.evaluation.findings import Curves, Figures, Findings, Output
+from mien.evaluation.findings import Curves, Figures, Findings, Output, without_nan
 from mien.evaluation.metrics.sync import SyncScore, lip_sync
 from mien.evaluation.phonemes import Phonemes
 from mien.evaluation.suite import Scores, Suite
 from mien.evaluation.summary import Scored, by_row, mean_by_person, mean_of, median_of
 from mien.evaluation.sync import openings_and_loudness
+from mien.evaluation.systems import SYSTEMS
 from mien.face import FaceLandmarker
 from mien.media import PICTURE_SUFFIXES
 from mien.portrait.animator import Animator
@@ -108,6 +109,34 @@ def crossed(given: Namespace, output: Output) -> Findings:
     }
     meaning = _meaning(cross.MEANING, suite)
     return Findings("Cross-identity reenactment", meaning, figures, [*suite.notes], curves, strips)
+
+
+def followed(given: Namespace, output: Output) -> Findings:
+    """Portraits driven by the same and by other people; means over pairs, the metrics of following
+    weighted by frames.
+    """
+    records = read_records(given.root, given.manifest)
+    systems = {name: SYSTEMS[name](given) for name in dict.fromkeys(given.system)}
+    pictures = list_pictures(given.portraits or ())
+    drivers = follow.load_drivers(records, given.root, given.frames)
+    pairs = {
+        Task.FOLLOW: [(driver, driver.portrait()) for driver in drivers],
+        Task.FOLLOW_OTHER: follow.portraits_for(drivers, pictures),
+    }
+    found = Findings("Following a driver", "", {})
+    for task, kind in ((Task.FOLLOW, "same identity"), (Task.FOLLOW_OTHER, "cross identity")):
+        suite = Suite(task, follow.DRIVER)
+        clips = follow.follow_all(systems, drivers, pairs[task], task)
+        scored = []
+        for each in tqdm(clips, kind, len(pairs[task]), unit="pair", disable=None, leave=False):
+            scored.append(Scored(each.name, each.person, suite.score(each.rows)))
+            follow.show(found, output, each, tuple(systems))
+        found.figures |= without_nan(follow.figures(kind, scored, suite.of_set()))
+        found.notes += [note for note in suite.notes if note not in found.notes]
+        found.meaning = _meaning(follow.MEANING, suite)
+    if not pairs[Task.FOLLOW_OTHER]:
+        found.notes.append("cross identity is left out: it needs a second person, or --portraits")
+    return found
 
 
 def synced(given: Namespace, output: Output) -> Findings:

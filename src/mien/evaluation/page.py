@@ -1,10 +1,10 @@
-"""Findings as one HTML page: it needs no network, only the image strips beside it."""
+"""Findings as one HTML page: it needs no network, only the strips and videos beside it."""
 
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from mien.evaluation.findings import STRIPS, Curves, Findings, columns_of, rows_of, shown
+from mien.evaluation.findings import STRIPS, VIDEOS, Curves, Findings, columns_of, rows_of, shown
 
 WIDTH, HEIGHT = 640, 120  # pixels of a plot
 COLOURS = "#c44", "#47b"
@@ -12,19 +12,26 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</t
 body {{ font: 15px/1.4 sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em }}
 table {{ border-collapse: collapse; font-size: 13px }} td, th {{ padding: .15em .7em }}
 td {{ text-align: right }} th {{ text-align: left }} tr:nth-child(even) {{ background: #f2f2f2 }}
-pre {{ white-space: pre-wrap }} figure {{ margin: 1em 0 }} img {{ max-width: 100% }}
+pre {{ white-space: pre-wrap }} figure {{ margin: 1em 0 }} img, video {{ max-width: 100% }}
 </style><h1>{title}</h1><pre>{meaning}</pre>{body}</html>
 """
 
 
 def page_of(findings: Findings) -> str:
-    """The whole page as text: tables, curves as SVG, and links to the strips."""
+    """The whole page as text: tables, curves as SVG, and links to strips and videos."""
     body = [f"<p>{escape(note)}</p>" for note in findings.notes]
     for name, section in findings.figures.items():
         body.append(f"<h2>{escape(name.capitalize())}</h2>{_table(section)}")
     if findings.curves:
         body.append("<h2>Curves</h2>")
         body += map(_plot, findings.curves)
+    if findings.videos:
+        body.append("<h2>Videos</h2>")
+        body += [
+            f'<figure><video src="{VIDEOS}/{escape(file)}" controls loop muted></video>'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+            for caption, file in findings.videos
+        ]
     if findings.strips:
         body.append("<h2>Frames</h2>")
         body += [

@@ -1,0 +1,92 @@
+"""Does the head turn as the driver's does? Loki's head-pose trajectory, in degrees.
+
+The rotations R of both fits are compared by how far they have turned since the first frame, which
+cancels a constant offset between the two trackings. The paper's R_t R_0^T cancels an offset on the
+head's side (R C) exactly, one on the camera's side (C R) only in part; R_0^T R_t cancels the
+camera's side. Fitted with ICT-FaceKit's model: figures do not compare with the paper's (FLAME).
+Axes: t frames.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from mien.evaluation.comparison import Comparison, Task
+from mien.evaluation.following import counted, fitted, weighted_mean
+from mien.evaluation.metric import ClipMetric, Features, SetMetric
+from mien.evaluation.series import UNKNOWN, Series
+from mien.face_model.coefficients import FaceCoefficients
+
+
+class HeadPose(ClipMetric):
+    """Angle in degrees between the head's turns since the first frame, R_t R_0^T (paper: Loki), of
+    clip and driver, fitted with ICT-FaceKit's model; mean over the frames. Lower is better.
+    """
+
+    name = "head_pose"
+    tasks = frozenset({Task.FOLLOW, Task.FOLLOW_OTHER})
+
+    def of_clip(self, pair: Comparison) -> float:
+        """Over the frames in which both faces were found."""
+        both = fitted(pair)
+        return UNKNOWN if both is None else float(camera_side_angles(*both).mean())
+
+
+class HeadPoseInHead(ClipMetric):
+    """The same with R_0^T R_t: the turns seen from the head, whatever the camera's orientation."""
+
+    name = "head_pose_in_head"
+    tasks = HeadPose.tasks
+
+    def of_clip(self, pair: Comparison) -> float:
+        """Over the frames in which both faces were found."""
+        both = fitted(pair)
+        return UNKNOWN if both is None else float(head_side_angles(*both).mean())
+
+
+class HeadPoseOfAll(SetMetric):
+    """head_pose of all clips: their mean weighted by the frames with a face in both."""
+
+    name = "head_pose"
+    tasks = HeadPose.tasks
+
+    def features(self, pair: Comparison) -> Features:
+        """Score and weight."""
+        return counted(HeadPose().of_clip(pair), pair)
+
+    def of_set(self, clips: Sequence[Features], references: Sequence[Features]) -> float:
+        """The weighted mean."""
+        return weighted_mean(clips)
+
+
+class HeadPoseInHeadOfAll(SetMetric):
+    """head_pose_in_head of all clips, weighted in the same way."""
+
+    name = "head_pose_in_head"
+    tasks = HeadPose.tasks
+
+    def features(self, pair: Comparison) -> Features:
+        """Score and weight."""
+        return counted(HeadPoseInHead().of_clip(pair), pair)
+
+    def of_set(self, clips: Sequence[Features], references: Sequence[Features]) -> float:
+        """The weighted mean."""
+        return weighted_mean(clips)
+
+
+def camera_side_angles(one: FaceCoefficients, other: FaceCoefficients) -> Series:
+    """Degrees between the turns R_t R_0^T of two faces at the same frames; the first is 0."""
+    first, second = (Rotation.from_rotvec(face.rotation) for face in (one, other))
+    return _degrees(first * first[0].inv(), second * second[0].inv())
+
+
+def head_side_angles(one: FaceCoefficients, other: FaceCoefficients) -> Series:
+    """Degrees between the turns R_0^T R_t of two faces at the same frames; the first is 0."""
+    first, second = (Rotation.from_rotvec(face.rotation) for face in (one, other))
+    return _degrees(first[0].inv() * first, second[0].inv() * second)
+
+
+def _degrees(one: Rotation, other: Rotation) -> Series:
+    """2 arccos |p . q| of the unit quaternions, in the form that is exact at small angles."""
+    return np.degrees((one * other.inv()).magnitude())
