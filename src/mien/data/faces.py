@@ -93,7 +93,7 @@ def faces_of_meshes(meshes: ClipMeshes, size: tuple[int, int]) -> FaceCoefficien
         return None
     points = meshes.points.double().numpy() * size[0]  # shares of the width, z as well
     points[~found] = np.nan
-    return fit_points(points, size, FPS, face_model())
+    return fit_points(points, size, float(FPS), face_model())
 
 
 @functools.cache

@@ -102,7 +102,7 @@ class Backbone(nn.Module):
         Raises:
             UserError: it cannot be read, or is of other sizes.
         """
-        from diffusers import UNet2DConditionModel
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         read = from_pretrained(UNet2DConditionModel, name, "unet").state_dict()
         state = {
@@ -135,9 +135,11 @@ def from_pretrained(kind: Any, name: str, subfolder: str) -> nn.Module:
 
 
 def _unet(config: LokiConfig) -> Any:
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     stages = config.stages
+    # diffusers means the number of heads by this name, and types it as of one stage.
+    heads: Any = tuple(width // config.head_dim for width in config.channels)
     return UNet2DConditionModel(
         sample_size=config.feature_size,
         in_channels=config.sample_channels,
@@ -148,7 +150,6 @@ def _unet(config: LokiConfig) -> Any:
         block_out_channels=config.channels,
         layers_per_block=config.layers,
         cross_attention_dim=1,  # of text, which is taken out
-        # diffusers means the number of heads by this name.
-        attention_head_dim=tuple(width // config.head_dim for width in config.channels),
+        attention_head_dim=heads,
         use_linear_projection=True,
     )

@@ -46,7 +46,7 @@ class LokiConfig:
     coefficient_dims: int = 63  # expression axes, rotation, place and gaze (condition coefficients)
     encoder_channels: tuple[int, ...] = (24, 48, 64)  # each further one halves the map
     # the diffusion
-    form: Literal["v", "noise"] = "v"  # of the prediction; noise: as the papers
+    form: Literal["v", "x0", "noise"] = "v"  # of the prediction; noise: as the papers
     timesteps: int = 1000
     zero_terminal: bool = True  # the last timestep is pure noise
     shift: float = 1.0  # factor of the signal-to-noise ratio: large pictures need more noise

@@ -6,6 +6,7 @@ Axes: t frames of the driver.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera, FaceCoefficients
 from mien.face_model.parametric import FaceModel
 
+Transfer = Literal["relative", "absolute", "same_person"]  # as mien.session.driving's
 _BLINK = "eyeBlink"
 
 
@@ -48,22 +50,28 @@ def drive_faces(
     portrait: FaceCoefficients,
     driver: FaceCoefficients,
     rest: int,
-    relative: bool,
-    controls: LokiControls,
+    transfer: Transfer,
+    controls: LokiControls | None = None,
 ) -> FaceCoefficients:
-    """The portrait's person moving as the driver does.
+    """The portrait's person moving as the driver does; `portrait` has one row, `rest` is a frame of
+    the driver that has a row.
 
     Expressions and gaze are the driver's: the face model's axes have the same rest for everybody.
-    The head moves either by the driver's difference from row `rest`, starting from the portrait's
-    pose, or it has the driver's own rotation and place in the picture (as in the paper). `portrait`
-    has one row.
+    `relative`: the head moves from the portrait's pose by the driver's difference from rest;
+    `absolute`: it has the driver's rotation and place in the picture, as in the paper;
+    `same_person`: identity and camera are the driver's as well, portrait and driver being framed
+    alike.
     """
-    base = portrait if relative else _seen_by(driver.at(slice(rest, rest + 1)), portrait.camera)
-    moving = _seen_by(driver, portrait.camera)
-    rotation, translation = _moved(base, moving, rest, controls.pose_scale)
+    controls = controls or LokiControls()
+    person = driver if transfer == "same_person" else portrait
+    moving = _seen_by(driver, person.camera)
+    row = int(np.searchsorted(driver.frames, rest))
+    base = portrait if transfer == "relative" else moving.at(slice(row, row + 1))
+    rotation, translation = _moved(base, moving, row, controls.pose_scale)
     if controls.freeze_pose:
-        rotation = np.repeat(portrait.rotation, len(driver), axis=0)
-        translation = np.repeat(portrait.translation, len(driver), axis=0)
+        still = _seen_by(portrait, person.camera)
+        rotation = np.repeat(still.rotation, len(driver), axis=0)
+        translation = np.repeat(still.translation, len(driver), axis=0)
     low, high = model.expression_range.T
     expression = controls.expression_scale * driver.expression
     if controls.blinks is not None:
@@ -72,8 +80,8 @@ def drive_faces(
             if name.startswith(_BLINK):
                 expression[:, index] = shut
     return replace(
-        driver.with_identity_of(portrait),
-        camera=portrait.camera,
+        driver.with_identity_of(person),
+        camera=person.camera,
         expression=np.clip(expression, low, high),
         rotation=rotation,
         translation=translation,

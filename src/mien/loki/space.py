@@ -5,11 +5,12 @@ Axes: n pictures, c channels of a sample, h w space.
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from mien.loki.backbone import from_pretrained
 from mien.loki.config import LokiConfig
@@ -76,7 +77,7 @@ def space_of(config: LokiConfig) -> Space:
 
 
 @functools.lru_cache(maxsize=2)
-def _autoencoder(name: str, device: torch.device) -> nn.Module:
-    from diffusers import AutoencoderKL
+def _autoencoder(name: str, device: torch.device) -> Any:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     return from_pretrained(AutoencoderKL, name, "vae").requires_grad_(False).eval().to(device)

@@ -10,11 +10,12 @@ Axes: t video frames, h w space.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -37,7 +38,7 @@ from mien.session.portrait import PortraitSource, load_face
 from mien.session.stream import FrameStream, TimedFrames, iterate_in_context
 from mien.types import FPS
 
-_SEEN = 256  # side at which faces are found and fitted; the net's picture may be smaller
+SEEN = 256  # side at which faces are found and fitted; the net's picture may be smaller
 
 
 @dataclass(frozen=True)
@@ -94,16 +95,25 @@ class LokiSession:
             UserError: the picture cannot be read, shows no face, or the box is not inside it.
         """
         with (watch or Stopwatch()).measure("portrait"), self._inference():
-            seen, notes = load_face(portrait, box, _SEEN)
-            source = seen
-            if self.net.config.image_size != _SEEN:
-                source, _ = load_face(portrait, box, self.net.config.image_size)
-            faces = faces_of_meshes(look(face_mesh(), to_bytes(seen)), (_SEEN, _SEEN))
-            if faces is None:
-                raise UserError("the face model cannot be fitted to the portrait: take another one")
+            picture, notes = load_face(portrait, box, SEEN)
+            return replace(self.read(picture), notes=notes)
+
+    def read(self, picture: Float[Tensor, "1 3 h w"]) -> LokiPortrait:
+        """Fit and encode a picture that is cropped already, in [-1, 1]; it should not be smaller
+        than SEEN.
+
+        Raises:
+            UserError: it shows no face.
+        """
+        size = picture.shape[-1]
+        faces = faces_of_meshes(look(face_mesh(), to_bytes(picture)), (size, size))
+        if faces is None:
+            raise UserError("the cropped portrait shows no face: take one from the front")
+        source = resized(picture, self.net.config.image_size)
+        with self._inference():
             maps, values = self._maps(faces)
             reference = self.net.encode_reference(source.to(self.device), maps, values)
-            return LokiPortrait(source, faces, reference, notes)
+        return LokiPortrait(source, faces, reference)
 
     def drive(
         self,
@@ -121,8 +131,7 @@ class LokiSession:
         Args:
             portrait: as `prepare` gives it.
             video: of any frame rate, read by its time stamps; its sound is kept.
-            transfer: `relative`: the head moves from the portrait's pose by the driver's difference
-                from rest; otherwise it has the driver's own pose.
+            transfer: of the head pose, as `drive_faces` says it.
             controls: scales of expression and pose, a frozen pose, other blinks.
             seed: of the noise.
             watch: where seconds of work are added up.
@@ -133,20 +142,13 @@ class LokiSession:
         watch = watch or Stopwatch()
         with watch.measure("driver"):
             sound = sound_of_video(Path(video)) if isinstance(video, Path | str) else None
-            driver = load_driver(video, _SEEN)
-            seen = faces_of_meshes(driver.meshes, (_SEEN, _SEEN))
+            driver = load_driver(video, SEEN)
+            seen = faces_of_meshes(driver.meshes, (SEEN, SEEN))
             assert seen is not None  # load_driver refuses a video without a face
-            row = int(np.searchsorted(seen.frames, driver.rest))
             driven = drive_faces(
-                face_model(),
-                portrait.faces,
-                seen,
-                row,
-                transfer == "relative",
-                controls or LokiControls(),
+                face_model(), portrait.faces, seen, driver.rest, transfer, controls
             )
-            driven = fill_frames(driven, len(driver))
-        frames = self.draw(portrait, driven, seed, watch)
+        frames = self.draw(portrait, fill_frames(driven, len(driver)), seed, watch)
         return FrameStream(frames, len(driver), sound, portrait.notes + driver.notes, watch)
 
     def draw(
@@ -185,3 +187,11 @@ class LokiSession:
         context.enter_context(torch.inference_mode())
         context.enter_context(autocast(self.device, self.precision))
         return context
+
+
+def resized(pictures: Float[Tensor, "n 3 _ _"], size: int) -> Float[Tensor, "n 3 size size"]:
+    """Square pictures in [-1, 1] at another size."""
+    if pictures.shape[-1] == size:
+        return pictures
+    scaled = F.interpolate(pictures, (size, size), mode="bicubic", antialias=True)
+    return scaled.clamp(-1, 1)

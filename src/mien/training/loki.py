@@ -16,8 +16,8 @@ from torch import Generator, Tensor
 from torch.optim import AdamW
 
 from mien.data.specs import WindowSpec
-from mien.diffusion.objective import add_noise, training_target
-from mien.diffusion.schedule import Levels
+from mien.diffusion.objective import add_noise, to_clean, training_target
+from mien.diffusion.schedule import Levels, expand_to
 from mien.errors import UserError
 from mien.kinds import current_state, describe, read_weights, refuse_other_run, use_current_names
 from mien.loki.config import LokiConfig
@@ -28,6 +28,7 @@ from mien.training.optimization import OptimizerConfig, decay_groups
 from mien.training.steps import SteppedModule
 from mien.types import FaceWindow
 
+_MOST = 5.0  # weight of an error of the form x0, in nearly clean frames
 OPTIMIZER = OptimizerConfig(learning_rate=4e-4, weight_decay=0.01, warmup_steps=200)
 
 
@@ -99,7 +100,7 @@ class LokiStage(SteppedModule):
 
     def training_step(self, batch: FaceWindow, batch_idx: int) -> None:
         """One batch of a step."""
-        loss = self._loss(batch, self._noised(batch, self.objective_config, self.batch_seed))
+        loss, _ = self._loss(batch, self._noised(batch, self.objective_config, self.batch_seed))
         norm = self.gather(self.optimizers(), self.loki, loss)
         self.log("train/loss", loss.detach(), prog_bar=True)
         self.end_batch(norm)
@@ -122,8 +123,12 @@ class LokiStage(SteppedModule):
             chance >= config.reference_dropout,
         )
 
-    def _loss(self, batch: FaceWindow, noised: Noised) -> Float[Tensor, ""]:
-        """Weighted squared error of the prediction."""
+    def _loss(
+        self, batch: FaceWindow, noised: Noised
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Weighted squared error of the prediction, and that of the clean sample, which is of one
+        unit for all forms of the prediction.
+        """
         net, levels = self.loki, noised.levels
         mixture = add_noise(noised.clean, noised.noise, levels)
         condition = net.encode_condition(batch.maps, batch.coefficients)
@@ -131,11 +136,18 @@ class LokiStage(SteppedModule):
         reference = net.encode_reference(
             batch.reference, batch.reference_map, batch.reference_coefficients
         )
-        drawn = net(mixture, levels.level, condition, reference, noised.has_reference)
-        target = training_target(noised.clean, noised.noise, levels, net.config.form)
-        error = (drawn.float() - target).square().mean(dim=2)
+        drawn = net(mixture, levels.level, condition, reference, noised.has_reference).float()
+        form = net.config.form
+        target = training_target(noised.clean, noised.noise, levels, form)
+        error = (drawn - target).square().mean(dim=2)
+        if form == "x0":  # as the velocity's error, but for nearly clean frames
+            error = error * expand_to(
+                levels.sigma.square().clamp(min=1 / _MOST).reciprocal(), error
+            )
         weight = 1 + self.objective_config.face * self._face(batch)
-        return (weight * error).sum() / weight.sum()
+        clean = to_clean(drawn, mixture, levels, form)
+        distance = (clean - noised.clean).square().mean().detach()
+        return (weight * error).sum() / weight.sum(), distance
 
     def _face(self, batch: FaceWindow) -> Float[Tensor, "b t h w"]:
         """The share of the face in every place of a sample."""
@@ -156,14 +168,15 @@ class LokiStage(SteppedModule):
         everything = replace(self.objective_config, condition_dropout=0.0, reference_dropout=0.0)
         noised = self._noised(batch, everything, seed)
         none = torch.zeros_like(noised.has_map)
-        losses = {
-            f"{prefix}/loss": self._loss(batch, noised),
-            f"{prefix}/loss_without_map": self._loss(batch, replace(noised, has_map=none)),
-            f"{prefix}/loss_without_reference": self._loss(
-                batch, replace(noised, has_reference=none)
-            ),
-        }
-        self.log_dict(losses, prog_bar=True, batch_size=len(batch.frames), sync_dist=True)
+        scores: dict[str, Tensor] = {}
+        for name, given in (
+            ("", noised),
+            ("_without_map", replace(noised, has_map=none)),
+            ("_without_reference", replace(noised, has_reference=none)),
+        ):
+            loss, distance = self._loss(batch, given)
+            scores |= {f"{prefix}/loss{name}": loss, f"{prefix}/clean_error{name}": distance}
+        self.log_dict(scores, prog_bar=True, batch_size=len(batch.frames), sync_dist=True)
 
     def forward(self, batch: FaceWindow, seed: int = 0) -> Float[Tensor, "b t 3 h w"]:
         """Sample the frames of each window from noise."""

@@ -51,8 +51,11 @@ class PredictionWriter(BasePredictionWriter):
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{trainer.global_rank:02d}-{batch_idx:05d}"
         if isinstance(batch, FramePair | FaceWindow):
-            draw = strip if isinstance(batch, FramePair) else window_strip
-            picture = draw(batch, prediction, len(prediction))
+            rows = len(prediction)
+            if isinstance(batch, FramePair):
+                picture = strip(batch, prediction, rows)
+            else:
+                picture = window_strip(batch, prediction, rows)
             with written_whole(folder / f"{name}.png") as unfinished:
                 save_strip(unfinished, picture)
         elif isinstance(batch, SpeechClip):
