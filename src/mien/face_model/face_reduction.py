@@ -82,7 +82,7 @@ def _registered(model: FaceModel, landmarks: Float32[Array, "68 3"]) -> Correspo
     skin = np.isin(model.triangles, model.vertices_of("face")).all(axis=1)
     jaw = model.expression_axes[model.expression_names.index("jawOpen")]
     opened = np.linalg.norm(jaw, axis=1)
-    return register(model.neutral, model.triangles[skin], opened, landmarks)
+    return register(model.neutral, model.triangles[skin], opened, landmarks, model.eye_centers)
 
 
 def _arkit_name(name: str) -> str:

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera, FaceCoefficients
+from mien.face_model.correspondence import DEPTH
 from mien.face_model.gaze import gaze_of, lids_of
 from mien.face_model.parametric import FaceModel
 from mien.face_model.point_basis import PointBasis
@@ -24,7 +25,7 @@ from mien.face_model.solution import State, solve_motion, solve_person
 from mien.mesh.alignment import similarity
 from mien.mesh.topology import POINTS, STABLE
 
-DISTANCE = 100.0  # centimetres from the camera at which a face is taken to be, if nobody says
+DISTANCE = 200.0  # centimetres from the camera at which a face is taken to be, if nobody says
 _KEYFRAMES = 12
 _FAST = ("jaw", "mouth", "eyeBlink")
 
@@ -42,15 +43,15 @@ def fit_points(
 
     `points` are the 468 of FaceMesh or MediaPipe's 478 with irises: x and y in pixels of a picture
     of `size` (width, height), depth in pixels, nan in frames without a face; those are left out.
-    `focal` is the camera's in longer sides of the picture (default: that of a face a metre away,
+    `focal` is the camera's in longer sides of the picture (default: that of a face two metres away,
     since the points hardly tell), `identity` that of a known person (default: it is fitted).
-    `basis` is the model's, if it is already made.
+    `basis` is the model's for that many points, if it is already made.
 
     Raises:
         UserError: there is no frame with a face, or the model has no FaceMesh points.
     """
     model = FaceModel.load() if model is None else model
-    basis = PointBasis.of(model) if basis is None else basis
+    basis = PointBasis.of(model, points.shape[1]) if basis is None else basis
     frames = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))
     if not len(frames):
         raise UserError(f"none of {len(points)} frames shows a face: give a clip with one")
@@ -92,7 +93,7 @@ def _start(
 ) -> tuple[Sight, State]:
     """The camera, and poses of the neutral person from the points that expressions move least."""
     known = basis.neutral[list(STABLE)]
-    poses = [similarity(seen[list(STABLE)], known) for seen in points]
+    poses = [similarity(seen[list(STABLE)] * DEPTH, known) for seen in points]
     scales = np.array([pose.scale for pose in poses])
     if focal is None:
         focal = float(np.median(scales)) * DISTANCE / max(size)

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from mien.face.geometry import Array
+from mien.face_model.correspondence import IRISES
 from mien.face_model.parametric import EYES, FaceModel
 from mien.face_model.residuals import Sight
 
-IRISES = (473, 468)  # of the left and the right eye, their middles
 _LIMITS = np.radians([40.0, 30.0])  # of yaw and pitch
 _FULL = np.radians(30.0)  # the gaze at which an eyeLook axis is 1
 
@@ -24,16 +24,17 @@ def gaze_of(
     translation: Float[Array, "t 3"],
 ) -> Float[Array, "t 2"]:
     """Yaw and pitch of both eyes together; zero where there are no iris points."""
-    if sight.points.shape[1] <= max(IRISES):
+    if model.points is None or sight.points.shape[1] <= max(IRISES):
         return np.zeros((len(sight.points), 2))
     directions = []
     shape = model.shape(identity)
-    for name, center, iris in zip(EYES, model.eye_centers, IRISES, strict=True):
+    sides = zip(EYES, model.eye_centers, IRISES, model.points.iris_shifts, strict=True)
+    for name, center, iris, ahead in sides:
         ball = model.vertices_of(name)
         arms = model.neutral[ball] - center
         radius = float(-arms[:, 2].min())
         moved = (shape[ball] - model.neutral[ball]).mean(axis=0)
-        place = rotation.apply(center + moved) + translation
+        place = rotation.apply(center + moved + ahead) + translation
         scale = (sight.focal / place[:, 2])[:, None]
         across = (sight.points[:, iris, :2] - sight.camera.project(place)[:, :2]) / scale / radius
         across *= np.minimum(1, 0.95 / np.maximum(np.linalg.norm(across, axis=1), 1e-6))[:, None]

@@ -10,7 +10,7 @@ Axes: t frames, n vertices, k triangles, i identity axes, e expression axes, m l
 import functools
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +67,9 @@ class FaceModel:
         """
         identity, identity_steps = _quantized(self.identity_axes, np.int8)
         expression, expression_steps = _quantized(self.expression_axes, np.int16)
-        points = {}
-        if self.points is not None:
-            points["point_corners"] = self.points.corners.astype(np.int32)
-            points["point_weights"] = self.points.weights.astype(np.float32)
+        points = (
+            {} if self.points is None else {f"point_{k}": v for k, v in vars(self.points).items()}
+        )
         with writable(path), written_whole(Path(path)) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -166,8 +165,7 @@ def _loaded(path: Path) -> FaceModel:
 def _points(kept: Mapping[str, Array]) -> Correspondence | None:
     if "point_corners" not in kept:
         return None
-    corners = kept["point_corners"].astype(np.int64)
-    return Correspondence(corners, kept["point_weights"].astype(np.float64))
+    return Correspondence(**{f.name: kept[f"point_{f.name}"] for f in fields(Correspondence)})
 
 
 def _quantized(

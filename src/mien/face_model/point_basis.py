@@ -40,8 +40,8 @@ class PointBasis:
     expression_columns: Float32[Array, "3 mf"]
 
     @classmethod
-    def of(cls, model: FaceModel) -> "PointBasis":
-        """The points of a model.
+    def of(cls, model: FaceModel, count: int = POINTS) -> "PointBasis":
+        """The points of a model as the net sees them that gives `count` points.
 
         Raises:
             UserError: the model's file does not say where they are.
@@ -57,7 +57,9 @@ class PointBasis:
         people = model.identity_axes[:IDENTITY_AXES]
         axes = np.concatenate([model.expression_axes[fitted], people])
         placed = model.points.read(axes).astype(np.float64)
-        neutral = model.points.read(model.neutral).astype(np.float64)
+        neutral = model.points.read(model.neutral).astype(np.float64) + model.points.shifts_of(
+            count
+        )
         columns, alone = _columns(placed), _columns(placed[: len(fitted)])
         return cls(neutral, placed, fitted, _weights(), columns, alone)
 

@@ -1,7 +1,8 @@
 """Gauss-Newton equations of a face model's points in pictures.
 
 Residuals are in centimetres at the head's depth: x and y as pixels seen through the pinhole, and
-the points' relative depth with a smaller weight. The scale of pixels is taken from each head's depth as it is.
+the points' relative depth with a smaller weight. The scale of pixels is taken from each head's
+depth as it is.
 Axes: t frames, m points, q axes, p the six numbers of a pose (rotation, translation).
 """
 
@@ -13,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera
+from mien.face_model.correspondence import DEPTH
 from mien.face_model.point_basis import PointBasis
 
 POSE = 6
@@ -49,7 +51,7 @@ class Sight:
         """Seen less modelled, in centimetres, for points in camera coordinates."""
         scale = (self.focal / translation[:, 2])[:, None, None]
         flat = self.camera.project(placed)[..., :2]
-        depth = self.points[..., 2:] / scale - placed[..., 2:]
+        depth = self.points[..., 2:] * (DEPTH[2] / scale) - placed[..., 2:]
         share = basis.weights / basis.weights.sum()
         depth = depth - np.einsum("tmx,m->tx", depth, share)[:, None]
         return np.concatenate([(self.points[..., :2] - flat) / scale, depth], axis=2)
