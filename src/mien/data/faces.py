@@ -2,23 +2,26 @@
 
 import functools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from jaxtyping import UInt8
 from tqdm import tqdm
 
 from mien.data.contents import Contents
 from mien.data.manifest import ClipRecord
 from mien.data.meshes import ClipMeshes, MeshCache
 from mien.data.store import Store
+from mien.face.landmarker import FaceLandmarker
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.fitting import fit_points
 from mien.face_model.parametric import FaceModel
-from mien.media import probe_video
+from mien.media import read_frames
 from mien.types import FPS
 
+_POINTS = 478  # FaceMesh's 468 and two irises
 HELD = 1000  # clips whose coefficients each process keeps in memory
 
 
@@ -75,8 +78,7 @@ class FaceCache:
 
     def _fit(self, record: ClipRecord) -> FaceCoefficients | None:
         with self.root.file(record.path) as path:
-            info = probe_video(path)
-        return faces_of_meshes(self.meshes.meshes(record), (info.width, info.height))
+            return fit_frames(read_frames(path), self.meshes.meshes(record))
 
     def _name(self, record: ClipRecord) -> str:
         if record.path not in self._names:
@@ -84,16 +86,26 @@ class FaceCache:
         return self._names[record.path]
 
 
-def faces_of_meshes(meshes: ClipMeshes, size: tuple[int, int]) -> FaceCoefficients | None:
-    """Fit the face model to the landmarks of a clip of that width and height; None if no frame
-    shows a face.
+def fit_frames(
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]], meshes: ClipMeshes
+) -> FaceCoefficients | None:
+    """Fit the face model to a clip whose FaceMesh landmarks are known; None if no frame shows a
+    face. A second net, MediaPipe's landmarker, adds the irises and sees lids better.
     """
-    found = meshes.found.numpy()
-    if not found.any():
-        return None
-    points = meshes.points.double().numpy() * size[0]  # shares of the width, z as well
-    points[~found] = np.nan
-    return fit_points(points, size, float(FPS), face_model())
+    found, size = meshes.found.numpy(), (1, 1)
+    points = np.full((len(found), _POINTS, 3), np.nan)
+    for t, frame in enumerate(frames):
+        size = frame.shape[1], frame.shape[0]
+        if found[t]:
+            mesh = (meshes.points[t].numpy() * size[0]).astype(np.float32)
+            points[t] = landmarker().with_irises(frame, mesh)
+    return fit_points(points, size, float(FPS), face_model()) if found.any() else None
+
+
+@functools.cache
+def landmarker() -> FaceLandmarker:
+    """MediaPipe's landmarker, loaded once in a process."""
+    return FaceLandmarker()
 
 
 @functools.cache

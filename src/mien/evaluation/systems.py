@@ -14,7 +14,7 @@ import torch
 from mien.audio.features import FPS
 from mien.checkpoint import default_weights, load_animator
 from mien.data.datasets import to_picture
-from mien.data.faces import face_model, faces_of_meshes
+from mien.data.faces import face_model, fit_frames
 from mien.data.meshes import ClipMeshes
 from mien.devices import FULL, autocast, choose_device
 from mien.errors import UserError
@@ -96,13 +96,15 @@ class LokiSystem:
 
     def __call__(self, pair: Pair) -> Frames:
         """Frames of the net's size."""
-        count, side = len(pair.driver), pair.driver.frames.shape[1]
+        count = len(pair.driver)
         # The frame at rest stands far behind the others: fits are smooth in time.
         gap = ClipMeshes(torch.zeros(FPS, 468, 3), torch.zeros(FPS, dtype=torch.bool))
         parts = pair.driver.meshes, gap, pair.rest.meshes
         points = torch.cat([part.points for part in parts])
         found = torch.cat([part.found for part in parts])
-        faces = faces_of_meshes(ClipMeshes(points, found), (side, side))
+        empty = np.zeros_like(pair.rest.frames).repeat(FPS, axis=0)
+        frames = np.concatenate((pair.driver.frames, empty, pair.rest.frames))
+        faces = fit_frames(frames, ClipMeshes(points, found))
         portrait = self.session.read(pair.portrait.pictures)
         if faces is None:
             raise UserError("no frame of a driver shows a face: give other clips")

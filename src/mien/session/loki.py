@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.data.faces import face_model, faces_of_meshes
+from mien.data.faces import face_model, fit_frames
 from mien.data.meshes import face_mesh, look
 from mien.devices import AUTO, FULL, autocast, choose_device
 from mien.errors import UserError
@@ -105,8 +105,8 @@ class LokiSession:
         Raises:
             UserError: it shows no face.
         """
-        size = picture.shape[-1]
-        faces = faces_of_meshes(look(face_mesh(), to_bytes(picture)), (size, size))
+        seen = to_bytes(picture)
+        faces = fit_frames(seen, look(face_mesh(), seen))
         if faces is None:
             raise UserError("the cropped portrait shows no face: take one from the front")
         source = resized(picture, self.net.config.image_size)
@@ -143,7 +143,8 @@ class LokiSession:
         with watch.measure("driver"):
             sound = sound_of_video(Path(video)) if isinstance(video, Path | str) else None
             driver = load_driver(video, SEEN)
-            seen = faces_of_meshes(driver.meshes, (SEEN, SEEN))
+            pictures = (frame for chunk in driver.chunks() for frame in to_bytes(chunk))
+            seen = fit_frames(pictures, driver.meshes)
             assert seen is not None  # load_driver refuses a video without a face
             driven = drive_faces(
                 face_model(), portrait.faces, seen, driver.rest, transfer, controls
