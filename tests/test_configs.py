@@ -19,15 +19,19 @@ from mien.checkpoint import default_weights
 from mien.config import restore
 from mien.data.augment import AugmentConfig
 from mien.data.speech import VoiceConfig
+from mien.data.windows import WindowAugmentConfig
 from mien.errors import UserError
 from mien.kinds import read_weights
+from mien.loki.config import LokiConfig
+from mien.loki.sampling import LokiSamplingConfig
 from mien.motion.objective import SpeechObjectiveConfig
 from mien.motion.rollout import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotionConfig
 from mien.overlays import FOLDER, find_config, join_configs
 from mien.portrait.animator import Animator, AnimatorConfig
-from mien.presets import PRESETS
+from mien.presets import LOKI_PRESETS, PRESETS
 from mien.training.discriminator import DiscriminatorConfig
+from mien.training.loki import LokiObjectiveConfig
 from mien.training.losses import LossConfig
 from mien.training.optimization import OptimizerConfig
 
@@ -46,7 +50,15 @@ SECTIONS = {
         "model.init_args.sampling": SamplingConfig,
         "data.init_args.voice": VoiceConfig,
     },
+    "loki": {
+        "model.init_args.loki": LokiConfig,
+        "model.init_args.objective": LokiObjectiveConfig,
+        "model.init_args.optimizer": OptimizerConfig,
+        "model.init_args.sampling": LokiSamplingConfig,
+        "data.init_args.augmentation": WindowAugmentConfig,
+    },
 }
+STAGES = "stage1", "stage2"  # of the first system
 OVERLAYS = sorted(path.name for path in FOLDER.glob("*.yaml") if path.stem not in SECTIONS)
 
 
@@ -87,7 +99,7 @@ def test_base_config_says_every_number_as_python_does(stage: str):
         assert written == defaults, part["class_path"]
 
 
-@pytest.mark.parametrize("stage", SECTIONS)
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_in_python_is_what_the_command_line_makes_of_its_files(preset: str, stage: str):
     config = joined(f"{stage}.yaml", f"{preset}.yaml")
@@ -101,6 +113,15 @@ def test_a_preset_in_python_is_what_the_command_line_makes_of_its_files(preset: 
         parsed = parser.instantiate(parser.parse_object({"numbers": section})).numbers
         more = (stage,) if cls is OptimizerConfig else ()
         assert parsed == cls.preset(preset, *more), place
+
+
+@pytest.mark.parametrize("preset", LOKI_PRESETS)
+def test_presets_of_loki_are_their_files(preset: str):
+    first = preset == LOKI_PRESETS[0]
+    config = joined("loki.yaml") if first else joined("loki.yaml", f"loki_{preset}.yaml")
+    section = OmegaConf.to_container(config.model.init_args.loki)
+    assert plain(LokiConfig.preset(preset)) == section
+    assert first == (LokiConfig.preset(preset) == LokiConfig())
 
 
 def test_presets_differ_and_small_is_what_ships():
@@ -141,7 +162,7 @@ def test_an_unknown_preset_is_named():
 @pytest.mark.parametrize("stage", SECTIONS)
 def test_every_overlay_gives_valid_numbers(stage: str, overlay: str):
     config = joined(f"{stage}.yaml", overlay)
-    assert not {"stage1", "stage2"} & set(config)
+    assert not set(SECTIONS) & set(config)
     for place, cls in SECTIONS[stage].items():
         section = OmegaConf.to_container(OmegaConf.select(config, place))
         assert is_dataclass(restore(cls, section))
@@ -177,7 +198,7 @@ def test_section_of_the_other_stage_is_dropped(tmp_path):
         "stage1: {trainer: {max_steps: 6}, data: {init_args: {batch_size: 3}}}\n"
         "stage2: {data: {init_args: {batch_size: 4}}}\n"
     )
-    first, second = (joined(f"{stage}.yaml", str(overlay)) for stage in SECTIONS)
+    first, second = (joined(f"{stage}.yaml", str(overlay)) for stage in STAGES)
     assert (first.data.init_args.batch_size, first.trainer.max_steps) == (3, 6)
     assert (second.data.init_args.batch_size, second.trainer.max_steps) == (4, 5)
 

@@ -17,7 +17,7 @@ FLOORS = {
     2: ("nn", "diffusion", "media", "face", "report"),
     3: ("audio", "mesh", "command_line", "kinds"),
     4: ("portrait", "motion", "face_model"),
-    5: ("checkpoint", "metrics"),
+    5: ("checkpoint", "metrics", "loki"),
     6: ("data",),
     7: ("training", "session"),
     8: ("pipeline",),
@@ -31,9 +31,17 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
 # Third parties that are heavy, optional or replaceable, and the only places where they may enter.
 DOORS = {
-    "lightning": ("data/portrait_data", "data/speech_data", "data/loading", "training/", "cli"),
+    "lightning": (
+        "data/portrait_data",
+        "data/speech_data",
+        "data/loki_data",
+        "data/loading",
+        "training/",
+        "cli",
+    ),
     "torchvision": ("training/perceptual",),
     "timm": ("portrait/motion_encoder",),
+    "diffusers": ("loki/backbone", "loki/space"),
     "torchaudio": ("audio/pretrained",),
     "h5py": ("training/perceptual",),
     "av": ("media",),
@@ -80,6 +88,7 @@ LATE = (
     "silero_vad",
     "pillow_heif",
     "timm",
+    "diffusers",
     "torchaudio",
     "h5py",
     "torchvision",

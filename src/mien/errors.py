@@ -2,6 +2,7 @@
 
 # The extra of mien that installs an optional package.
 EXTRAS = {
+    "diffusers": "loki",
     "filelock": "train",
     "jsonargparse": "train",
     "lightning": "train",

@@ -24,7 +24,7 @@ from mien.errors import UserError
 from mien.media.files import written_whole
 
 # The modules that register kinds; imported when a kind is looked up by its name.
-SYSTEMS = ("mien.checkpoint",)
+SYSTEMS = ("mien.checkpoint", "mien.loki.weights")
 
 _UNREADABLE = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, PickleError)
 

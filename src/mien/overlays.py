@@ -2,8 +2,8 @@
 
 `--config stage1.yaml --config tiny.yaml` merges the second file over the first. An overlay for both
 stages has the keys that they share at the top and, below `stage1:` and `stage2:`, those of one of
-them; the other section is dropped. `model.class_path` determines the stage. A file with
-`over: base.yaml` is merged over that file, wherever it is used.
+them (`loki:` those of Loki); the other sections are dropped. `model.class_path` determines the
+stage. A file with `over: base.yaml` is merged over that file, wherever it is used.
 """
 
 import sysconfig
@@ -28,6 +28,7 @@ FOLDER = shared_folder("configs")
 SECTIONS = {
     "mien.training.stage1.ReconstructionStage": "stage1",
     "mien.training.stage2.DiffusionStage": "stage2",
+    "mien.training.loki.LokiStage": "loki",
 }
 
 
@@ -84,7 +85,8 @@ def join_configs(names: list[str], packaged: bool = False) -> str:
         sections = {section: config.pop(section, None) for section in SECTIONS.values()}
         if stage is None and any(sections.values()):
             raise UserError(
-                f"{name} is an overlay: put --config stage1.yaml or stage2.yaml before it"
+                f"{name} is an overlay: put --config stage1.yaml, stage2.yaml or loki.yaml "
+                "before it"
             )
         layers.append(config)
         if stage is not None and sections[stage] is not None:

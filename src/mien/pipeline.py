@@ -20,6 +20,7 @@ from mien.command_line import Progress
 from mien.devices import FULL
 from mien.errors import UserError
 from mien.face import Box
+from mien.loki.driving import LokiControls
 from mien.media import AUTO, WRITERS
 from mien.motion.controls import Controls
 from mien.motion.rollout import SamplingConfig
@@ -28,9 +29,11 @@ from mien.portrait.animator import Animator
 from mien.report import Report, Stopwatch, back_ends, machine
 from mien.session import FrameStream, PortraitSource, Session, SoundSource
 from mien.session.driving import Transfer
+from mien.session.loki import LokiSession
 
 SPOKEN_PARTS = "audio", "portrait", "motion", "render", "encode"  # of the work, as reports say it
 DRIVEN_PARTS = "driver", "portrait", "motion", "render", "encode"
+LOKI_PARTS = "driver", "portrait", "render", "encode"
 
 
 def animate(
@@ -110,10 +113,40 @@ def reenact(
     return write(stream, output, session, None, progress)
 
 
+def reenact_by_loki(
+    video: Path | str,
+    portrait: PortraitSource,
+    output: Path | str,
+    *,
+    session: LokiSession,
+    transfer: Transfer = "relative",
+    controls: LokiControls | None = None,
+    seed: int = 0,
+    box: Box | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Report:
+    """The same by Loki: the driver's coefficients on the portrait's shape. `transfer` and
+    `controls` as `LokiSession.drive` says it; same seed and threads on one machine, same frames.
+
+    Raises:
+        UserError: an input cannot be used, or the output exists and `overwrite` is off.
+    """
+    output = Path(output)
+    refuse_output(output, _files(video, portrait), overwrite)
+    watch = Stopwatch(dict.fromkeys(LOKI_PARTS, 0.0), session.device)
+
+    prepared = session.prepare(portrait, box, watch)
+    stream = session.drive(
+        prepared, video, transfer=transfer, controls=controls, seed=seed, watch=watch
+    )
+    return write(stream, output, session, seed, progress)
+
+
 def write(
     stream: FrameStream,
     output: Path,
-    session: Session,
+    session: Session | LokiSession,
     seed: int | None,
     progress: Progress = lambda done, total: None,
 ) -> Report:

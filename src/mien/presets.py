@@ -14,7 +14,8 @@ from mien.errors import UserError
 from mien.overlays import join_configs
 
 PRESETS = ("tiny", "small", "base", "base512", "paper")
-Stage = Literal["stage1", "stage2"]
+LOKI_PRESETS = ("small", "tiny", "latent", "sd21")  # the first is loki.yaml itself
+Stage = Literal["stage1", "stage2", "loki"]
 Config = TypeVar("Config")
 
 
@@ -25,8 +26,12 @@ def read_preset(cls: type[Config], name: str, stage: Stage, place: str) -> Confi
     Raises:
         UserError: there is no preset of that name.
     """
-    if name not in PRESETS:
-        raise UserError(f"no preset {name}: the presets are {', '.join(PRESETS)}")
-    joined = OmegaConf.create(join_configs([f"{stage}.yaml", f"{name}.yaml"], packaged=True))
+    names = LOKI_PRESETS if stage == "loki" else PRESETS
+    if name not in names:
+        raise UserError(f"no preset {name}: the presets are {', '.join(names)}")
+    overlay = f"{name}.yaml"
+    if stage == "loki":
+        overlay = "loki.yaml" if name == names[0] else f"loki_{name}.yaml"
+    joined = OmegaConf.create(join_configs([f"{stage}.yaml", overlay], packaged=True))
     section = cast(DictConfig, OmegaConf.select(cast(DictConfig, joined), place))
     return restore(cls, OmegaConf.to_container(section))  # pyright: ignore[reportArgumentType]

@@ -5,12 +5,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.command_line import Parser, add_video_options, progress_bar, run_guarded, settings_from
+from mien.command_line import (
+    Parser,
+    add_video_options,
+    positive,
+    progress_bar,
+    run_guarded,
+    settings_from,
+)
+from mien.errors import UserError
 
 if TYPE_CHECKING:
     from mien.report import Report
 
 TRANSFERS = "relative", "absolute", "same_person"  # mien.session.driving.Transfer, without torch
+SYSTEMS = "mien", "loki"
+OF_LOKI = "loki", "freeze_pose", "blinks", "seed", "steps", "guidance"  # options of Loki alone
 
 
 def parser() -> Parser:
@@ -25,6 +35,19 @@ def parser() -> Parser:
                    help="relative (default): the driver's difference from rest; absolute: the "
                    "head also goes where the driver's is; same_person: portrait and driver are one "
                    "person, framed alike")  # fmt: skip
+    p.add_argument("--system", choices=SYSTEMS, default=SYSTEMS[0],
+                   help="mien (default): implicit motion, warped; loki: a face model's "
+                   "coefficients, painted by diffusion")  # fmt: skip
+    loki = p.add_argument_group("with --system loki")
+    loki.add_argument("--loki", type=Path, metavar="FILE", help="its weights (needed)")
+    loki.add_argument("--freeze-pose", action="store_true", default=None,
+                      help="hold the portrait's own head pose")  # fmt: skip
+    loki.add_argument("--blinks", type=Path, metavar="FILE",
+                      help="0 (open) to 1 (shut), a line for each frame of 25 a second, instead of "
+                      "the driver's blinks")  # fmt: skip
+    loki.add_argument("--seed", type=int, help="of the noise (default 0)")
+    loki.add_argument("--steps", type=positive(int), help="of the sampler (default 20)")
+    loki.add_argument("--guidance", type=positive(float), help="1: none (default 2)")
     return p
 
 
@@ -36,26 +59,74 @@ def main(argv: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> "Report":
     import torch
 
+    from mien.pipeline import refuse_output
+
+    _refuse_options(given)
+    given.output = given.output or Path(f"{given.portrait.stem}-{given.video.stem}.mp4")
+    refuse_output(given.output, (given.video, given.portrait), given.overwrite)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    return _by_loki(given) if given.system == "loki" else _by_animator(given)
+
+
+def _refuse_options(given: argparse.Namespace) -> None:
+    """Refuse options of the other system.
+
+    Raises:
+        UserError: there is one, or Loki's weights are missing.
+    """
+    if given.system == "loki":
+        if given.loki is None:
+            raise UserError("the system loki needs weights: give them with --loki FILE")
+        if given.animator is not None:
+            raise UserError("--animator is of the system mien: give Loki's weights with --loki")
+        return
+    wrong = [name for name in OF_LOKI if getattr(given, name) is not None]
+    if wrong:
+        raise UserError(f"--{wrong[0].replace('_', '-')} needs --system loki")
+
+
+def _by_animator(given: argparse.Namespace) -> "Report":
     from mien.checkpoint import default_weights, load_animator
     from mien.devices import choose_device
     from mien.motion.controls import Controls
-    from mien.pipeline import reenact, refuse_output
+    from mien.pipeline import reenact
     from mien.session import Session
 
-    output = given.output or Path(f"{given.portrait.stem}-{given.video.stem}.mp4")
-    refuse_output(output, (given.video, given.portrait), given.overwrite)
-    if given.threads:
-        torch.set_num_threads(given.threads)
     animator = load_animator(given.animator or default_weights()[0])
     session = Session(animator.to(choose_device(given.device)), precision=given.precision)
     with progress_bar() as progress:
         return reenact(
             given.video,
             given.portrait,
-            output,
+            given.output,
             session=session,
             transfer=given.transfer,
             controls=settings_from(Controls, given),
+            box=given.box,
+            overwrite=given.overwrite,
+            progress=progress,
+        )
+
+
+def _by_loki(given: argparse.Namespace) -> "Report":
+    from mien.loki.driving import LokiControls, read_blinks
+    from mien.loki.sampling import LokiSamplingConfig
+    from mien.pipeline import reenact_by_loki
+    from mien.session.loki import LokiSession
+
+    given.blinks = given.blinks and read_blinks(given.blinks)
+    sampling = settings_from(LokiSamplingConfig, given)
+    session = LokiSession.load(given.loki, given.device, given.precision, sampling)
+    with progress_bar() as progress:
+        return reenact_by_loki(
+            given.video,
+            given.portrait,
+            given.output,
+            session=session,
+            transfer=given.transfer,
+            controls=settings_from(LokiControls, given),
+            seed=given.seed or 0,
             box=given.box,
             overwrite=given.overwrite,
             progress=progress,

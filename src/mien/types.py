@@ -142,3 +142,21 @@ class SpeechClip:
     history_known: Bool[Tensor, " b"]
     appearance: Float[Tensor, "b a"]
     source_motion: Float[Tensor, "b m"]
+
+
+@dataclass
+class FaceWindow:
+    """Batch of Loki: n consecutive frames of a clip, one more frame of it, and their faces as maps
+    of the face model.
+
+    A map has the channels x y z of the position (normalised device coordinates of the picture),
+    x y z of the expression offset, and whether the face covers the pixel; it is 0 off the face.
+    `coefficients` are the same faces as numbers, for the net without a map.
+    """
+
+    frames: Float[Tensor, "b n 3 h w"]
+    reference: Float[Tensor, "b 3 h w"]
+    maps: Float[Tensor, "b n 7 h w"]
+    reference_map: Float[Tensor, "b 7 h w"]
+    coefficients: Float[Tensor, "b n k"]
+    reference_coefficients: Float[Tensor, "b k"]

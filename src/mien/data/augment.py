@@ -72,7 +72,7 @@ def augment_pair(
     half before and half after it, which the motion encoder sees with it. With `double`, the same
     window of another person who makes the same motion, it sees that instead.
     """
-    bent = _bent_grid(source.shape[1], source.shape[2], config, generator)
+    bent = bent_grid(source.shape[1], source.shape[2], config, generator)
     mattes = None
     if torch.rand(1, generator=generator) < config.backdrop:
         mattes = _mattes(source, driving)
@@ -211,7 +211,7 @@ def _before_another_wall(moved: _Moved, wall: Backdrop, config: AugmentConfig) -
     )
 
 
-def _bent_grid(
+def bent_grid(
     height: int, width: int, config: AugmentConfig, generator: Generator
 ) -> Float[Tensor, "h w 2"]:
     """The sampling grid of the warped picture: mirror, affine part, smooth bend."""

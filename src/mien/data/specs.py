@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mien.audio.pretrained import FrontEndConfig
+from mien.face_model.maps import Positions
 from mien.types import Framing
 
 
@@ -46,3 +47,20 @@ class SpeechSpec:
     mesh: bool
     accumulate: int = 1
     appearance: bool = True
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """Requirements of Loki.
+
+    Args:
+        image_size: side of the frames.
+        window: frames of a sample.
+        positions: those of the face maps.
+        accumulate: batches that make one step.
+    """
+
+    image_size: int
+    window: int
+    positions: Positions = "projected"
+    accumulate: int = 1

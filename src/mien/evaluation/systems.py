@@ -10,17 +10,20 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn import functional as F
 
+from mien.audio.features import FPS
 from mien.checkpoint import default_weights, load_animator
 from mien.data.datasets import to_picture
+from mien.data.faces import face_model, fit_frames
+from mien.data.meshes import ClipMeshes
 from mien.devices import FULL, autocast, choose_device
+from mien.errors import UserError
 from mien.evaluation.comparison import TrackedClip
 from mien.evaluation.drive import drive
+from mien.loki.driving import drive_faces, fill_frames
 from mien.media import Frames, to_bytes
 from mien.portrait.animator import Animator
+from mien.session.loki import LokiSession, resized
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,6 @@ class ImplicitSystem:
         return np.concatenate(drawn)[:count]
 
 
-def resized(frames: Float[Tensor, "t 3 h w"], size: int) -> Float[Tensor, "t 3 size size"]:
-    """Square pictures in [-1, 1] at another size."""
-    if frames.shape[-1] == size:
-        return frames
-    scaled = F.interpolate(frames, (size, size), mode="bicubic", antialias=True)
-    return scaled.clamp(-1, 1)
-
-
 def implicit_system(given: Namespace) -> System:
     """The first system with the animator of the command line.
 
@@ -90,4 +85,45 @@ def implicit_system(given: Namespace) -> System:
     return ImplicitSystem(animator.to(choose_device(given.device)), given.precision)
 
 
-SYSTEMS: dict[str, Callable[[Namespace], System]] = {"mien": implicit_system}
+@dataclass(frozen=True)
+class LokiSystem:
+    """Loki, driven as `mien reenact --system loki` does: relative to the driver at rest, or, if
+    portrait and driver are one person, by the driver's own coefficients.
+    """
+
+    session: LokiSession
+    seed: int = 0
+
+    def __call__(self, pair: Pair) -> Frames:
+        """Frames of the net's size."""
+        count = len(pair.driver)
+        # The frame at rest stands far behind the others: fits are smooth in time.
+        gap = ClipMeshes(torch.zeros(FPS, 468, 3), torch.zeros(FPS, dtype=torch.bool))
+        parts = pair.driver.meshes, gap, pair.rest.meshes
+        points = torch.cat([part.points for part in parts])
+        found = torch.cat([part.found for part in parts])
+        empty = np.zeros_like(pair.rest.frames).repeat(FPS, axis=0)
+        frames = np.concatenate((pair.driver.frames, empty, pair.rest.frames))
+        faces = fit_frames(frames, ClipMeshes(points, found))
+        portrait = self.session.read(pair.portrait.pictures)
+        if faces is None:
+            raise UserError("no frame of a driver shows a face: give other clips")
+        transfer = "same_person" if pair.same_person else "relative"
+        driven = drive_faces(face_model(), portrait.faces, faces, len(found) - 1, transfer)
+        driven = fill_frames(driven, len(found)).at(slice(0, count))
+        drawn = self.session.draw(portrait, driven, self.seed)
+        return np.concatenate([frames.pictures for frames in drawn])
+
+
+def loki_system(given: Namespace) -> System:
+    """Loki with the weights of the command line.
+
+    Raises:
+        UserError: none are given, or they cannot be read.
+    """
+    if given.loki is None:
+        raise UserError("the system loki needs weights: give them with --loki FILE")
+    return LokiSystem(LokiSession.load(given.loki, given.device, given.precision))
+
+
+SYSTEMS: dict[str, Callable[[Namespace], System]] = {"mien": implicit_system, "loki": loki_system}

@@ -1,4 +1,4 @@
-"""The output of `predict` as files: strips of frames from stage 1, motion from stage 2.
+"""The output of `predict` as files: strips of frames from stage 1 and Loki, motion from stage 2.
 
 Axes: b batch, t video frames, m motion, h w space.
 """
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mien.media import save_strip
 from mien.media.files import written_whole
-from mien.training.previews import strip
-from mien.types import FramePair, SpeechClip
+from mien.training.previews import strip, window_strip
+from mien.types import FaceWindow, FramePair, SpeechClip
 
 FOLDER = "predictions"  # below trainer.default_root_dir
 
@@ -23,8 +23,8 @@ FOLDER = "predictions"  # below trainer.default_root_dir
 class PredictionWriter(BasePredictionWriter):
     """A file for every batch, named by the process and the batch.
 
-    Stage 1: a png of source, driving and drawn frame for every pair. Stage 2: a safetensors file
-    with `motion` (b t m), absolute, as the animator takes it.
+    Stage 1 and Loki: a png of source, driving and drawn frame for every pair. Stage 2: a
+    safetensors file with `motion` (b t m), absolute, as the animator takes it.
     """
 
     def __init__(self) -> None:
@@ -50,8 +50,12 @@ class PredictionWriter(BasePredictionWriter):
         folder = Path(trainer.default_root_dir) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{trainer.global_rank:02d}-{batch_idx:05d}"
-        if isinstance(batch, FramePair):
-            picture = strip(batch, prediction, len(prediction))
+        if isinstance(batch, FramePair | FaceWindow):
+            rows = len(prediction)
+            if isinstance(batch, FramePair):
+                picture = strip(batch, prediction, rows)
+            else:
+                picture = window_strip(batch, prediction, rows)
             with written_whole(folder / f"{name}.png") as unfinished:
                 save_strip(unfinished, picture)
         elif isinstance(batch, SpeechClip):

@@ -1,4 +1,4 @@
-"""Preview pictures while stage 1 trains: strips of source, driving frame and rendered frame."""
+"""Preview pictures while stage 1 or Loki trains: strips of source, driving and drawn frame."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from mien.media import save_strip
-from mien.types import FramePair
+from mien.types import FaceWindow, FramePair
+
+_OFFSETS = 4.0  # deviations of the expression offset that are white
 
 
 class PreviewStrips(Callback):
@@ -36,11 +38,14 @@ class PreviewStrips(Callback):
         """Draw with the averaged weights, which are in place during validation."""
         if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        if not isinstance(batch, FramePair):
+        if isinstance(batch, FramePair):
+            with torch.no_grad():
+                picture = strip(batch, pl_module(batch).frames, self.rows)
+        elif isinstance(batch, FaceWindow):
+            with torch.no_grad():
+                picture = window_strip(batch, pl_module(batch), self.rows)
+        else:
             return
-        with torch.no_grad():
-            drawn = pl_module(batch).frames
-        picture = strip(batch, drawn, self.rows)
         folder = Path(trainer.default_root_dir) / "previews"
         folder.mkdir(parents=True, exist_ok=True)
         save_strip(folder / f"{trainer.global_step:07d}.png", picture)
@@ -53,3 +58,16 @@ def strip(pairs: FramePair, drawn: Float[Tensor, "b 3 h w"], rows: int) -> Float
     """One row a pair: source, driving, drawn."""
     columns = torch.stack((pairs.source, pairs.driving, drawn.clamp(-1, 1)))[:, :rows]
     return rearrange(columns, "column row c h w -> c (row h) (column w)").cpu()
+
+
+def window_strip(
+    windows: FaceWindow, drawn: Float[Tensor, "b n 3 h w"], rows: int
+) -> Float[Tensor, "3 H W"]:
+    """One row a window, of its last frame: reference, driving frame, the map's expression offsets
+    (grey: none; dark: off the face), drawn.
+    """
+    last = windows.maps[:, -1]
+    offsets = last[:, 3:6] / _OFFSETS + (last[:, 6:] - 1)
+    columns = torch.stack((windows.reference, windows.frames[:, -1], offsets, drawn[:, -1]))
+    shown = columns[:, :rows].clamp(-1, 1)
+    return rearrange(shown, "column row c h w -> c (row h) (column w)").cpu()

@@ -1,0 +1,114 @@
+"""The hyperparameters of Loki.
+
+Read in the paper's abstract: a face model's coefficients, rasterised, condition a diffusion
+backbone directly, and the identity enters by key-value injection from the backbone's own features.
+Read in the authors' repository: the sizes of preset `sd21`, the noise schedule and its shift, the
+three arms of the ablation. Ours: `small` (pixels in patches, trained from scratch), the velocity
+form as default, and the reference's own map.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from mien.config import require_multiple
+from mien.diffusion.discrete import DiscreteSchedule, scaled_linear_betas, zero_terminal_snr
+from mien.presets import read_preset
+
+LATENT_FACTOR = 8  # pixels of a latent's side: AutoencoderKL as Stable Diffusion uses it
+
+
+@dataclass(frozen=True)
+class LokiConfig:
+    """Hyperparameters of Loki; the defaults are the preset `small`, in the order of loki.yaml."""
+
+    image_size: int = 64
+    window: int = 4  # frames that are denoised together (T)
+    space: Literal["pixels", "latent"] = "pixels"
+    patch: int = 4  # pixels: side of the squares that are folded into channels
+    autoencoder: str | None = None  # latent: folder or hub name of an AutoencoderKL
+    latent_channels: int = 4
+    # the backbone: a UNet of diffusers without text
+    pretrained: str | None = None  # folder or hub name of the UNet that training starts from
+    channels: tuple[int, ...] = (64, 128, 192)
+    layers: int = 1  # residual blocks (and transformers) of a stage, one more on the way up
+    head_dim: int = 32
+    # the identity: one pass of the reference at timestep 0
+    reference: Literal["shared", "frozen"] = "shared"  # the same weights, or a frozen copy
+    reference_map: bool = True  # ours: that pass sees the reference's own map
+    # the condition
+    condition: Literal["map", "coefficients"] = "map"  # coefficients: by an MLP (ablation)
+    # projected: of the posed mesh in the picture (paper); neutral: which point of the face it is
+    # (ours); None: without (ablation)
+    positions: Literal["projected", "neutral"] | None = "projected"
+    offsets: bool = True  # False: without the expression offsets (ablation)
+    octaves: int = 7
+    coefficient_dims: int = 63  # expression axes, rotation, place and gaze (condition coefficients)
+    encoder_channels: tuple[int, ...] = (24, 48, 64)  # each further one halves the map
+    # the diffusion
+    form: Literal["v", "x0", "noise"] = "v"  # of the prediction; noise: as the papers
+    timesteps: int = 1000
+    zero_terminal: bool = True  # the last timestep is pure noise
+    shift: float = 1.0  # factor of the signal-to-noise ratio: large pictures need more noise
+
+    def __post_init__(self) -> None:
+        require_multiple("image_size", self.image_size, "the feature map's pixel", self.factor)
+        require_multiple("feature size", self.feature_size, "the UNet's", 2 ** (self.stages - 1))
+        for width in self.channels:
+            require_multiple("channels", width, "head_dim", self.head_dim)
+        halvings = round(math.log2(self.factor))
+        if 2**halvings != self.factor or len(self.encoder_channels) != 1 + halvings:
+            raise ValueError(
+                f"encoder_channels {self.encoder_channels} must be {1 + halvings}: a map of "
+                f"{self.image_size} is halved {halvings} times to {self.feature_size}"
+            )
+        if self.condition == "map" and not self.map_channels:
+            raise ValueError("the map has neither positions nor offsets: switch one of them on")
+        if self.reference == "frozen" and self.reference_map:
+            raise ValueError("a frozen reference net has not learned maps: set reference_map false")
+        if (self.autoencoder is None) != (self.space == "pixels"):
+            raise ValueError(
+                f"autoencoder {self.autoencoder} does not fit space {self.space}: "
+                "latent needs one, pixels none"
+            )
+
+    @property
+    def factor(self) -> int:
+        """Pixels of the picture to one of the first feature map, along a side."""
+        return self.patch if self.space == "pixels" else LATENT_FACTOR
+
+    @property
+    def feature_size(self) -> int:
+        """Side of the first feature map."""
+        return self.image_size // self.factor
+
+    @property
+    def stages(self) -> int:
+        """Sizes of feature maps in the UNet."""
+        return len(self.channels)
+
+    @property
+    def sample_channels(self) -> int:
+        """Channels of what is denoised."""
+        return 3 * self.patch**2 if self.space == "pixels" else self.latent_channels
+
+    @property
+    def map_channels(self) -> int:
+        """Channels of the encoded condition map: 45 with everything."""
+        return (2 * 3 * self.octaves if self.positions else 0) + (3 if self.offsets else 0)
+
+    def schedule(self) -> DiscreteSchedule:
+        """The noise schedule of training: Stable Diffusion's, with pure noise at its end; `shift`
+        multiplies alpha² over sigma² (arXiv 2301.11093, section 3.1).
+        """
+        betas = scaled_linear_betas(self.timesteps)
+        schedule = DiscreteSchedule.from_betas(
+            zero_terminal_snr(betas) if self.zero_terminal else betas
+        )
+        signal = self.shift * schedule.alphas.square()
+        return DiscreteSchedule((signal / (signal + 1 - schedule.alphas.square())).sqrt())
+
+    @classmethod
+    def preset(cls, name: str) -> "LokiConfig":
+        """The hyperparameters of a preset: tiny, small, latent or sd21."""
+        return read_preset(cls, name, "loki", "model.init_args.loki")

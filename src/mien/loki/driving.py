@@ -1,0 +1,138 @@
+"""Cross-identity: the portrait's shape with the driver's expression and pose (paper: coefficient
+substitution), before the portrait's camera, and the controls that coefficients allow.
+
+Axes: t frames of the driver.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from mien.errors import UserError
+from mien.face.geometry import Array
+from mien.face_model.coefficients import Camera, FaceCoefficients
+from mien.face_model.parametric import FaceModel
+
+Transfer = Literal["relative", "absolute", "same_person"]  # as mien.session.driving's
+_BLINK = "eyeBlink"
+
+
+@dataclass(frozen=True)
+class LokiControls:
+    """How the driver's motion is changed.
+
+    Args:
+        expression_scale: factor of all expressions; 1: as the driver's.
+        pose_scale: factor of the head's motion away from rest.
+        freeze_pose: hold the portrait's own pose.
+        blinks: how far the eyes are shut in each frame (0 to 1; the last value holds), instead of
+            the driver's blinks; None: the driver's.
+    """
+
+    expression_scale: float = 1.0
+    pose_scale: float = 1.0
+    freeze_pose: bool = False
+    blinks: Float[Array, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("expression_scale", "pose_scale"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise UserError(f"{name} {value:g} must be 0 or above")
+
+
+def drive_faces(
+    model: FaceModel,
+    portrait: FaceCoefficients,
+    driver: FaceCoefficients,
+    rest: int,
+    transfer: Transfer,
+    controls: LokiControls | None = None,
+) -> FaceCoefficients:
+    """The portrait's person moving as the driver does; `portrait` has one row, `rest` is a frame of
+    the driver that has a row.
+
+    Expressions and gaze are the driver's: the face model's axes have the same rest for everybody.
+    `relative`: the head moves from the portrait's pose by the driver's difference from rest;
+    `absolute`: it has the driver's rotation and place in the picture, as in the paper;
+    `same_person`: identity and camera are the driver's as well, portrait and driver being framed
+    alike.
+    """
+    controls = controls or LokiControls()
+    person = driver if transfer == "same_person" else portrait
+    moving = _seen_by(driver, person.camera)
+    row = int(np.searchsorted(driver.frames, rest))
+    base = portrait if transfer == "relative" else moving.at(slice(row, row + 1))
+    rotation, translation = _moved(base, moving, row, controls.pose_scale)
+    if controls.freeze_pose:
+        still = _seen_by(portrait, person.camera)
+        rotation = np.repeat(still.rotation, len(driver), axis=0)
+        translation = np.repeat(still.translation, len(driver), axis=0)
+    low, high = model.expression_range.T
+    expression = controls.expression_scale * driver.expression
+    if controls.blinks is not None:
+        shut = controls.blinks[np.minimum(driver.frames, len(controls.blinks) - 1)]
+        for index, name in enumerate(model.expression_names):
+            if name.startswith(_BLINK):
+                expression[:, index] = shut
+    return replace(
+        driver.with_identity_of(person),
+        camera=person.camera,
+        expression=np.clip(expression, low, high),
+        rotation=rotation,
+        translation=translation,
+    )
+
+
+def fill_frames(faces: FaceCoefficients, count: int) -> FaceCoefficients:
+    """Coefficients of all `count` frames, interpolated where no face was found."""
+    every = np.arange(count)
+
+    def filled(values: Float[Array, "t k"]) -> Float[Array, "c k"]:
+        return np.stack([np.interp(every, faces.frames, column) for column in values.T], axis=1)
+
+    names = "expression", "rotation", "translation", "eyes"
+    return replace(faces, **{name: filled(getattr(faces, name)) for name in names}, frames=every)
+
+
+def read_blinks(path: Path) -> Float[Array, " n"]:
+    """A curve of blinks from a text file: one number from 0 (open) to 1 (shut) a line and frame.
+
+    Raises:
+        UserError: the file is missing, or has a line that is no such number.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+        curve = np.array([float(line) for line in lines])
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the blinks {path}: {error}") from error
+    if not len(curve) or not ((curve >= 0) & (curve <= 1)).all():
+        raise UserError(f"the blinks {path} must be numbers from 0 to 1, one a line")
+    return curve
+
+
+def _seen_by(faces: FaceCoefficients, camera: Camera) -> FaceCoefficients:
+    """The faces at the same places and sizes in the picture of a camera of another focal length."""
+    x, y, z = faces.translation.T
+    longer = camera.focal / faces.camera.focal
+    shift = np.array(faces.camera.center) - camera.center
+    depth = z * longer
+    x = x + shift[0] * depth / camera.focal
+    y = y + shift[1] * depth / camera.focal
+    return replace(faces, translation=np.stack((x, y, depth), axis=1), camera=camera)
+
+
+def _moved(
+    base: FaceCoefficients, moving: FaceCoefficients, rest: int, scale: float
+) -> tuple[Float[Array, "t 3"], Float[Array, "t 3"]]:
+    """Rotation and translation of `base` moved by how `moving` differs from its row `rest`."""
+    turns = Rotation.from_rotvec(moving.rotation)
+    away = Rotation.from_rotvec(scale * (turns * turns[rest].inv()).as_rotvec())
+    rotation = (away * Rotation.from_rotvec(base.rotation[0])).as_rotvec()
+    shift = moving.translation - moving.translation[rest]
+    nearer = base.translation[0, 2] / moving.translation[rest, 2]  # the same way in the picture
+    return rotation, base.translation[0] + scale * nearer * shift

@@ -1,0 +1,198 @@
+"""A session of Loki: the net loaded once, portraits prepared once, frames sampled on demand.
+
+    session = LokiSession.load("loki.ckpt")
+    portrait = session.prepare("portrait.png")
+    for frames in session.drive(portrait, "driver.mp4"):
+        frames.pictures, frames.times
+
+Axes: t video frames, h w space.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.data.faces import face_model, fit_frames
+from mien.data.meshes import face_mesh, look
+from mien.devices import AUTO, FULL, autocast, choose_device
+from mien.errors import UserError
+from mien.face import Box
+from mien.face_model.coefficients import FaceCoefficients
+from mien.loki.driving import LokiControls, drive_faces, fill_frames
+from mien.loki.faces import face_maps, face_values
+from mien.loki.injection import ReferenceTokens
+from mien.loki.net import Loki
+from mien.loki.sampling import LokiSamplingConfig, sample_frames
+from mien.loki.weights import load_loki
+from mien.media import Frames, sound_of_video, to_bytes
+from mien.report import Stopwatch
+from mien.session.driving import Transfer, load_driver
+from mien.session.portrait import PortraitSource, load_face
+from mien.session.stream import FrameStream, TimedFrames, iterate_in_context
+from mien.types import FPS
+
+SEEN = 256  # side at which faces are found and fitted; the net's picture may be smaller
+
+
+@dataclass(frozen=True)
+class LokiPortrait:
+    """A portrait that Loki has encoded: the cropped picture in [-1, 1], the coefficients of its
+    face (one row) and the reference's tokens; `notes` are for the user.
+    """
+
+    source: Float[Tensor, "1 3 h w"]
+    faces: FaceCoefficients
+    reference: ReferenceTokens
+    notes: tuple[str, ...] = ()
+
+
+class LokiSession:
+    """Loki on a device, used for any number of portraits and drivers.
+
+    Args:
+        net: the trained net.
+        sampling: steps, guidance and overlap.
+        precision: 32-true or bf16-mixed (`mien.devices.autocast`).
+    """
+
+    def __init__(
+        self, net: Loki, sampling: LokiSamplingConfig | None = None, precision: str = FULL
+    ) -> None:
+        self.net, self.precision = net, precision
+        self.sampling = sampling or LokiSamplingConfig()
+        self.device = next(net.parameters()).device
+        autocast(self.device, precision)  # raises if the device cannot
+
+    @classmethod
+    def load(
+        cls,
+        weights: Path | str,
+        device: str = AUTO,
+        precision: str = FULL,
+        sampling: LokiSamplingConfig | None = None,
+    ) -> "LokiSession":
+        """A session of trained weights.
+
+        Raises:
+            UserError: the file is missing, damaged or foreign.
+        """
+        return cls(load_loki(Path(weights)).to(choose_device(device)), sampling, precision)
+
+    def prepare(
+        self, portrait: PortraitSource, box: Box | None = None, watch: Stopwatch | None = None
+    ) -> LokiPortrait:
+        """Find, crop and fit the face of a picture, and encode it; `box` is the face in pixels of
+        the upright picture (x0, y0, x1, y1), without it the largest face is found.
+
+        Raises:
+            UserError: the picture cannot be read, shows no face, or the box is not inside it.
+        """
+        with (watch or Stopwatch()).measure("portrait"), self._inference():
+            picture, notes = load_face(portrait, box, SEEN)
+            return replace(self.read(picture), notes=notes)
+
+    def read(self, picture: Float[Tensor, "1 3 h w"]) -> LokiPortrait:
+        """Fit and encode a picture that is cropped already, in [-1, 1]; it should not be smaller
+        than SEEN.
+
+        Raises:
+            UserError: it shows no face.
+        """
+        seen = to_bytes(picture)
+        faces = fit_frames(seen, look(face_mesh(), seen))
+        if faces is None:
+            raise UserError("the cropped portrait shows no face: take one from the front")
+        source = resized(picture, self.net.config.image_size)
+        with self._inference():
+            maps, values = self._maps(faces)
+            reference = self.net.encode_reference(source.to(self.device), maps, values)
+        return LokiPortrait(source, faces, reference)
+
+    def drive(
+        self,
+        portrait: LokiPortrait,
+        video: Path | str | Frames,
+        *,
+        transfer: Transfer = "relative",
+        controls: LokiControls | None = None,
+        seed: int = 0,
+        watch: Stopwatch | None = None,
+    ) -> FrameStream:
+        """The portrait moves as the face of a video, or of frames of 25 a second, moves. Same seed
+        and threads on one machine, same frames.
+
+        Args:
+            portrait: as `prepare` gives it.
+            video: of any frame rate, read by its time stamps; its sound is kept.
+            transfer: of the head pose, as `drive_faces` says it.
+            controls: scales of expression and pose, a frozen pose, other blinks.
+            seed: of the noise.
+            watch: where seconds of work are added up.
+
+        Raises:
+            UserError: the video cannot be read or shows no face.
+        """
+        watch = watch or Stopwatch()
+        with watch.measure("driver"):
+            sound = sound_of_video(Path(video)) if isinstance(video, Path | str) else None
+            driver = load_driver(video, SEEN)
+            pictures = (frame for chunk in driver.chunks() for frame in to_bytes(chunk))
+            seen = fit_frames(pictures, driver.meshes)
+            assert seen is not None  # load_driver refuses a video without a face
+            driven = drive_faces(
+                face_model(), portrait.faces, seen, driver.rest, transfer, controls
+            )
+        frames = self.draw(portrait, fill_frames(driven, len(driver)), seed, watch)
+        return FrameStream(frames, len(driver), sound, portrait.notes + driver.notes, watch)
+
+    def draw(
+        self,
+        portrait: LokiPortrait,
+        faces: FaceCoefficients,
+        seed: int = 0,
+        watch: Stopwatch | None = None,
+    ) -> Iterator[TimedFrames]:
+        """Sample the portrait's frames with these faces, a window at a time."""
+
+        def condition(first: int, last: int) -> Tensor:
+            maps, values = self._maps(faces.at(slice(first, last)))
+            return self.net.encode_condition(maps[None], values[None])
+
+        generator = torch.Generator().manual_seed(seed)
+        drawn = sample_frames(
+            self.net, portrait.reference, len(faces), condition, self.sampling, generator
+        )
+        done, watch = 0, watch or Stopwatch()
+        for window in watch.measure_items("render", iterate_in_context(self._inference, drawn)):
+            pictures = to_bytes(window[0].float())
+            yield TimedFrames(pictures, np.arange(done, done + len(pictures)) / FPS)
+            done += len(pictures)
+
+    def _maps(
+        self, faces: FaceCoefficients
+    ) -> tuple[Float[Tensor, "t 7 h w"], Float[Tensor, "t k"]]:
+        config = self.net.config
+        maps = face_maps(face_model(), faces, config.image_size, config.positions or "projected")
+        return maps.to(self.device), face_values(faces).to(self.device)
+
+    def _inference(self) -> AbstractContextManager:
+        """Gradients off, in the session's precision."""
+        context = ExitStack()
+        context.enter_context(torch.inference_mode())
+        context.enter_context(autocast(self.device, self.precision))
+        return context
+
+
+def resized(pictures: Float[Tensor, "n 3 _ _"], size: int) -> Float[Tensor, "n 3 size size"]:
+    """Square pictures in [-1, 1] at another size."""
+    if pictures.shape[-1] == size:
+        return pictures
+    scaled = F.interpolate(pictures, (size, size), mode="bicubic", antialias=True)
+    return scaled.clamp(-1, 1)

@@ -1,0 +1,215 @@
+"""Training of Loki: the net denoises windows of a clip, given another frame of it and its faces.
+
+Same-identity pairs alone, one independent timestep for each frame, and dropout of the conditions
+for guidance, as in the authors' repository; the velocity form with zero terminal SNR is ours, since
+at pure noise a prediction of the noise says nothing of the picture.
+Axes: b batch, t frames, c channels of a sample, h w space.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+from torch.optim import AdamW
+
+from mien.data.specs import WindowSpec
+from mien.diffusion.objective import add_noise, to_clean, training_target
+from mien.diffusion.schedule import Levels, expand_to
+from mien.errors import UserError
+from mien.kinds import current_state, describe, read_weights, refuse_other_run, use_current_names
+from mien.loki.config import LokiConfig
+from mien.loki.net import Loki
+from mien.loki.sampling import LokiSamplingConfig, sample_frames
+from mien.loki.weights import LOKI
+from mien.training.optimization import OptimizerConfig, decay_groups
+from mien.training.steps import SteppedModule
+from mien.types import FaceWindow
+
+_MOST = 5.0  # weight of an error of the form x0, in nearly clean frames
+OPTIMIZER = OptimizerConfig(learning_rate=4e-4, weight_decay=0.01, warmup_steps=200)
+
+
+@dataclass(frozen=True)
+class LokiObjectiveConfig:
+    """How a training sample is made and weighed."""
+
+    condition_dropout: float = 0.1  # chance that a window's maps are dropped
+    reference_dropout: float = 0.1  # chance that its reference is; the smaller of both drops both
+    face: float = 1.0  # extra weight of the error where the face is; ours, 0 as the papers
+
+
+@dataclass(frozen=True)
+class Noised:
+    """A batch with noise, the same for every net that is compared on it."""
+
+    clean: Float[Tensor, "b t c h w"]
+    noise: Float[Tensor, "b t c h w"]
+    levels: Levels
+    has_map: Bool[Tensor, " b"]
+    has_reference: Bool[Tensor, " b"]
+
+
+class LokiStage(SteppedModule):
+    """Trains Loki on windows of frames.
+
+    Args:
+        loki: hyperparameters of the net.
+        objective: dropout of the conditions, and weights of the loss.
+        optimizer: optimiser and learning rate.
+        sampling: how previews and predictions are sampled.
+        initial_weights: weights of an earlier run to start from.
+    """
+
+    def __init__(
+        self,
+        loki: LokiConfig = LokiConfig(),  # noqa: B008 (frozen)
+        objective: LokiObjectiveConfig = LokiObjectiveConfig(),  # noqa: B008
+        optimizer: OptimizerConfig = OPTIMIZER,
+        sampling: LokiSamplingConfig = LokiSamplingConfig(),  # noqa: B008
+        initial_weights: Path | None = None,
+    ) -> None:
+        super().__init__(optimizer)
+        self.loki = Loki(loki)
+        self.objective_config, self.sampling = objective, sampling
+        self.begins_anew = initial_weights is None
+        if initial_weights is not None:
+            self._start_from(initial_weights)
+
+    @property
+    def data_spec(self) -> WindowSpec:
+        """What the data module must provide."""
+        c = self.loki.config
+        accumulate = self.optimizer_config.accumulate
+        return WindowSpec(c.image_size, c.window, c.positions or "projected", accumulate)
+
+    def _start_from(self, path: Path) -> None:
+        state = current_state(read_weights(path, LOKI))
+        try:
+            self.loki.load_state_dict(state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split("\n\t", 1)[-1].split())
+            raise UserError(f"initial_weights {path} do not fit this net: {reason}") from error
+
+    def setup(self, stage: str) -> None:
+        """Read the pretrained UNet, in a run that starts from it."""
+        if stage == "fit" and self.begins_anew and self.trainer.ckpt_path is None:
+            self.loki.load_pretrained()
+
+    def training_step(self, batch: FaceWindow, batch_idx: int) -> None:
+        """One batch of a step."""
+        loss, _ = self._loss(batch, self._noised(batch, self.objective_config, self.batch_seed))
+        norm = self.gather(self.optimizers(), self.loki, loss)
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.end_batch(norm)
+
+    def _noised(self, batch: FaceWindow, config: LokiObjectiveConfig, seed: int) -> Noised:
+        """Random numbers are drawn on the CPU: the same on every device."""
+        generator = Generator().manual_seed(seed)
+        b, t = batch.frames.shape[:2]
+        timesteps = len(self.loki.schedule.alphas)
+        timestep = torch.randint(timesteps, (b, t), generator=generator)
+        clean = self.loki.encode(batch.frames)
+        noise = torch.randn(clean.shape, generator=generator).to(clean)
+        # One draw for both conditions: they are dropped together, as in guidance.
+        chance = torch.rand(b, generator=generator).to(clean.device)
+        return Noised(
+            clean,
+            noise,
+            self.loki.schedule.at(timestep, clean),
+            chance >= config.condition_dropout,
+            chance >= config.reference_dropout,
+        )
+
+    def _loss(
+        self, batch: FaceWindow, noised: Noised
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Weighted squared error of the prediction, and that of the clean sample, which is of one
+        unit for all forms of the prediction.
+        """
+        net, levels = self.loki, noised.levels
+        mixture = add_noise(noised.clean, noised.noise, levels)
+        condition = net.encode_condition(batch.maps, batch.coefficients)
+        condition = condition * noised.has_map[:, None, None, None, None]
+        reference = net.encode_reference(
+            batch.reference, batch.reference_map, batch.reference_coefficients
+        )
+        drawn = net(mixture, levels.level, condition, reference, noised.has_reference).float()
+        form = net.config.form
+        target = training_target(noised.clean, noised.noise, levels, form)
+        error = (drawn - target).square().mean(dim=2)
+        if form == "x0":  # as the velocity's error, but for nearly clean frames
+            error = error * expand_to(
+                levels.sigma.square().clamp(min=1 / _MOST).reciprocal(), error
+            )
+        weight = 1 + self.objective_config.face * self._face(batch)
+        clean = to_clean(drawn, mixture, levels, form)
+        distance = (clean - noised.clean).square().mean().detach()
+        return (weight * error).sum() / weight.sum(), distance
+
+    def _face(self, batch: FaceWindow) -> Float[Tensor, "b t h w"]:
+        """The share of the face in every place of a sample."""
+        covered, size = batch.maps[:, :, 6], self.loki.config.feature_size
+        return torch.nn.functional.adaptive_avg_pool2d(covered, size)
+
+    def validation_step(self, batch: FaceWindow, batch_idx: int) -> None:
+        """The loss without dropout, and what it is without map and without reference: how much
+        higher these are shows how much the net uses them.
+        """
+        self._score(batch, batch_idx, "val")
+
+    def test_step(self, batch: FaceWindow, batch_idx: int) -> None:
+        """The same scores under another name."""
+        self._score(batch, batch_idx, "test")
+
+    def _score(self, batch: FaceWindow, seed: int, prefix: str) -> None:
+        everything = replace(self.objective_config, condition_dropout=0.0, reference_dropout=0.0)
+        noised = self._noised(batch, everything, seed)
+        none = torch.zeros_like(noised.has_map)
+        scores: dict[str, Tensor] = {}
+        for name, given in (
+            ("", noised),
+            ("_without_map", replace(noised, has_map=none)),
+            ("_without_reference", replace(noised, has_reference=none)),
+        ):
+            loss, distance = self._loss(batch, given)
+            scores |= {f"{prefix}/loss{name}": loss, f"{prefix}/clean_error{name}": distance}
+        self.log_dict(scores, prog_bar=True, batch_size=len(batch.frames), sync_dist=True)
+
+    def forward(self, batch: FaceWindow, seed: int = 0) -> Float[Tensor, "b t 3 h w"]:
+        """Sample the frames of each window from noise."""
+        reference = self.loki.encode_reference(
+            batch.reference, batch.reference_map, batch.reference_coefficients
+        )
+        generator = Generator().manual_seed(seed)
+
+        def condition(first: int, last: int) -> Tensor:
+            return self.loki.encode_condition(
+                batch.maps[:, first:last], batch.coefficients[:, first:last]
+            )
+
+        count = batch.frames.shape[1]
+        drawn = sample_frames(self.loki, reference, count, condition, self.sampling, generator)
+        return torch.cat(list(drawn), dim=1)
+
+    def predict_step(self, batch: FaceWindow, batch_idx: int) -> Tensor:
+        """The sampled frames."""
+        return self(batch, batch_idx)
+
+    def configure_optimizers(self) -> AdamW:
+        """AdamW, on the parts that are trained."""
+        c = self.optimizer_config
+        return AdamW(decay_groups(self.loki, c.weight_decay), c.learning_rate, c.betas)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store kind, config and fingerprint; by now the weights are the averaged ones."""
+        describe(checkpoint, LOKI, self.loki.config)
+        checkpoint["skipped_steps"] = self.skipped_steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume with another config than that of the run."""
+        refuse_other_run(checkpoint, LOKI, self.loki.config)
+        use_current_names(checkpoint, LOKI)
+        self.skipped_steps = checkpoint["skipped_steps"]

@@ -1,0 +1,105 @@
+"""Sampling: windows of any number, seeds, guidance, and a closed form."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mien.diffusion.samplers import ddim
+from mien.loki.net import Loki
+from mien.loki.sampling import LokiSamplingConfig, denoiser, sample_frames
+from tests.loki.tiny import TINY, awake
+
+FAST = LokiSamplingConfig(steps=2, guidance=2.0, overlap=1)
+
+
+@pytest.fixture(scope="module")
+def net() -> Loki:
+    return awake(Loki(TINY))
+
+
+def draw(net: Loki, count: int, sampling: LokiSamplingConfig = FAST, seed: int = 0):
+    torch.manual_seed(9)
+    maps, values = torch.rand(1, 8, 7, 32, 32), torch.zeros(1, 8, TINY.coefficient_dims)
+    picture = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        reference = net.encode_reference(picture, maps[:, 0], values[:, 0])
+    asked: list[tuple[int, int]] = []
+
+    def condition(first: int, last: int) -> torch.Tensor:
+        asked.append((first, last))
+        return net.encode_condition(maps[:, first:last], values[:, first:last])
+
+    generator = torch.Generator().manual_seed(seed)
+    windows = list(sample_frames(net, reference, count, condition, sampling, generator))
+    return torch.cat(windows, dim=1), asked
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 2, 9])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 8])
+def test_any_number_of_frames_and_windows_that_overlap(net: Loki, count: int, overlap: int):
+    frames, asked = draw(net, count, LokiSamplingConfig(steps=1, overlap=overlap))
+    assert frames.shape == (1, count, 3, 32, 32)
+    shared = min(overlap, TINY.window - 1)
+    for before, after in zip(asked[:-1], asked[1:], strict=True):
+        assert after[0] == before[1] - shared
+    assert all(1 <= last - first <= TINY.window for first, last in asked)
+
+
+def test_same_seed_same_bytes_and_another_seed_another_film(net: Loki):
+    one, again, other = draw(net, 5)[0], draw(net, 5)[0], draw(net, 5, seed=1)[0]
+    assert torch.equal(one, again)
+    assert (one - other).abs().max() > 0.01
+
+
+def test_a_longer_film_begins_as_the_shorter(net: Loki):
+    assert torch.equal(draw(net, 3)[0], draw(net, 8)[0][:, :3])
+
+
+@torch.no_grad()
+def test_the_past_is_seen_clean_and_kept(net: Loki):
+    past = torch.randn(1, 1, TINY.sample_channels, 8, 8)
+    x = torch.randn(1, 3, TINY.sample_channels, 8, 8)
+    seen: list = []
+
+    def spy(module, given):
+        seen.append(given)
+
+    handle = net.register_forward_pre_hook(spy)
+    denoiser(net, None, None, past)(x, torch.tensor([700]))
+    handle.remove()
+    sample, timestep = seen[0][:2]
+    assert torch.equal(sample[:, :1], past) and torch.equal(sample[:, 1:], x[:, 1:])
+    assert timestep.tolist() == [[0, 700, 700]]
+
+
+@torch.no_grad()
+def test_guidance_of_one_asks_the_net_once_a_step(net: Loki):
+    calls: list = []
+    handle = net.register_forward_pre_hook(lambda module, given: calls.append(1))
+    for guidance, wanted in ((1.0, 3), (2.0, 6)):
+        calls.clear()
+        draw(net, 2, LokiSamplingConfig(steps=3, guidance=guidance))
+        assert len(calls) == wanted
+    handle.remove()
+
+
+@pytest.mark.parametrize("form", ["v", "noise"])
+@torch.no_grad()
+def test_a_net_that_knows_the_picture_gives_it_back(form: str, monkeypatch):
+    """With the ideal prediction of one known sample, DDIM ends there from any noise."""
+    net = Loki(replace(TINY, form=form, zero_terminal=form == "v"))
+    wanted = torch.rand(1, 2, TINY.sample_channels, 8, 8)
+
+    def ideal(sample, timestep, condition=None, reference=None, known=None):
+        levels = net.schedule.at(timestep, sample)
+        alpha, sigma = (v[..., None, None, None] for v in (levels.alpha, levels.sigma))
+        noise = (sample - alpha * wanted) / sigma
+        return alpha * noise - sigma * wanted if form == "v" else noise
+
+    monkeypatch.setattr(net, "forward", ideal)
+    noise = torch.randn(1, 2, TINY.sample_channels, 8, 8)
+    levels = net.schedule.sampling_levels(5, noise)
+    torch.testing.assert_close(
+        ddim(denoiser(net, None, None), noise, levels), wanted, rtol=1e-3, atol=1e-3
+    )
