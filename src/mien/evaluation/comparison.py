@@ -14,8 +14,8 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from mien.data.datasets import to_picture
+from mien.data.faces import fit_frames
 from mien.data.meshes import ClipMeshes, face_mesh, look
-from mien.evaluation.fits import fit_meshes
 from mien.evaluation.masks import Masks, face_masks
 from mien.evaluation.points import Mouth, Points, mouth_of
 from mien.evaluation.series import Series
@@ -72,8 +72,8 @@ class TrackedClip:
 
     @cached_property
     def fit(self) -> FaceCoefficients | None:
-        """The face model fitted to the frames that show a face; None if fewer than two do."""
-        return fit_meshes(self.meshes, self.frames.shape[1])
+        """The face model fitted to the frames that show a face; None if none does."""
+        return fit_frames(self.frames, self.meshes)
 
     @cached_property
     def embeddings(self) -> dict[int, Float32[np.ndarray, " d"]]:
