@@ -15,6 +15,9 @@ from mien.errors import UserError
 
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien reenact VIDEO PORTRAIT [-o OUT.mp4]        a portrait moves as the face of a video
+       mien fit-face VIDEO [-o OUT.npz]                identity, expression, pose and gaze of a face
+       mien export-motion VIDEO|AUDIO PORTRAIT -o OUT  ARKit curves as Live Link Face CSV or npz
+       mien drive-arkit CURVES PORTRAIT [-o OUT.mp4]   a portrait moves as ARKit curves say
        mien demo                                       a sample portrait speaks, into demo.mp4
        mien prepare FOOTAGE -o DATASET                 clips to train on from your footage
        mien make-pairs PORTRAITS CLIPS -o DATASET      clips to train on from still portraits
@@ -28,6 +31,9 @@ USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
 COMMANDS = {
     "infer": "mien.infer",
     "reenact": "mien.reenactment",
+    "fit-face": "mien.face_fitting",
+    "export-motion": "mien.motion_export",
+    "drive-arkit": "mien.curve_driving",
     "demo": "mien.demo",
     "prepare": "mien.prepare.command",
     "make-pairs": "mien.make_pairs.command",

@@ -28,6 +28,13 @@ from mien.mesh.topology import POINTS, STABLE
 DISTANCE = 200.0  # centimetres from the camera at which a face is taken to be, if nobody says
 _KEYFRAMES = 12
 _FAST = ("jaw", "mouth", "eyeBlink")
+# Standard deviation of expressions about rest, and of those that speech and faces hardly use but
+# that fit FaceMesh's errors of depth and outline well.
+_SIGMA, _RARE_SIGMA = 0.5, 0.2
+_RARE = (
+    *("jawForward", "jawLeft", "jawRight", "cheekPuff", "noseSneer"),
+    *("mouthShrugUpper", "mouthFrown", "eyeWide"),
+)
 
 
 def fit_points(
@@ -101,6 +108,7 @@ def _start(
     depth = focal * max(size) / scales
     shift = np.stack([pose.shift[:2] for pose in poses]) - np.array(size) / 2
     translation = np.concatenate([shift / scales[:, None], depth[:, None]], axis=1)
+    names = [model.expression_names[n] for n in basis.fitted]
     state = State(
         identity=np.zeros(len(basis.axes) - basis.expressions),
         expression=np.zeros((len(points), basis.expressions)),
@@ -108,6 +116,7 @@ def _start(
         translation=translation,
         known=np.zeros_like(points),
         bounds=model.expression_range[basis.fitted].T.astype(np.float64),
+        sigma=np.where([name.startswith(_RARE) for name in names], _RARE_SIGMA, _SIGMA),
     )
     return Sight(points, camera), state
 

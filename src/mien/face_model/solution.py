@@ -16,7 +16,6 @@ from mien.face_model.smooth_solve import bending, smoothness, solve
 
 _PERSON_ROUNDS, _MOTION_ROUNDS = 6, 3
 _INDEPENDENT = 4.0  # frames' worth of evidence in all keyframes: their errors are alike
-_EXPRESSION_SIGMA = 0.5  # about rest
 _BOUND = 1e-6  # how near to a bound a value counts as on it
 _CHUNK, _OVERLAP = 500, 50  # frames that are solved at once, and how many of them both have
 # Hz at which half of a motion stays: of poses, of expressions, and of lips and lids.
@@ -26,7 +25,7 @@ _POSE_CUTOFF, _CUTOFF, _FAST_CUTOFF = 5.0, 6.0, 9.0
 @dataclass(frozen=True)
 class State:
     """Current values of a fit; `known` are the points' offsets that are not fitted, `bounds`
-    the lowest and highest value of each fitted expression.
+    the lowest and highest value of each fitted expression and `sigma` its deviation from rest.
     """
 
     identity: Float[Array, " i"]
@@ -35,6 +34,7 @@ class State:
     translation: Float[Array, "t 3"]
     known: Float[Array, "t m 3"]
     bounds: Float[Array, "2 f"]
+    sigma: Float[Array, " f"]
 
     def heads(self, basis: PointBasis) -> Float[Array, "t m 3"]:
         """The points in model axes."""
@@ -71,8 +71,7 @@ class State:
 
 def solve_person(basis: PointBasis, sight: Sight, state: State) -> State:
     """The state with the identity that fits all of its frames best, each with its own expression
-    and pose. Standard deviations of people bound the identity, those of `_EXPRESSION_SIGMA`
-    expressions.
+    and pose. Identity and expressions are drawn to zero by their standard deviations.
     """
     n = POSE + basis.expressions
     prior = max(len(state.translation) / _INDEPENDENT, 1.0)
@@ -86,7 +85,7 @@ def solve_person(basis: PointBasis, sight: Sight, state: State) -> State:
             len(basis.axes),
         )
         gradient = found.gradient[:, :n] - _rest_pull(state)
-        own = found.curvature[:, :n, :n] + np.diag(_rest_curvature(n))
+        own = found.curvature[:, :n, :n] + np.diag(_rest_curvature(state))
         free = ~state.blocked(gradient)
         own = own * (free[:, :, None] & free[:, None]) + np.eye(n) * ~free[:, :, None]
         gradient = gradient * free
@@ -150,7 +149,7 @@ def _solve_together(
             smooth = smoothness(found.curvature, cutoff, fps)
         values = _values(state)
         gradient = found.gradient - _rest_pull(state) - smooth * bending(values, frames)
-        curvature = found.curvature + np.diag(_rest_curvature(len(cutoff)))
+        curvature = found.curvature + np.diag(_rest_curvature(state))
         state = state.moved(solve(curvature, gradient, smooth, frames, state.blocked(gradient)))
     return state
 
@@ -162,12 +161,12 @@ def _values(state: State) -> Float[Array, "t n"]:
 
 
 def _rest_pull(state: State) -> Float[Array, "t n"]:
-    pull = state.expression / _EXPRESSION_SIGMA**2
+    pull = state.expression / state.sigma**2
     return np.concatenate([np.zeros((len(pull), POSE)), pull], axis=1)
 
 
-def _rest_curvature(n: int) -> Float[Array, " n"]:
-    return np.where(np.arange(n) < POSE, 1e-9, 1 / _EXPRESSION_SIGMA**2)
+def _rest_curvature(state: State) -> Float[Array, " n"]:
+    return np.concatenate([np.full(POSE, 1e-9), 1 / state.sigma**2])
 
 
 def _chunks(t: int) -> list[tuple[int, int, slice]]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from mien.face.geometry import Array
 from mien.mesh.alignment import HeadPose, head_pose
 from mien.mesh.neutral import middle_gap, neutral, proportion, rest_of
-from mien.mesh.topology import POINTS
+from mien.mesh.topology import POINTS, Points
 
 POSE_DIM = 6  # turn, shift, zoom
 MESH_DIM = POINTS * 3 + POSE_DIM  # numbers of a frame's MeshMotion
@@ -46,14 +46,17 @@ def from_vectors(numbers: Float[Array, "t k"]) -> MeshMotion:
     return MeshMotion(offsets.reshape(-1, POINTS, 3), pose[:, :3], pose[:, 3:5], pose[:, 5])
 
 
-def read_motion(track: Float[Array, "t 468 3"], still: HeadPose | None = None) -> MeshMotion:
+def read_motion(
+    track: Float[Array, "t 468 3"], still: HeadPose | None = None, rest: Points | None = None
+) -> MeshMotion:
     """The motion of a clip's face, from its points in pixels, relative to its own rest.
 
     The head's moves are those from the pose `still`: without it, from the clip's own at rest.
+    `rest` are the points of the face at rest, where they are known.
     """
     poses = [head_pose(points) for points in track]
     heads = np.stack([pose.to_head(points) for pose, points in zip(poses, track, strict=True)])
-    own = neutral(rest_of(heads))
+    own = neutral(rest_of(heads) if rest is None else head_pose(rest).to_head(rest))
     offsets = (heads - own) / proportion(own)[:, None]
     start = still or poses[int(np.argmin(middle_gap(heads)))]
     moves = [_pose_move(start, pose) for pose in poses]
