@@ -46,7 +46,7 @@ def measure(given: argparse.Namespace) -> None:
     print(f"device     {device}, {given.precision}")
     print(f"picture    {animator.config.image_size} px\n")
     with torch.inference_mode(), autocast(device, given.precision):
-        figures = nets_alone(animator, speech) | end_to_end(animator, speech)
+        figures = nets_alone(animator, speech) | face_model() | end_to_end(animator, speech)
     for name, value in figures.items():
         print(f"{name:42}{value:10.3f}")
     if given.json is not None:
@@ -98,6 +98,45 @@ def nets_alone(animator, speech) -> dict[str, float]:
         "render only, frames a second": 1 / rendering,
         "motion, GFLOP a frame": gflop(move) / window,
         "render, GFLOP a frame": gflop(draw) / FRAMES_AT_ONCE,
+    }
+
+
+def face_model() -> dict[str, float]:
+    """The face model of 20 turning heads, drawn on the CPU."""
+    import numpy as np
+    import torch
+
+    from mien.face_model.coefficients import Camera, FaceCoefficients
+    from mien.face_model.maps import draw_maps, head_box, head_triangles
+    from mien.face_model.parametric import FaceModel
+    from mien.ops.rasterize import rasterize_perspective
+    from mien.report import best_time
+
+    model, t, size = FaceModel.load(), 20, 256
+    face = FaceCoefficients(
+        identity=np.zeros(len(model.identity_axes)),
+        expression=np.full((t, len(model.expression_names)), 0.1),
+        rotation=np.linspace((-0.3, -0.5, 0.0), (0.3, 0.5, 0.0), t),
+        translation=np.tile((0.0, 0.0, 100.0), (t, 1)),
+        eyes=np.zeros((t, 2)),
+        scale=1.0,
+        camera=Camera(4.0, (0.5, 0.5), size, size),
+        frames=np.arange(t),
+        fps=25.0,
+    )
+    box, triangles = head_box(model, face), head_triangles(model)
+    places = model.project(face).astype(np.float64)
+    values = np.concatenate([places, places], axis=-1)
+
+    def best(work: Callable[[], object]) -> float:
+        work()  # warms up
+        return 1e3 * best_time(work, torch.device("cpu")) / t
+
+    return {
+        "rasterise the face model, 256 px, ms": best(
+            lambda: rasterize_perspective(places, triangles, values, size, size, "front")
+        ),
+        "condition maps, 256 px, ms": best(lambda: draw_maps(model, face, box, size)),
     }
 
 

@@ -73,6 +73,11 @@ def test_everything_is_zero_off_the_mesh_and_nothing_is_drawn_below_the_throat(m
     assert not maps.offsets.transpose(0, 2, 3, 1)[off].any()
     neck = model.neutral[np.setdiff1d(model.triangles, head_triangles(model))]
     assert len(neck) > 500 and neck[:, 1].min() > 7.6  # the chin, in centimetres
+    lowest = maps.positions[:, 1].max()  # cut within triangles: the lowest row is an even edge
+    front = draw_maps(model, still(face), box, 256)
+    rows = np.where(front.covered[0].any(axis=0), front.covered[0][::-1].argmax(axis=0), 0)
+    middle = rows[110:146]
+    assert lowest < 1 and np.abs(np.diff(middle)).max() <= 1
 
 
 def test_offsets_are_zero_at_rest_and_grow_with_the_expression(model, face):

@@ -1,6 +1,7 @@
 """The input of a metric: a clip and its reference, aligned frame by frame.
 
-Axes: t video frames, k frames of motion, n sounds, m motion, h w space.
+Axes: t video frames, k frames of motion, n sounds, m motion, h w space,
+d embedding dimensions.
 """
 
 from dataclasses import dataclass, replace
@@ -9,12 +10,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from mien.data.datasets import to_picture
+from mien.data.faces import fit_frames
 from mien.data.meshes import ClipMeshes, face_mesh, look
-from mien.evaluation.fits import fit_meshes
 from mien.evaluation.masks import Masks, face_masks
 from mien.evaluation.points import Mouth, Points, mouth_of
 from mien.evaluation.series import Series
@@ -71,8 +72,13 @@ class TrackedClip:
 
     @cached_property
     def fit(self) -> FaceCoefficients | None:
-        """The face model fitted to the frames that show a face; None if fewer than two do."""
-        return fit_meshes(self.meshes, self.frames.shape[1])
+        """The face model fitted to the frames that show a face; None if none does."""
+        return fit_frames(self.frames, self.meshes)
+
+    @cached_property
+    def embeddings(self) -> dict[int, Float32[np.ndarray, " d"]]:
+        """Embeddings of identity by frame: metrics that need one keep it here for the others."""
+        return {}
 
     def rest(self, within: int | None = None) -> int:
         """The frame with the smallest lip gap, of the first `within` (default: all)."""

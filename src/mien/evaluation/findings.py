@@ -87,7 +87,7 @@ class Output:
 
     def video(self, name: str, *clips: UInt8[np.ndarray, "t h w 3"]) -> str:
         """Keep clips of one length and size, side by side, as an mp4; returns the file's name."""
-        file = f"{re.sub('[/ ]', '_', name)}.mp4"
+        file = f"{re.sub('[/ ]', '_', name.removesuffix('.mp4'))}.mp4"
         if self.folder is not None:
             with _writing(self.folder):
                 (self.folder / VIDEOS).mkdir(exist_ok=True)

@@ -80,7 +80,7 @@ def load_drivers(records: Sequence[ClipRecord], root: Path, frames: int) -> list
         at_rest = whole.rest()
         people.append(
             Person(
-                Path(record.path).name,
+                record.path,
                 record.identity,
                 whole.part(0, frames),
                 whole.part(at_rest, at_rest + 1),
@@ -113,11 +113,12 @@ def portraits_for(
     ]
 
 
-def another(driver: Person, drivers: Sequence[Person]) -> TrackedClip | None:
-    """The next clip of another person that is not shorter; None if there is none."""
+def another(driver: Person, portrait: Portrait, drivers: Sequence[Person]) -> TrackedClip | None:
+    """The next clip of a third person that is not shorter; None if there is none."""
     start = next(i for i, each in enumerate(drivers) if each is driver)
     for each in (*drivers[start + 1 :], *drivers[:start]):
-        if each.identity != driver.identity and len(each.clip) >= len(driver.clip):
+        known = each.identity in (driver.identity, portrait.identity)
+        if not known and len(each.clip) >= len(driver.clip):
             return each.clip.part(0, len(driver.clip))
     return None
 
@@ -152,7 +153,7 @@ def follow_all(
 ) -> Iterator[Followed]:
     """`follow` for all pairs."""
     for driver, portrait in pairs:
-        yield follow(systems, driver, portrait, another(driver, drivers), task)
+        yield follow(systems, driver, portrait, another(driver, portrait, drivers), task)
 
 
 def _tracked(frames: Frames) -> TrackedClip:
@@ -163,10 +164,8 @@ def _tracked(frames: Frames) -> TrackedClip:
 
 def figures(kind: str, scored: Sequence[Scored], of_set: Mapping[str, Scores]) -> Figures:
     """The sections of one kind of pairs: means, their quotients with the still portrait's, and all
-    pairs; nothing without pairs.
+    pairs.
     """
-    if not scored:
-        return {}
     means = by_row([each.scores for each in scored], mean_of)
     means = {row: scores | of_set.get(row, {}) for row, scores in means.items()}
     still = means[STILL]

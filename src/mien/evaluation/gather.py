@@ -125,6 +125,9 @@ def followed(given: Namespace, output: Output) -> Findings:
     }
     found = Findings("Following a driver", "", {})
     for task, kind in ((Task.FOLLOW, "same identity"), (Task.FOLLOW_OTHER, "cross identity")):
+        if not pairs[task]:
+            found.notes.append(f"{kind} is left out: it needs a second person, or --portraits")
+            continue
         suite = Suite(task, follow.DRIVER)
         clips = follow.follow_all(systems, drivers, pairs[task], task)
         scored = []
@@ -134,8 +137,6 @@ def followed(given: Namespace, output: Output) -> Findings:
         found.figures |= without_nan(follow.figures(kind, scored, suite.of_set()))
         found.notes += [note for note in suite.notes if note not in found.notes]
         found.meaning = _meaning(follow.MEANING, suite)
-    if not pairs[Task.FOLLOW_OTHER]:
-        found.notes.append("cross identity is left out: it needs a second person, or --portraits")
     return found
 
 

@@ -65,23 +65,24 @@ def draw_maps(
     else:
         shown = np.broadcast_to(_head_coordinates(model), projected.shape)
     offsets = model.offsets(coefficients.expression, coefficients.eyes) / OFFSET_DEVIATION
-    values = np.concatenate([shown, offsets], axis=-1)
+    height = np.broadcast_to(_above_throat(model)[:, None], (*projected.shape[:2], 1))
+    values = np.concatenate([shown, offsets, height], axis=-1)
     drawn = rasterize_perspective(places, head_triangles(model), values, size, size, "front")
-    return FaceMaps(drawn.values[:, :3], drawn.values[:, 3:], drawn.covered)
+    covered = drawn.covered & (drawn.values[:, 6] >= 0)
+    kept = drawn.values[:, :6] * covered[:, None]
+    return FaceMaps(kept[:, :3], kept[:, 3:], covered)
 
 
 def head_triangles(model: FaceModel) -> Int[Array, "k 3"]:
-    """The triangles of the model without those of the neck and shoulders."""
-    left, right = model.eye_centers
-    lowest = (left[1] + right[1]) / 2 + _THROAT * np.linalg.norm(left - right)
-    return model.triangles[(model.neutral[model.triangles, 1] <= lowest).all(axis=1)]
+    """The triangles of the model that are not wholly below the throat."""
+    return model.triangles[(_above_throat(model)[model.triangles] >= 0).any(axis=1)]
 
 
 def head_box(model: FaceModel, coefficients: FaceCoefficients) -> Box:
     """The square around the head in all frames of the coefficients, in pixels, with a margin of a
     tenth of its side on each side (CAP4D's crop).
     """
-    head = np.unique(head_triangles(model))
+    head = _above_throat(model) >= 0
     places = model.project(coefficients)[:, head, :2].reshape(-1, 2)
     low, high = places.min(axis=0), places.max(axis=0)
     half = (1 + _MARGIN) * float((high - low).max()) / 2
@@ -102,7 +103,14 @@ def _device_coordinates(
     return np.stack([2 * across - 1, 2 * down - 1, (depth - origin) * unit], axis=-1)
 
 
+def _above_throat(model: FaceModel) -> Float[Array, " n"]:
+    """How far vertices of the neutral mean head are above the throat; below it, negative."""
+    left, right = model.eye_centers
+    lowest = (left[1] + right[1]) / 2 + _THROAT * np.linalg.norm(left - right)
+    return lowest - model.neutral[:, 1]
+
+
 def _head_coordinates(model: FaceModel) -> Float32[Array, "n 3"]:
-    head = model.neutral[np.unique(head_triangles(model))]
+    head = model.neutral[_above_throat(model) >= 0]
     low, high = head.min(axis=0), head.max(axis=0)
     return (2 * model.neutral - (low + high)) / (high - low).max()

@@ -85,5 +85,8 @@ class NearerToPortrait(ClipMetric):
 
 def embedded(identity: FaceIdentity, clip: TrackedClip) -> Float32[np.ndarray, "n d"]:
     """The embeddings of up to LOOKS frames of a clip in which a face was found."""
-    chosen = np.unique(np.linspace(0, len(clip) - 1, LOOKS).round().astype(int))
-    return np.stack([identity(clip.frames[i], clip.points[i]) for i in chosen])
+    chosen = np.unique(np.linspace(0, len(clip) - 1, LOOKS).round().astype(int)).tolist()
+    for i in chosen:
+        if i not in clip.embeddings:
+            clip.embeddings[i] = identity(clip.frames[i], clip.points[i])
+    return np.stack([clip.embeddings[i] for i in chosen])
