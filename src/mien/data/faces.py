@@ -2,7 +2,7 @@
 
 import functools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +13,7 @@ from mien.data.manifest import ClipRecord
 from mien.data.meshes import face_mesh
 from mien.data.store import Store
 from mien.errors import UserError
+from mien.face.geometry import Picture
 from mien.face_model.clips import fit_frames
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.parametric import FaceModel
@@ -68,16 +69,22 @@ class FaceCache:
 
     def _fit(self, record: ClipRecord) -> FaceCoefficients | None:
         with self.root.file(record.path) as path:
-            frames = list(read_frames(path))
-        try:
-            return fit_frames(frames, record.path, face_tracker(), face_model())
-        except UserError:  # no frame shows a face
-            return None
+            return faces_in(list(read_frames(path)))
 
     def _name(self, record: ClipRecord) -> str:
         if record.path not in self._names:
             self._names[record.path] = f"{self._contents.of(record)}.npz"
         return self._names[record.path]
+
+
+def faces_in(frames: Iterable[Picture]) -> FaceCoefficients | None:
+    """The face model fitted to the largest face in frames of 25 a second; None if no frame shows
+    one.
+    """
+    try:
+        return fit_frames(frames, "the clip", face_tracker(), face_model())
+    except UserError:
+        return None
 
 
 @functools.cache
