@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from omegaconf import OmegaConf
 
 from mien.cli import main
 from mien.loki.weights import load_loki
+from mien.overlays import join_configs
+from mien.presets import LOKI_PRESETS
 from tests.loki.tiny import write_faces
 from tests.test_fit import differences
 
@@ -30,6 +34,70 @@ def fit(clips: list[str], folder: Path, *more: str) -> dict[str, Any]:
 def run(clips: list[str], tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("run")
     return folder, fit(clips, folder)
+
+
+NARROW = {"window": 2, "channels": [32, 64, 64], "head_dim": 32, "layers": 1}
+LATENT = NARROW | {"image_size": 64, "encoder_channels": [8, 8, 8, 8]}
+
+
+def pretrained_folder(folder: Path) -> Path:
+    """A model of Stable Diffusion's kind, narrow and random: unet with text, and vae."""
+    torch.manual_seed(0)
+    widths = {"block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4}
+    down, up = ("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4
+    vae = AutoencoderKL(down_block_types=down, up_block_types=up, **widths)
+    vae.save_pretrained(folder / "vae")
+    net = UNet2DConditionModel(
+        sample_size=8,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(32, 64, 64),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=(1, 2, 2),
+        use_linear_projection=True,
+    )
+    net.save_pretrained(folder / "unet")
+    return folder
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("preset", LOKI_PRESETS)
+def test_every_preset_trains(preset: str, precision: str, clips: list[str], tmp_path: Path):
+    """Narrow, but with all its switches; all that is saved must be finite float32."""
+    overlay = [] if preset == "small" else [f"loki_{preset}.yaml"]
+    config = OmegaConf.create(join_configs(["loki.yaml", *overlay]))
+    latent = config.model.init_args.loki.space == "latent"
+    config.model.init_args.loki.merge_with(LATENT if latent else NARROW | {"image_size": 32})
+    if latent:
+        folder = str(pretrained_folder(tmp_path / "model"))
+        config.model.init_args.loki.autoencoder = folder
+        if config.model.init_args.loki.pretrained:
+            config.model.init_args.loki.pretrained = folder
+    if preset != "small":
+        config.model.init_args.loki.channels = [32, 64, 64]
+    if not latent:
+        config.model.init_args.loki.encoder_channels = [8, 8, 8]
+    config.model.init_args.sampling.steps = 2
+    config.data.init_args.merge_with({"batch_size": 2, "workers": 0, "valid_clips": 2})
+    config.trainer.merge_with({"max_steps": 2, "val_check_interval": 2, "accelerator": "cpu"})
+    config.trainer.precision = precision
+    path = tmp_path / "preset.yaml"
+    OmegaConf.save(config, path)
+    where = [*clips, "--trainer.default_root_dir", str(tmp_path), "--trainer.logger", "false"]
+    quiet = ["--trainer.enable_progress_bar", "false"]
+    assert main(["fit", "--config", str(path), *where, *quiet]) == 0
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 2 and saved["skipped_steps"] == 0
+    values = [v for v in saved["state_dict"].values() if v.is_floating_point()]
+    assert all(v.dtype == torch.float32 and bool(v.isfinite().all()) for v in values)
+    frozen = [v for k, v in saved["state_dict"].items() if "reference_backbone" in k]
+    assert bool(frozen) == (preset == "sd21")
+    if frozen:  # still the pretrained weights, unlike the backbone
+        read = UNet2DConditionModel.from_pretrained(tmp_path / "model" / "unet").state_dict()
+        for part, same in (("reference_backbone", True), ("backbone", False)):
+            weight = saved["state_dict"][f"loki.{part}.unet.conv_out.weight"]
+            assert torch.equal(weight, read["conv_out.weight"]) == same
 
 
 def test_ten_and_ten_steps_equal_twenty(clips: list[str], run, tmp_path: Path):

@@ -40,7 +40,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def cache(folder: Path) -> FaceCache:
-    return FaceCache(folder, folder / "faces", folder / "meshes")
+    return FaceCache(folder, folder / "faces")
 
 
 def windows(folder: Path, capacity: int = 0, **more) -> FaceWindows:
@@ -172,7 +172,7 @@ def test_a_blue_screen_is_replaced_alike_in_all_frames():
 
 def test_a_clip_without_a_face_is_left_out(folder: Path, tmp_path: Path):
     record = read_records(folder, Path("train.jsonl"))[0]
-    faces = FaceCache(folder, tmp_path / "faces", tmp_path / "meshes")
+    faces = FaceCache(folder, tmp_path / "faces")
     faces.keep(record, None)
     assert faces.faces(record) is None
     with pytest.raises(ValueError, match="shows no face"):
@@ -183,12 +183,11 @@ def test_no_clip_with_a_face_is_refused(folder: Path, tmp_path: Path):
     from mien.data.loki_data import LokiData
     from mien.data.specs import WindowSpec
 
-    faces = FaceCache(folder, tmp_path / "faces", tmp_path / "meshes")
+    faces = FaceCache(folder, tmp_path / "faces")
     for name in ("train", "valid"):
         for record in read_records(folder, Path(f"{name}.jsonl")):
             faces.keep(record, None)
-    where = {"faces": tmp_path / "faces", "meshes": tmp_path / "meshes"}
-    data = LokiData(str(folder), spec=WindowSpec(SIZE, 3), **where)
+    data = LokiData(str(folder), faces=tmp_path / "faces", spec=WindowSpec(SIZE, 3))
     data.prepare_data()
     with pytest.raises(UserError, match="3 frames of model.loki.window"):
         data.setup("fit")

@@ -29,9 +29,8 @@ def write_faces(folder: Path, frames: int = 20) -> list[str]:
     """Drawn clips with manifests, and a cache of random faces; returns the options for `fit`."""
     write_clips(folder, "train", people=2, clips=2, frames=frames, size=64, seed=0)
     write_clips(folder, "valid", people=2, clips=1, frames=frames, size=64, seed=1)
-    cache = FaceCache(folder, folder / "faces", folder / "meshes")
+    cache = FaceCache(folder, folder / "faces")
     for name in ("train", "valid"):
         for number, record in enumerate(read_records(folder, Path(f"{name}.jsonl"))):
             cache.keep(record, coefficients(face_model(), t=frames, seed=number))
-    where = ["--data.root", str(folder), "--data.faces", str(folder / "faces")]
-    return [*where, "--data.meshes", str(folder / "meshes")]
+    return ["--data.root", str(folder), "--data.faces", str(folder / "faces")]

@@ -6,37 +6,30 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-from jaxtyping import UInt8
 from tqdm import tqdm
 
 from mien.data.contents import Contents
 from mien.data.manifest import ClipRecord
-from mien.data.meshes import ClipMeshes, MeshCache
+from mien.data.meshes import face_mesh
 from mien.data.store import Store
-from mien.face.landmarker import FaceLandmarker
+from mien.errors import UserError
+from mien.face.geometry import Picture
+from mien.face_model.clips import fit_frames
 from mien.face_model.coefficients import FaceCoefficients
-from mien.face_model.fitting import fit_points
 from mien.face_model.parametric import FaceModel
+from mien.face_model.tracking import FaceTracker
 from mien.media import read_frames
-from mien.types import FPS
 
-_POINTS = 478  # FaceMesh's 468 and two irises
 HELD = 1000  # clips whose coefficients each process keeps in memory
 
 
 class FaceCache:
-    """Coefficients in a folder, one file per clip, named by its content hash, as its meshes are.
-
-    Args:
-        root: where the clips are.
-        folder: of the coefficients.
-        meshes: folder of the meshes that they are fitted to, which are tracked if missing.
+    """Coefficients in a folder, one file per clip, named by its content hash: a changed clip is
+    fitted again, and equal clips of two data sets only once.
     """
 
-    def __init__(self, root: Path | Store, folder: Path | Store, meshes: Path | Store) -> None:
+    def __init__(self, root: Path | Store, folder: Path | Store) -> None:
         self.root, self.folder = Store(root), Store(folder)
-        self.meshes = MeshCache(root, meshes)
         self._contents = Contents(root, folder)
         self._names: dict[str, str] = {}
         self._held: OrderedDict[str, FaceCoefficients | None] = OrderedDict()
@@ -50,8 +43,6 @@ class FaceCache:
         self._contents.learn(records)
         there = self.folder.names()
         missing = [record for record in records if self._name(record) not in there]
-        if missing:
-            self.meshes.extract(missing)
         for record in tqdm(missing, "faces of clips", unit="clip", disable=not missing):
             self.keep(record, self._fit(record))
 
@@ -78,7 +69,7 @@ class FaceCache:
 
     def _fit(self, record: ClipRecord) -> FaceCoefficients | None:
         with self.root.file(record.path) as path:
-            return fit_frames(read_frames(path), self.meshes.meshes(record))
+            return faces_in(list(read_frames(path)))
 
     def _name(self, record: ClipRecord) -> str:
         if record.path not in self._names:
@@ -86,26 +77,20 @@ class FaceCache:
         return self._names[record.path]
 
 
-def fit_frames(
-    frames: Iterable[UInt8[np.ndarray, "h w 3"]], meshes: ClipMeshes
-) -> FaceCoefficients | None:
-    """Fit the face model to a clip whose FaceMesh landmarks are known; None if no frame shows a
-    face. A second net, MediaPipe's landmarker, adds the irises and sees lids better.
+def faces_in(frames: Iterable[Picture]) -> FaceCoefficients | None:
+    """The face model fitted to the largest face in frames of 25 a second; None if no frame shows
+    one.
     """
-    found, size = meshes.found.numpy(), (1, 1)
-    points = np.full((len(found), _POINTS, 3), np.nan)
-    for t, frame in enumerate(frames):
-        size = frame.shape[1], frame.shape[0]
-        if found[t]:
-            mesh = (meshes.points[t].numpy() * size[0]).astype(np.float32)
-            points[t] = landmarker().with_irises(frame, mesh)
-    return fit_points(points, size, float(FPS), face_model()) if found.any() else None
+    try:
+        return fit_frames(frames, "the clip", face_tracker(), face_model())
+    except UserError:
+        return None
 
 
 @functools.cache
-def landmarker() -> FaceLandmarker:
-    """MediaPipe's landmarker, loaded once in a process."""
-    return FaceLandmarker()
+def face_tracker() -> FaceTracker:
+    """The nets that see a face's points, loaded once in a process."""
+    return FaceTracker(face_mesh())
 
 
 @functools.cache

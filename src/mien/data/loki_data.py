@@ -43,7 +43,6 @@ class LokiData(LightningDataModule):
         balance: 0 weights every person equally, 1 every second of footage.
         seed: of people, clips, frames and augmentation.
         faces: folder of the cache of fitted faces.
-        meshes: folder of the cache of face meshes, which the faces are fitted to.
         augmentation: strength of the augmentation.
         spec: what the net in training needs (LokiStage.data_spec); `mien fit` links it to the
             model.
@@ -65,7 +64,6 @@ class LokiData(LightningDataModule):
         balance: float = 0.25,
         seed: int = 0,
         faces: Path = Path("runs/faces"),
-        meshes: Path = Path("runs/meshes"),
         augmentation: WindowAugmentConfig = WindowAugmentConfig(),  # noqa: B008 (frozen)
         spec: WindowSpec | None = None,
     ) -> None:
@@ -77,7 +75,7 @@ class LokiData(LightningDataModule):
         self.cached_megabytes, self.map_megabytes = cached_megabytes, map_megabytes
         self.workers, self.start_method = workers, start_method
         self.balance, self.seed, self.augmentation = balance, seed, augmentation
-        self.faces, self.meshes = faces, meshes
+        self.faces = faces
 
     @property
     def _spec(self) -> WindowSpec:
@@ -87,7 +85,7 @@ class LokiData(LightningDataModule):
 
     @functools.cached_property
     def _face_cache(self) -> FaceCache:
-        return FaceCache(data_root(self.root), self.faces, self.meshes)
+        return FaceCache(data_root(self.root), self.faces)
 
     def prepare_data(self) -> None:
         """Validate the manifests, then fit the face model to all clips that are not fitted yet."""

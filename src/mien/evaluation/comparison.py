@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from mien.data.datasets import to_picture
-from mien.data.faces import fit_frames
+from mien.data.faces import faces_in
 from mien.data.meshes import ClipMeshes, face_mesh, look
 from mien.evaluation.masks import Masks, face_masks
 from mien.evaluation.points import Mouth, Points, mouth_of
@@ -73,7 +73,7 @@ class TrackedClip:
     @cached_property
     def fit(self) -> FaceCoefficients | None:
         """The face model fitted to the frames that show a face; None if none does."""
-        return fit_frames(self.frames, self.meshes)
+        return faces_in(self.frames)
 
     @cached_property
     def embeddings(self) -> dict[int, Float32[np.ndarray, " d"]]:

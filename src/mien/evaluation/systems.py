@@ -14,12 +14,12 @@ import torch
 from mien.audio.features import FPS
 from mien.checkpoint import default_weights, load_animator
 from mien.data.datasets import to_picture
-from mien.data.faces import face_model, fit_frames
-from mien.data.meshes import ClipMeshes
+from mien.data.faces import face_model, face_tracker
 from mien.devices import FULL, autocast, choose_device
 from mien.errors import UserError
 from mien.evaluation.comparison import TrackedClip
 from mien.evaluation.drive import drive
+from mien.face_model.clips import fit_frames
 from mien.loki.driving import drive_faces, fill_frames
 from mien.media import Frames, to_bytes
 from mien.portrait.animator import Animator
@@ -98,19 +98,13 @@ class LokiSystem:
         """Frames of the net's size."""
         count = len(pair.driver)
         # The frame at rest stands far behind the others: fits are smooth in time.
-        gap = ClipMeshes(torch.zeros(FPS, 468, 3), torch.zeros(FPS, dtype=torch.bool))
-        parts = pair.driver.meshes, gap, pair.rest.meshes
-        points = torch.cat([part.points for part in parts])
-        found = torch.cat([part.found for part in parts])
-        empty = np.zeros_like(pair.rest.frames).repeat(FPS, axis=0)
-        frames = np.concatenate((pair.driver.frames, empty, pair.rest.frames))
-        faces = fit_frames(frames, ClipMeshes(points, found))
+        gap = np.zeros_like(pair.rest.frames).repeat(FPS, axis=0)
+        frames = np.concatenate((pair.driver.frames, gap, pair.rest.frames))
+        faces = fit_frames(frames, "a driver", face_tracker(), face_model())
         portrait = self.session.read(pair.portrait.pictures)
-        if faces is None:
-            raise UserError("no frame of a driver shows a face: give other clips")
         transfer = "same_person" if pair.same_person else "relative"
-        driven = drive_faces(face_model(), portrait.faces, faces, len(found) - 1, transfer)
-        driven = fill_frames(driven, len(found)).at(slice(0, count))
+        driven = drive_faces(face_model(), portrait.faces, faces, len(frames) - 1, transfer)
+        driven = fill_frames(driven, len(frames)).at(slice(0, count))
         drawn = self.session.draw(portrait, driven, self.seed)
         return np.concatenate([frames.pictures for frames in drawn])
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from mien.face.geometry import Array, Box
 from mien.face_model.coefficients import FaceCoefficients
-from mien.face_model.parametric import FaceModel
+from mien.face_model.parametric import OFFSET_DEVIATION, FaceModel
 from mien.ops.rasterize import rasterize_perspective
 
 # What the position channels are: where a point of the mesh is ("projected"), or which point of
@@ -23,9 +23,6 @@ from mien.ops.rasterize import rasterize_perspective
 Positions = Literal["projected", "neutral"]
 _THROAT = 2.0  # distances of the eyes below them: the head is drawn down to there
 _MARGIN = 0.2  # of `head_box`
-# Standard deviation of the offsets of fitted real footage, centimetres (the paper's, of FLAME in
-# metres: 0.0104).
-OFFSET_DEVIATION = 0.2
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 Read in the paper's abstract: a face model's coefficients, rasterised, condition a diffusion
 backbone directly, and the identity enters by key-value injection from the backbone's own features.
 Read in the authors' repository: the sizes of preset `sd21`, the noise schedule and its shift, the
-three arms of the ablation. Ours: `small` (pixels in patches, trained from scratch), the velocity
-form as default, and the reference's own map.
+three arms of the ablation. Ours: `small` (pixels in patches, trained from scratch, which predicts
+the clean picture), the velocity form of the other presets, positions on the neutral face, and the
+reference's own map.
 """
 
 import math
@@ -38,15 +39,17 @@ class LokiConfig:
     reference_map: bool = True  # ours: that pass sees the reference's own map
     # the condition
     condition: Literal["map", "coefficients"] = "map"  # coefficients: by an MLP (ablation)
-    # projected: of the posed mesh in the picture (paper); neutral: which point of the face it is
-    # (ours); None: without (ablation)
-    positions: Literal["projected", "neutral"] | None = "projected"
+    # neutral: which point of the face it is (ours); projected: of the posed mesh in the picture
+    # (paper); None: without (ablation)
+    positions: Literal["projected", "neutral"] | None = "neutral"
     offsets: bool = True  # False: without the expression offsets (ablation)
     octaves: int = 7
     coefficient_dims: int = 63  # expression axes, rotation, place and gaze (condition coefficients)
     encoder_channels: tuple[int, ...] = (24, 48, 64)  # each further one halves the map
     # the diffusion
-    form: Literal["v", "x0", "noise"] = "v"  # of the prediction; noise: as the papers
+    # of the prediction; in pixels x0 is free of noise after some hundred steps, v after many
+    # thousand (measured); noise: as the papers
+    form: Literal["v", "x0", "noise"] = "x0"
     timesteps: int = 1000
     zero_terminal: bool = True  # the last timestep is pure noise
     shift: float = 1.0  # factor of the signal-to-noise ratio: large pictures need more noise

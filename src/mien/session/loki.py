@@ -19,11 +19,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.data.faces import face_model, fit_frames
-from mien.data.meshes import face_mesh, look
+from mien.data.faces import face_model, face_tracker
 from mien.devices import AUTO, FULL, autocast, choose_device
-from mien.errors import UserError
 from mien.face import Box
+from mien.face_model.clips import fit_frames
 from mien.face_model.coefficients import FaceCoefficients
 from mien.loki.driving import LokiControls, drive_faces, fill_frames
 from mien.loki.faces import face_maps, face_values
@@ -105,10 +104,7 @@ class LokiSession:
         Raises:
             UserError: it shows no face.
         """
-        seen = to_bytes(picture)
-        faces = fit_frames(seen, look(face_mesh(), seen))
-        if faces is None:
-            raise UserError("the cropped portrait shows no face: take one from the front")
+        faces = fit_frames(to_bytes(picture), "the cropped portrait", face_tracker(), face_model())
         source = resized(picture, self.net.config.image_size)
         with self._inference():
             maps, values = self._maps(faces)
@@ -144,8 +140,7 @@ class LokiSession:
             sound = sound_of_video(Path(video)) if isinstance(video, Path | str) else None
             driver = load_driver(video, SEEN)
             pictures = (frame for chunk in driver.chunks() for frame in to_bytes(chunk))
-            seen = fit_frames(pictures, driver.meshes)
-            assert seen is not None  # load_driver refuses a video without a face
+            seen = fit_frames(pictures, "the driving video", face_tracker(), face_model())
             driven = drive_faces(
                 face_model(), portrait.faces, seen, driver.rest, transfer, controls
             )
