@@ -138,6 +138,13 @@ class Comparison:
                 f"{len(self.clip)} frames cannot be compared with {len(self.reference)}"
             )
 
+    @cached_property
+    def known(self) -> dict[str, float]:
+        """Scores by the names of their metrics: those that take long are kept here, since the
+        metric of a clip and that of all clips both need them.
+        """
+        return {}
+
     def with_points(self, clip: Points, reference: Points) -> "Comparison":
         """The same frames with the landmarks of another net."""
         return replace(
