@@ -185,5 +185,5 @@ def test_the_command_writes_a_film(film: Path, tmp_path: Path, capsys):
 
 
 def test_a_picture_without_a_face_is_refused(session: LokiSession):
-    with pytest.raises(UserError, match="shows no face"):
+    with pytest.raises(UserError, match="cropped portrait: none of 1 frames shows a face"):
         session.read(torch.zeros(1, 3, 256, 256))
