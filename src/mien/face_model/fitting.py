@@ -108,15 +108,17 @@ def _start(
     depth = focal * max(size) / scales
     shift = np.stack([pose.shift[:2] for pose in poses]) - np.array(size) / 2
     translation = np.concatenate([shift / scales[:, None], depth[:, None]], axis=1)
-    names = [model.expression_names[n] for n in basis.fitted]
+    bounds = model.expression_range[basis.fitted].T.astype(np.float64)
+    rare = [model.expression_names[n].startswith(_RARE) for n in basis.fitted]
+    sigma = np.where(rare, _RARE_SIGMA, _SIGMA)
     state = State(
         identity=np.zeros(len(basis.axes) - basis.expressions),
         expression=np.zeros((len(points), basis.expressions)),
         rotation=Rotation.from_matrix(np.stack([pose.rotation for pose in poses])),
         translation=translation,
         known=np.zeros_like(points),
-        bounds=model.expression_range[basis.fitted].T.astype(np.float64),
-        sigma=np.where([name.startswith(_RARE) for name in names], _RARE_SIGMA, _SIGMA),
+        bounds=bounds,
+        sigma=np.where(bounds[0] < 0, 1.0, sigma),  # axes of both signs are in deviations
     )
     return Sight(points, camera), state
 

@@ -55,7 +55,7 @@ class State:
         return replace(
             self,
             expression=self.expression[rows],
-            rotation=self.rotation[rows],
+            rotation=Rotation.from_quat(self.rotation.as_quat()[rows]),
             translation=self.translation[rows],
             known=self.known[rows],
         )
