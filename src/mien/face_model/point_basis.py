@@ -20,7 +20,7 @@ IDENTITY_AXES = 50
 # and cheekRaiser, which ARKit lacks, does what cheekSquint does.
 _UNFITTED = ("eyeLook", "cheekRaiser")
 # FaceMesh's outline is its least certain part; lips and lids carry the expression in few pixels.
-_OUTLINE_WEIGHT, _LIP_WEIGHT, _LID_WEIGHT = 0.3, 2.0, 2.0
+_OUTLINE_WEIGHT, _LIP_WEIGHT, _LID_WEIGHT = 0.3, 2.0, 4.0
 
 
 @dataclass(frozen=True)
