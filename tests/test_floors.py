@@ -20,7 +20,7 @@ FLOORS = {
     5: ("checkpoint", "metrics"),
     6: ("data",),
     7: ("training", "session"),
-    8: ("pipeline",),
+    8: ("pipeline", "jobs"),
     9: ("infer", "reenactment", "doctor"),
     10: ("demo", "prepare", "evaluation", "recipe"),
     11: ("make_pairs",),

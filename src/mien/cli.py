@@ -14,6 +14,7 @@ from mien.command_line import failed
 from mien.errors import UserError
 
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
+       mien infer --jobs JOBS.csv                      many of them, nets loaded once
        mien reenact VIDEO PORTRAIT [-o OUT.mp4]        a portrait moves as the face of a video
        mien demo                                       a sample portrait speaks, into demo.mp4
        mien prepare FOOTAGE -o DATASET                 clips to train on from your footage

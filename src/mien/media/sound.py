@@ -109,6 +109,27 @@ def speaking_channel(
     return mixed, None
 
 
+def section(
+    sound: Sound, start: float = 0.0, end: float | None = None, name: str = "the sound"
+) -> Sound:
+    """The part of a sound between two times in seconds; an `end` beyond the sound is its own end.
+
+    Raises:
+        UserError: the part is empty.
+    """
+    if start == 0 and end is None:
+        return sound
+    seconds = sound.samples.shape[1] / sound.rate
+    last = seconds if end is None else min(end, seconds)
+    if not 0 <= start < last:
+        raise UserError(
+            f"{name} has no sound from {start:g} s to {last:g} s, it lasts {seconds:.2f} s: "
+            "give a start before the end"
+        )
+    first, after = round(start * sound.rate), round(last * sound.rate)
+    return Sound(sound.samples[:, first:after].copy(), sound.rate)
+
+
 def to_waveform(mono: Float[Array, " n"], rate: int) -> Float[Tensor, " s"]:
     """Resample mono to the nets' 16 kHz, in [-1, 1]."""
     resampled = soxr.resample(mono, rate, SAMPLE_RATE)
