@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.audio.features import SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
-from mien.audio.pretrained import load_front_end
+from mien.audio.pretrained import feature_pieces
 from mien.audio.voice_activity import speech_gate, speech_probability
 from mien.errors import UserError
 from mien.media import AUTO, Sound, read_sound, section, speaking_channel, to_waveform
@@ -64,9 +64,9 @@ def encode_waveform(
 ) -> tuple[AudioContext, Float[Tensor, " t"]]:
     """The encoded sound, and the voice activity gate of every video frame (1: speech, 0: none)."""
     device = next(speech.parameters()).device
-    features = load_front_end(speech.config.front_end)(waveform[None])
+    pieces = feature_pieces(speech.config.front_end, waveform[None])
     gate = speech_gate(speech_probability(waveform, frame_count(waveform.shape[0])))
-    return speech.encode_audio(features.to(device)), gate.to(device)
+    return speech.encode_pieces(piece.to(device) for piece in pieces), gate.to(device)
 
 
 def _sound_of(source: SoundSource, name: str) -> Sound:

@@ -1,0 +1,39 @@
+"""Long arrays kept in an unnamed temporary file, which the system pages in and out of memory.
+
+An hour of sound takes gigabytes as float32; so does nothing but the disk.
+"""
+
+import tempfile
+
+import numpy as np
+from jaxtyping import Float
+
+Array = np.ndarray
+
+
+class Spooled:
+    """Rows of float32 appended to a temporary file; the file goes with the last array of it."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as its arrays
+        self._width = 0
+
+    def append(self, rows: Float[Array, "n c"]) -> None:
+        """Add rows, all of one width."""
+        self._width = rows.shape[1]
+        self._file.write(np.ascontiguousarray(rows, np.float32).data)
+
+    def array(self) -> Float[Array, "_ _"]:
+        """All rows, mapped from the file; changes of them are kept."""
+        count = self._file.tell() // (4 * self._width) if self._width else 0
+        if not count:
+            return np.zeros((0, self._width), np.float32)
+        self._file.flush()
+        return np.memmap(self._file, np.float32, "r+", shape=(count, self._width))
+
+
+def scale_down(samples: Float[Array, "c s"]) -> None:
+    """Divide by the peak, in place, where it is above full scale."""
+    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
+    if peak > 1:
+        samples /= peak
