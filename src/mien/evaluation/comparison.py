@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mien.data.datasets import to_picture
-from mien.data.meshes import ClipMeshes, face_mesh, look
+from mien.data.meshes import ClipMeshes, face_mesh, track_meshes
 from mien.evaluation.masks import Masks, face_masks
 from mien.evaluation.points import Mouth, Points, mouth_of
 from mien.evaluation.series import Series
@@ -62,7 +62,7 @@ class TrackedClip:
     @cached_property
     def meshes(self) -> ClipMeshes:
         """The frames' meshes as a guide takes them: for all portraits that they drive."""
-        return look(face_mesh(), self.frames)
+        return track_meshes(face_mesh(), self.frames)
 
     def rest(self, within: int | None = None) -> int:
         """The frame with the smallest lip gap, of the first `within` (default: all)."""
