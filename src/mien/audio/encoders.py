@@ -134,7 +134,7 @@ class StemStream:
 
     def push(self, part: Float[Tensor, "1 l f"]) -> None:
         """Take the next steps."""
-        steps = rearrange(F.gelu(self._stem.inwards(part)), "b l d -> b d l")
+        steps = rearrange(F.gelu(self._stem.in_proj(part)), "b l d -> b d l")
         before = self._stem.margins[0]
         self._fold(
             F.pad(steps, (before, 0)) if self._held is None else torch.cat((self._held, steps), 2)
@@ -149,7 +149,7 @@ class StemStream:
     def _fold(self, steps: Float[Tensor, "1 d l"]) -> None:
         frames = steps.shape[2] // STEPS_PER_FRAME - 1
         if frames > 0:
-            self._frames.append(self._stem.fold(steps)[0].T.float().cpu().numpy())
+            self._frames.append(self._stem.to_frames(steps)[0].T.float().cpu().numpy())
         self._held = steps[:, :, max(0, frames) * STEPS_PER_FRAME :]
 
 

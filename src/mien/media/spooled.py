@@ -12,24 +12,25 @@ Array = np.ndarray
 
 
 class Spooled:
-    """Rows of float32 appended to a temporary file; the file goes with the last array of it."""
+    """Rows of one type and width appended to a temporary file, which goes with its last array."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as its arrays
-        self._width = 0
+        self._dtype, self._width = np.dtype(np.float32), 0
 
     def append(self, rows: Float[Array, "n c"]) -> None:
-        """Add rows, all of one width."""
-        self._width = rows.shape[1]
-        self._file.write(np.ascontiguousarray(rows, np.float32).data)
+        """Add rows."""
+        self._dtype, self._width = rows.dtype, rows.shape[1]
+        self._file.write(np.ascontiguousarray(rows).data)
 
     def array(self) -> Float[Array, "_ _"]:
         """All rows, mapped from the file; changes of them are kept."""
-        count = self._file.tell() // (4 * self._width) if self._width else 0
+        row = self._dtype.itemsize * self._width
+        count = self._file.tell() // row if row else 0
         if not count:
-            return np.zeros((0, self._width), np.float32)
+            return np.zeros((0, self._width), self._dtype)
         self._file.flush()
-        return np.memmap(self._file, np.float32, "r+", shape=(count, self._width))
+        return np.memmap(self._file, self._dtype, "r+", shape=(count, self._width))
 
 
 def scale_down(samples: Float[Array, "c s"]) -> None:
