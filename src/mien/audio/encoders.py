@@ -189,7 +189,7 @@ def in_pieces(layer: nn.Module, x: Float[Tensor, "1 t d"]) -> Float[Tensor, "1 t
     """
     assert isinstance(layer, BidirectionalLayer | CausalLayer)
     mamba, device, made, state = layer.mamba, layer.norm.weight.device, Spooled(), None
-    onward = mamba.onward if isinstance(mamba, BidirectionalMamba) else mamba
+    onward = mamba.forward_in_time if isinstance(mamba, BidirectionalMamba) else mamba
     for part in x.split(PIECE, 1):
         y, state = onward.stream(layer.norm(part.to(device)), state)
         made.append((part + y.float().cpu())[0].numpy())
