@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from mien.nn.conv import ConvBlock, ResidualBlock2d, group_norm
+from mien.nn.conv import ConvBlock, ResidualBlock2d, channels_last, group_norm
 from mien.ops.warp import resize_displacement, warp_map, warp_volume
 from mien.portrait.guide import disocclusion, fill_background, warp_person_mask
 from mien.portrait.region_attention import mean_flow
@@ -152,12 +152,11 @@ class ResidualDecoder(nn.Module):
 
         `face` is added to the input of the residual blocks.
         """
-        entered = self.entry(features)
+        entered = self.entry(channels_last(features))
         x = self.middle(entered if face is None else entered + face)
-        for i, step in enumerate((self.to_half, self.to_full)):
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = step(torch.cat((x, skips[i]), dim=1) if skips else x)
-        return x
+        half, full = skips or (None, None)
+        x = self.to_half[1](self.to_half[0].upsample(x, half))
+        return self.to_full.upsample(x, full)
 
 
 class FrameDecoder(nn.Module):
