@@ -44,7 +44,7 @@ def conv_upsampled(
     whole = torch.stack(rows, dim=2).reshape(b, 2 * h, 2 * w, count).permute(0, 3, 1, 2)
     if fine is not None:
         fine_weight = channels_last(conv.weight[:, c1:])
-        return whole + F.conv2d(channels_last(fine), fine_weight, conv.bias, padding=1)
+        return whole.add_(F.conv2d(channels_last(fine), fine_weight, conv.bias, padding=1))
     return whole if conv.bias is None else whole + conv.bias[:, None, None]
 
 

@@ -231,7 +231,8 @@ class FrameDecoder(nn.Module):
         return self.face(inputs.to(like.dtype))
 
     def _head(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.upscale)
+        drawn = self.head(F.silu(self.norm(x))).contiguous()  # planes, as the picture has them
+        return drawn if self.upscale == 1 else F.pixel_shuffle(drawn, self.upscale)
 
 
 def with_larger_head(state: Mapping[str, Tensor], upscale: int) -> dict[str, Tensor]:
