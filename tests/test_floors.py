@@ -51,7 +51,7 @@ DOORS = {
     "PIL": ("media", "prepare/cutting"),
     "soundfile": ("media",),
     "soxr": ("media",),
-    "librosa": ("audio/features", "media"),
+    "librosa": (),
     "ai_edge_litert": ("face",),
     "skimage": ("demo", "face"),
     "mamba_ssm": ("ops/",),

@@ -109,8 +109,15 @@ def no_guide(size: int) -> Guide:
 
 
 def join_guides(guides: Sequence[Guide]) -> Guide:
-    """One batch of guides."""
-    return Guide(*(torch.cat([getattr(g, f.name) for g in guides]) for f in fields(Guide)))
+    """One batch of guides; a map of the source that they share is not copied for each."""
+    return Guide(*(_joined([getattr(guide, f.name) for guide in guides]) for f in fields(Guide)))
+
+
+def _joined(maps: list[Tensor]) -> Tensor:
+    first = maps[0]
+    if all(len(m) == 1 and m.data_ptr() == first.data_ptr() for m in maps):
+        return first.expand(len(maps), *first.shape[1:])
+    return torch.cat(maps)
 
 
 def to_device(guide: Guide, device: torch.device) -> Guide:

@@ -4,6 +4,7 @@ Group normalisation throughout: batch statistics would mix identities, and a bat
 equal two batches of one. Axes: b batch, c channels, z depth layers, h w space.
 """
 
+import itertools
 import math
 
 import torch
@@ -35,17 +36,33 @@ def conv_upsampled(
     are added, which leaves a 2x2 convolution for each of the four positions within that pixel.
     """
     b, c1, h, w = coarse.shape
-    weight, count = channels_last(_position_weights(conv.weight[:, :c1])), conv.out_channels
+    weight = channels_last(_position_weights(conv.weight[:, :c1]))
     found = F.conv2d(channels_last(coarse), weight, padding=1).permute(0, 2, 3, 1)
-    found = found.reshape(b, h + 1, w + 1, 2, 2, count)
-    # Position (i, j) within a coarse pixel reads it and its neighbours before (0) or after (1).
-    parts = [[found[:, i : i + h, j : j + w, i, j] for j in (0, 1)] for i in (0, 1)]
-    rows = [torch.stack(row, dim=3) for row in parts]
-    whole = torch.stack(rows, dim=2).reshape(b, 2 * h, 2 * w, count).permute(0, 3, 1, 2)
+    found = found.reshape(b, h + 1, w + 1, 2, 2, conv.out_channels)
     if fine is not None:
         fine_weight = channels_last(conv.weight[:, c1:])
-        return whole.add_(F.conv2d(channels_last(fine), fine_weight, conv.bias, padding=1))
-    return whole if conv.bias is None else whole + conv.bias[:, None, None]
+        whole = F.conv2d(channels_last(fine), fine_weight, conv.bias, padding=1)
+    else:
+        bias = coarse.new_zeros(()) if conv.bias is None else conv.bias[:, None, None]
+        whole = channels_last(bias.expand(b, conv.out_channels, 2 * h, 2 * w))
+    pixels = whole.permute(0, 2, 3, 1).view(b, h, 2, w, 2, conv.out_channels)
+    for i, j in itertools.product((0, 1), (0, 1)):
+        # Position (i, j) within a coarse pixel reads it and its neighbours before (0) or after (1).
+        pixels[:, :, i, :, j] += found[:, i : i + h, j : j + w, i, j]
+    return whole
+
+
+def conv_with_source(
+    x: Float[Tensor, "bt c1 h w"], source: Float[Tensor, "b c2 h w"], conv: nn.Conv2d
+) -> Float[Tensor, "bt c3 h w"]:
+    """The 3x3 convolution `conv` of every frame of `x` and the map of its source concatenated.
+
+    The source's part is computed once for its frames, which are consecutive.
+    """
+    own, theirs = conv.weight.split((x.shape[1], source.shape[1]), dim=1)
+    once = F.conv2d(channels_last(source), channels_last(theirs), conv.bias, padding=1)
+    each = F.conv2d(channels_last(x), channels_last(own), padding=1)
+    return (each.unflatten(0, (len(source), -1)) + once[:, None]).flatten(0, 1)
 
 
 def _position_weights(weight: Float[Tensor, "c3 c1 3 3"]) -> Float[Tensor, "c4 c1 2 2"]:
@@ -153,7 +170,7 @@ class Hourglass(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c1 *space"]) -> Float[Tensor, "b c2 *space"]:
         """Features at the input's size."""
-        levels = [self.entry(x)]
+        levels = [self.entry(channels_last(x) if x.ndim == 4 else x)]
         for down in self.down:
             levels.append(down(self.pool(levels[-1])))
         x = levels.pop()

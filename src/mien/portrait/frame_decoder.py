@@ -218,8 +218,8 @@ class FrameDecoder(nn.Module):
             moved = fill_background(moved, guide, disocclusion(guide, person))
             moved, cover = _with_interior(moved, guide.interior)
             alpha_logit = alpha_logit + self.interior_confidence * cover
-        alpha = torch.sigmoid(alpha_logit)
-        return alpha * moved + (1 - alpha) * torch.tanh(drawn[:, :3])
+        own = torch.tanh(drawn[:, :3]).to(moved.dtype)
+        return torch.lerp(own, moved, torch.sigmoid(alpha_logit).to(moved.dtype))
 
     def _face_of(self, guide: Guide | None, person: Tensor | None, like: Tensor) -> Tensor | None:
         if self.face is None or guide is None or person is None:
