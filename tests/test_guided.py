@@ -102,7 +102,7 @@ def test_a_portrait_is_guided_by_what_speech_makes(tmp_path: Path):
     )
     assert shut is not None and opened is not None
     # She smiles with her teeth in the portrait; at rest her lips are closed.
-    assert shut.inside.sum() < 0.2 * opened.inside.sum()
+    assert shut.mouth.sum() < 0.2 * opened.mouth.sum()
     assert opened.interior[:, 3].max() > 0.5 and shut.interior[:, 3].max() < 0.2
     assert not from_vectors(at_rest[:, 768:].double().numpy()).offsets.any()
 

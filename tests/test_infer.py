@@ -15,7 +15,7 @@ from PIL import Image
 
 from mien.command_line import INTERRUPTED, TERMINATED
 from mien.infer import main
-from mien.media import read_video
+from mien.media import Sound, read_video, section
 from tests.audio.test_voice_activity import NO_SPEECH
 from tests.conftest import ROOT
 from tests.tiny_nets import BOX, save_net, save_tiny_pair, voice, write_portrait, write_wav
@@ -242,3 +242,81 @@ class TestShippedWeights:
         assert speech.config.appearance_dim == animator.config.appearance_dim
         assert sum(path.stat().st_size for path in shipped) <= 30 * 2**20
         assert all(torch.isfinite(value).all() for value in animator.state_dict().values())
+
+
+class TestSection:
+    def test_only_the_part_between_start_and_end_is_spoken(self, folder, weights):
+        asked = ["voice.wav", "portrait.png", "--box", FACE, *weights]
+        assert main([*asked, "--start", "0.2", "--end", "0.68"]) == 0
+        _, _, _, seconds, sounding = streams(folder / "voice.mp4")
+        assert seconds == pytest.approx(0.48)
+        assert sounding == pytest.approx(0.48, abs=0.1)  # AAC pads to whole blocks
+
+    def test_the_part_is_as_the_sound_that_was_cut_by_hand(self):
+        sound = Sound(voice(1.0)[None].astype(np.float32), 16_000)
+        part = section(sound, 0.25, 9.0)
+        np.testing.assert_array_equal(part.samples, sound.samples[:, 4000:])
+
+    @pytest.mark.parametrize("part", [("1.5", "2"), ("0.5", "0.5"), ("0.6", "0.2")])
+    def test_an_empty_part_is_refused_with_the_length(self, part, folder, weights, capsys):
+        asked = ["voice.wav", "portrait.png", "--box", FACE, *weights]
+        assert main([*asked, "--start", part[0], "--end", part[1]]) == 1
+        error = capsys.readouterr().err
+        assert "voice.wav" in error and "lasts 1.00 s" in error and error.count("\n") == 1
+        assert not (folder / "voice.mp4").exists()
+
+
+class TestJobs:
+    def test_a_bad_job_is_told_and_the_others_go_on(self, folder, weights, capsys):
+        (folder / "jobs.csv").write_text(
+            "audio,portrait,output,box,start,end,seed\n"
+            f'voice.wav,portrait.png,a.mp4,"{FACE}",,,\n'
+            f'nothing.wav,portrait.png,b.mp4,"{FACE}",,,\n'
+            f'voice.wav,portrait.png,c.mp4,"{FACE}",many,,\n'
+            f'voice.wav,portrait.png,d.mp4,"{FACE}",0.2,0.6,3\n'
+        )
+        assert main(["--jobs", "jobs.csv", *weights]) == 1
+        out, error = capsys.readouterr()
+        lines = error.splitlines()
+        assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
+        assert "line 3: no file nothing.wav" in lines[0] and "start many" in lines[1]
+        assert "2 of 4 jobs failed" in lines[2]
+        assert len(read_video(folder / "a.mp4")) == 25 and len(read_video(folder / "d.mp4")) == 10
+        assert not (folder / "b.mp4").exists() and not (folder / "c.mp4").exists()
+        assert "2 written, 0 there already, 2 failed" in out
+
+    def test_what_is_there_is_skipped_and_the_rest_is_made(self, folder, weights, capsys):
+        rows = "".join(f'voice.wav,portrait.png,{name}.mp4,"{FACE}"\n' for name in ("there", "new"))
+        (folder / "jobs.csv").write_text("audio,portrait,output,box\n" + rows)
+        assert main(["--jobs", "jobs.csv", "--end", "0.4", *weights]) == 0
+        assert "1 written, 1 there already, 0 failed" in capsys.readouterr().out
+        assert (folder / "there.mp4").read_bytes() == b"an earlier result"
+        assert len(read_video(folder / "new.mp4")) == 10
+
+    def test_a_job_makes_the_bytes_of_the_single_command(self, folder, weights):
+        (folder / "jobs.csv").write_text(
+            f'audio,portrait,output,box,seed\nvoice.wav,portrait.png,a.mp4,"{FACE}",2\n'
+        )
+        assert main(["--jobs", "jobs.csv", *weights]) == 0
+        single = ["voice.wav", "portrait.png", "-o", "b.mp4", "--seed", "2", "--box", FACE]
+        assert main([*single, *weights]) == 0
+        assert (folder / "a.mp4").read_bytes() == (folder / "b.mp4").read_bytes()
+
+    @pytest.mark.parametrize(
+        "text, told",
+        [
+            ("audio,portrait\nvoice.wav,portrait.png\n", "no column output"),
+            ("audio,portrait,output,mood\n", "unknown column mood"),
+            ("audio,portrait,output\nvoice.wav,,a.mp4\n", "line 2 of jobs.csv has no portrait"),
+            ("audio,portrait,output\na,b,c.mp4\na,b,c.mp4\n", "lines 2 and 3"),
+        ],
+    )
+    def test_a_file_that_is_no_list_of_jobs_is_refused(self, text, told, folder, weights, capsys):
+        (folder / "jobs.csv").write_text(text)
+        assert main(["--jobs", "jobs.csv", *weights]) == 1
+        error = capsys.readouterr().err
+        assert told in error and error.count("\n") == 1
+
+    def test_inputs_beside_the_list_are_refused(self, folder, weights, capsys):
+        assert main(["voice.wav", "portrait.png", "--jobs", "jobs.csv", *weights]) == 1
+        assert "--jobs" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from mien.command_line import failed
 from mien.errors import UserError
 
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
+       mien infer --jobs JOBS.csv                      many of them, nets loaded once
        mien reenact VIDEO PORTRAIT [-o OUT.mp4]        a portrait moves as the face of a video
        mien fit-face VIDEO [-o OUT.npz]                identity, expression, pose and gaze of a face
        mien export-motion VIDEO|AUDIO PORTRAIT -o OUT  ARKit curves as Live Link Face CSV or npz

@@ -37,10 +37,11 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (--help shows the use)")
 
 
-def add_video_options(p: Parser, named_after: str) -> None:
+def add_video_options(p: Parser, named_after: str, needs_portrait: bool = True) -> None:
     """The options of every command that turns a portrait into a video."""
     scale = positive(float, or_zero=True)
-    p.add_argument("portrait", type=Path, help="a picture with a face: png, jpg, webp, tiff ...")
+    p.add_argument("portrait", type=Path, nargs=None if needs_portrait else "?",
+                   help="a picture with a face: png, jpg, webp, tiff ...")  # fmt: skip
     p.add_argument("-o", "--output", type=Path,
                    help=f"mp4 to write (default: named after the {named_after})")  # fmt: skip
     p.add_argument("--overwrite", action="store_true", help="replace the output if it exists")

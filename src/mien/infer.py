@@ -1,7 +1,9 @@
 """`tools/infer.py audio.wav portrait.png` and `mien infer`: the command around mien.animate."""
 
 import argparse
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,9 @@ from mien.command_line import (
 from mien.errors import UserError
 
 if TYPE_CHECKING:
+    from mien.face import Box
     from mien.report import Report
+    from mien.session import Portrait, Session
 
 
 def parser() -> Parser:
@@ -25,8 +29,18 @@ def parser() -> Parser:
         prog="mien infer",
         description="Make a portrait say what an audio file says, as an mp4 with sound.",
     )
-    p.add_argument("audio", type=Path, help="speech: wav, mp3, m4a, flac, the sound of a video ...")
-    add_video_options(p, named_after="audio")
+    p.add_argument("audio", type=Path, nargs="?",
+                   help="speech: wav, mp3, m4a, flac, the sound of a video ...")  # fmt: skip
+    add_video_options(p, named_after="audio", needs_portrait=False)
+    p.add_argument("--jobs", type=Path, metavar="FILE",
+                   help="make many videos, the rows of a CSV file with the columns audio, portrait "
+                   "and output, and where wanted seed, box, channel, start and end; outputs that "
+                   "exist are skipped")  # fmt: skip
+    seconds = positive(float, or_zero=True)
+    p.add_argument("--start", type=seconds, metavar="S", default=0.0,
+                   help="second of the audio at which the video starts (0)")  # fmt: skip
+    p.add_argument("--end", type=seconds, metavar="S",
+                   help="second of the audio at which it ends (its end)")  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="random seed of the motion (default 0)")
     p.add_argument("--steps", type=positive(int), help="denoising steps per window of motion")
     p.add_argument("--guidance", type=positive(float),
@@ -44,36 +58,81 @@ def parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return run_guarded(lambda: print(_run(parser().parse_args(argv))))
+    arguments = sys.argv[1:] if argv is None else argv
+    kept = any(argument.startswith("--jobs") for argument in arguments)
+    return run_guarded(
+        lambda: _run(parser().parse_args(arguments)),
+        "finished outputs are kept" if kept else "nothing was written",
+    )
 
 
-def _run(given: argparse.Namespace) -> "Report":
+def _run(given: argparse.Namespace) -> None:
     import torch
 
-    from mien.motion.controls import Controls
-    from mien.motion.rollout import SamplingConfig
-    from mien.pipeline import animate, refuse_output
-    from mien.session import Session
-
-    output = given.output or Path(f"{given.audio.stem}.mp4")
-    refuse_output(output, (given.audio, given.portrait), given.overwrite)
     if given.threads:
         torch.set_num_threads(given.threads)
-    sampling, controls = settings_from(SamplingConfig, given), settings_from(Controls, given)
-    session = Session.load(given.animator, given.speech, given.device, given.precision)
+    if given.jobs is not None:
+        return _run_jobs(given)
+    from mien.pipeline import refuse_output
+
+    if missing := [name for name in ("audio", "portrait") if getattr(given, name) is None]:
+        raise UserError(f"{' and '.join(missing)} must be given (--help shows the use)")
+    output = given.output or Path(f"{given.audio.stem}.mp4")
+    refuse_output(output, (given.audio, given.portrait), given.overwrite)
+    print(_made(given, output, _session(given)))
+
+
+def _run_jobs(given: argparse.Namespace) -> None:
+    """The rows of a file, with nets loaded once and the last row's portrait kept."""
+    from mien.jobs import Job, read_jobs, run_jobs
+    from mien.pipeline import refuse_output
+
+    if given.audio or given.output:
+        raise UserError("--jobs names audio, portraits and outputs in its file: give no others")
+    jobs, session = read_jobs(given.jobs), _session(given)
+    prepared = functools.lru_cache(maxsize=1)(session.prepare)
+
+    def make(job: Job) -> str:
+        row = argparse.Namespace(**{**vars(given), **job.values()})
+        refuse_output(job.output, (row.audio, row.portrait), given.overwrite)
+        report = _made(row, job.output, session, prepared)
+        return f"{report.path} ({report.seconds:.1f} s, {report.work_per_second:.2f} s per second)"
+
+    run_jobs(jobs, make, given.overwrite)
+
+
+def _session(given: argparse.Namespace) -> "Session":
+    from mien.session import Session
+
+    return Session.load(given.animator, given.speech, given.device, given.precision)
+
+
+def _made(
+    given: argparse.Namespace,
+    output: Path,
+    session: "Session",
+    prepare: "Callable[[Path, Box | None], Portrait] | None" = None,
+) -> "Report":
+    """One video; the portrait may be prepared by another function than the session's."""
+    from mien.motion.controls import Controls
+    from mien.motion.rollout import SamplingConfig
+    from mien.pipeline import animate
+
     try:
         with progress_bar() as progress:
             return animate(
                 given.audio,
-                given.portrait,
+                prepare(given.portrait, given.box) if prepare else given.portrait,
                 output,
                 session=session,
-                sampling=sampling,
-                controls=controls,
+                sampling=settings_from(SamplingConfig, given),
+                controls=settings_from(Controls, given),
                 seed=given.seed,
                 box=given.box,
                 overwrite=given.overwrite,
                 channel=given.channel,
+                start=given.start,
+                end=given.end,
                 progress=progress,
             )
     except UserError as error:

@@ -27,7 +27,7 @@ from mien.motion.rollout import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
 from mien.report import Report, Stopwatch, back_ends, machine
-from mien.session import FrameStream, PortraitSource, Session, SoundSource
+from mien.session import FrameStream, Portrait, PortraitSource, Session, SoundSource
 from mien.session.driving import Transfer
 from mien.session.loki import LokiSession
 
@@ -38,7 +38,7 @@ LOKI_PARTS = "driver", "portrait", "render", "encode"
 
 def animate(
     audio: SoundSource,
-    portrait: PortraitSource,
+    portrait: PortraitSource | Portrait,
     output: Path | str,
     *,
     session: Session | None = None,
@@ -51,17 +51,19 @@ def animate(
     box: Box | None = None,
     overwrite: bool = False,
     channel: str = AUTO,
+    start: float = 0.0,
+    end: float | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """Make the portrait say the audio, as a square mp4 of 25 frames a second with the sound.
 
-    `audio` is a file, a Sound, or samples (or chunks of them) with their rate; `portrait` is a
-    file, RGB bytes or a PIL image; `box` is the face in pixels of the upright picture
-    (x0, y0, x1, y1), without it the largest face is found. The nets are those of `session`, or the
-    two given, else those that ship. `channel` is the one of the sound that speaks
-    (`speaking_channel`). `controls` scale expression and pose and set how often eyes blink.
-    `progress` is called with (frames done, frames in all). Same seed and threads on one machine,
-    same frames.
+    `audio` is a file, a Sound, or samples (or chunks of them) with their rate, of which the part
+    from `start` to `end` (seconds) is spoken; `portrait` is a file, RGB bytes, a PIL image, or what
+    the session prepared; `box` is the face in pixels of the upright picture (x0, y0, x1, y1),
+    without it the largest face is found. The nets are those of `session`, or the two given, else
+    those that ship. `channel` is the one of the sound that speaks (`speaking_channel`). `controls`
+    scale expression and pose and set how often eyes blink. `progress` is called with (frames done,
+    frames in all). Same seed and threads on one machine, same frames.
 
     Raises:
         UserError: an input cannot be used, or the output exists and `overwrite` is off.
@@ -76,8 +78,8 @@ def animate(
         )
     watch = Stopwatch(dict.fromkeys(SPOKEN_PARTS, 0.0), session.device)
 
-    sound = session.encode(audio, channel, watch)
-    prepared = session.prepare(portrait, box, watch)
+    sound = session.encode(audio, channel, watch, start=start, end=end)
+    prepared = portrait if isinstance(portrait, Portrait) else session.prepare(portrait, box, watch)
     stream = session.speak(
         prepared, sound, sampling=sampling, controls=controls, seed=seed, watch=watch
     )
@@ -183,6 +185,6 @@ def refuse_output(output: Path, inputs: tuple[Path, ...], overwrite: bool) -> No
         raise UserError(f"{output} exists: choose another name with -o, or add --overwrite")
 
 
-def _files(*inputs: SoundSource | PortraitSource) -> tuple[Path, ...]:
+def _files(*inputs: SoundSource | PortraitSource | Portrait) -> tuple[Path, ...]:
     """Those of the inputs that are files."""
     return tuple(Path(given) for given in inputs if isinstance(given, Path | str))

@@ -1,12 +1,14 @@
 import pytest
 import torch
 
+import mien.audio.encoders
 from mien.audio.encoders import (
     FrameStem,
     GlobalAudioEncoder,
     GlobalEncoderConfig,
     LocalAudioEncoder,
     LocalEncoderConfig,
+    StemStream,
 )
 from mien.audio.features import SAMPLE_RATE, log_mel
 
@@ -100,3 +102,16 @@ def test_every_parameter_gets_a_gradient(encoder):
     heard = encoder(torch.randn(2, 16, FEATURES), torch.tensor([16, 12]))
     heard.square().mul(torch.randn_like(heard)).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("encoder", [local(), local(causal=True), whole()])
+@pytest.mark.parametrize("lengths", [[160], [1, 2, 3, 94, 57, 3], [4] * 40])
+@torch.no_grad()
+def test_a_long_sound_in_pieces_is_encoded_as_at_once(encoder, lengths, monkeypatch):
+    monkeypatch.setattr(mien.audio.encoders, "PIECE", 7)
+    features = torch.randn(1, 160, FEATURES)
+    stream = StemStream(encoder.stem)
+    for part in features.split(lengths, 1):
+        stream.push(part)
+    found = encoder.encode_frames(stream.finish())
+    torch.testing.assert_close(found, encoder(features, torch.tensor([160])), atol=1e-6, rtol=1e-5)

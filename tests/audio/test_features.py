@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mien.audio.features import (
     HOP,
+    MEL_BINS,
     SAMPLE_RATE,
     SAMPLES_PER_FRAME,
     SILENCE,
@@ -15,6 +16,7 @@ from mien.audio.features import (
     exact_ratio,
     frame_count,
     log_mel,
+    mel_filters,
 )
 
 
@@ -86,3 +88,11 @@ def test_speech_levels_land_near_unit_range():
     noise = 0.1 * torch.randn(1, SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
     quiet = log_mel(0.01 * noise)
     assert -2 < log_mel(noise).mean() < 2 and quiet.mean() > SILENCE
+
+
+@pytest.mark.parametrize("fft, norm", [(400, "slaney"), (512, None)])
+def test_mel_filters_are_those_of_librosa(fft, norm):
+    from librosa.filters import mel
+
+    wanted = torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=fft, n_mels=MEL_BINS, norm=norm))
+    torch.testing.assert_close(mel_filters(fft, norm), wanted, atol=1e-8, rtol=0)

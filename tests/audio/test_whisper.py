@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from mien.audio import whisper
 from mien.audio.features import SAMPLE_RATE, frame_count, log_mel
-from mien.audio.pretrained import FrontEndConfig, load_front_end, resample_steps
+from mien.audio.pretrained import FrontEndConfig, feature_pieces, load_front_end, resample_steps
 from mien.audio.whisper import (
     CHUNK,
     OVERLAP,
@@ -144,6 +145,27 @@ def test_pieces_are_joined_without_a_seam(encoder, monkeypatch):
     assert slopes.min() > -1e-5 and slopes.max() < 2 / OVERLAP
     monkeypatch.setattr(encoder, "encode", lambda mel: torch.ones(1, mel.shape[2] // 2, WIDTH))
     torch.testing.assert_close(encoder(torch.zeros(1, 65 * SAMPLE_RATE)), torch.ones(1, 3250, 384))
+
+
+@pytest.mark.parametrize("seconds", [0.03, 1.0, 10.0, 10.04, 26.3])
+def test_features_in_pieces_are_those_of_all_steps(encoder, seconds):
+    """Steps are interpolated across the borders of pieces as within them."""
+    waveform = sound(seconds)
+    steps = encoder(waveform)
+    wanted = resample_steps(steps, 2 * steps.shape[1])
+    found = torch.cat(list(feature_pieces(CONFIG, waveform)), dim=1)
+    assert found.shape[1] == 4 * frame_count(waveform.shape[1])
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+
+
+def test_mel_steps_of_a_part_are_those_of_the_whole_sound():
+    waveform = sound(3.0)
+    padded = torch.nn.functional.pad(waveform, (0, 160))
+    parts = [whisper._log_mel(waveform, a, b) for a, b in ((0, 7), (7, 200), (200, 300))]
+    level = torch.cat([whisper._log_mel(waveform, -1, 0), *parts], dim=2)
+    wanted = whisper_log_mel(padded)
+    found = (level.maximum(level.amax() - 8) + 4) / 4
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
 def test_what_is_heard_of_a_long_sound_depends_on_its_pieces_alone(front_end):

@@ -6,8 +6,10 @@ video frame at 25 fps. Step i is centred on the middle of its own hop, and the s
 """
 
 import functools
+import math
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -79,12 +81,25 @@ def apply_gain(
     return torch.where(features <= SILENCE, features, shifted)
 
 
+# The mel scale of Slaney's Auditory Toolbox: linear up to 1 kHz, then logarithmic.
+_LINEAR_HZ, _HZ_PER_MEL, _LOG_STEP = 1000.0, 200 / 3, math.log(6.4) / 27
+
+
 @functools.cache
 def mel_filters(fft: int, norm: Literal["slaney"] | None) -> Float[Tensor, "f n"]:
-    """Triangular mel filters over n = fft / 2 + 1 bins, with a peak of 1 or (slaney) equal area."""
-    from mien.ops.numba_compiler import ensure_cache_folder
+    """Triangular mel filters over n = fft / 2 + 1 bins, with a peak of 1 or (slaney) equal area.
 
-    ensure_cache_folder()
-    from librosa.filters import mel  # imported late: librosa takes a second to load
-
-    return torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=fft, n_mels=MEL_BINS, norm=norm))
+    Those of `librosa.filters.mel`, whose import takes longer than a sentence takes to encode.
+    """
+    linear_mels = _LINEAR_HZ / _HZ_PER_MEL
+    highest = linear_mels + math.log(SAMPLE_RATE / 2 / _LINEAR_HZ) / _LOG_STEP
+    mels = np.linspace(0.0, highest, MEL_BINS + 2)
+    logarithmic = _LINEAR_HZ * np.exp(_LOG_STEP * (mels - linear_mels))
+    edges = np.where(mels < linear_mels, _HZ_PER_MEL * mels, logarithmic)
+    bins = np.linspace(0.0, SAMPLE_RATE / 2, 1 + fft // 2)
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    filters = np.maximum(0, np.minimum(rising, falling))
+    if norm == "slaney":
+        filters *= 2 / (edges[2:] - edges[:-2])[:, None]
+    return torch.from_numpy(filters.astype(np.float32))

@@ -6,7 +6,7 @@ step. The only module that imports torchaudio, and only when a config names a bu
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,20 @@ def _whisper() -> "WhisperSpeech":
     return WhisperSpeech(load_whisper()).eval()
 
 
+def feature_pieces(
+    config: FrontEndConfig, waveform: Float[Tensor, "b s"]
+) -> Iterator[Float[Tensor, "b _ f"]]:
+    """The features that `config` names, in order, some seconds at a time where the front end can.
+
+    Raises:
+        UserError: as `load_front_end`.
+    """
+    if config.bundle == WHISPER:
+        yield from _whisper().pieces(waveform)
+    else:
+        yield load_front_end(config)(waveform)
+
+
 class WhisperSpeech(nn.Module):
     """Whisper's first layers, resampled to exactly 100 steps a second."""
 
@@ -99,12 +113,20 @@ class WhisperSpeech(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    @full_precision
     def forward(self, waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b l f"]:
         """Features with l = 4 * frame_count(s), like `log_mel`."""
-        return resample_steps(
-            self.encoder(waveform), frame_count(waveform.shape[1]) * STEPS_PER_FRAME
-        )
+        return torch.cat(list(self.pieces(waveform)), dim=1)
+
+    def pieces(self, waveform: Float[Tensor, "b s"]) -> Iterator[Float[Tensor, "b _ f"]]:
+        """The features in order, some seconds at a time: memory does not grow with s."""
+        last: Tensor | None = None  # a feature lies between two steps
+        for steps in self.encoder.pieces(waveform):
+            joined = steps if last is None else torch.cat((last, steps), dim=1)
+            moved = resample_steps(joined, 2 * joined.shape[1])
+            yield moved[:, :-1] if last is None else moved[:, 1:-1]
+            last = steps[:, -1:]
+        assert last is not None
+        yield last
 
 
 class PretrainedSpeech(nn.Module):

@@ -41,14 +41,17 @@ def frame_loudness(waveform: Float[Tensor, " s"], frames: int) -> Float[Tensor, 
 @full_precision
 def speech_probability(waveform: Float[Tensor, " s"], frames: int) -> Float[Tensor, " t"]:
     """Probability of speech in each video frame; 0 beyond the end of the sound."""
-    peak = float(waveform.abs().max()) if len(waveform) else 0.0
+    peak = float(max(-waveform.min(), waveform.max())) if len(waveform) else 0.0
     if peak == 0:
         return torch.zeros(frames)
-    louder = F.pad(waveform, (0, -len(waveform) % _CHUNK)) * max(1.0, _PEAK / peak)
     with _busy:
         detector = _detector()
         detector.reset_states()
-        chunks = detector.audio_forward(louder[None], SAMPLE_RATE)[0]
+        found = []
+        for start in range(0, len(waveform), _CHUNK):
+            part = waveform[start : start + _CHUNK] * max(1.0, _PEAK / peak)
+            found.append(detector(F.pad(part, (0, _CHUNK - len(part)))[None], SAMPLE_RATE)[0])
+    chunks = torch.cat(found)
     # The maximum of the two chunks that a frame may overlap.
     starts = torch.arange(frames) * SAMPLES_PER_FRAME
     first, last = starts // _CHUNK, (starts + SAMPLES_PER_FRAME - 1) // _CHUNK

@@ -6,6 +6,7 @@ f mel bins, d features per step.
 """
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mien.audio.features import HOP, MEL_BINS, SAMPLES_PER_FRAME, frame_count, mel_filters
+from mien.ops.precision import full_precision
 
 WHISPER_WEIGHTS = (
     Path(__file__).parents[1] / "weights" / "whisper_tiny_en_encoder_2_layers.safetensors"
@@ -37,6 +39,7 @@ class WhisperEncoder(nn.Module):
         self.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)
         self.layers = nn.ModuleList(_Layer() for _ in range(_LAYERS))
 
+    @full_precision
     def encode(self, mel: Float[Tensor, "b f n"]) -> Float[Tensor, "b j d"]:
         """The last layer's output for one chunk, n even, j = n / 2 and at most 1500 (30 s).
 
@@ -58,22 +61,33 @@ class WhisperEncoder(nn.Module):
         their outputs are averaged there with weights that fall to zero towards a chunk's edges.
         The log-mel of every chunk is normalised by the maximum of the whole utterance.
         """
-        filling = frame_count(waveform.shape[1]) * SAMPLES_PER_FRAME - waveform.shape[1]
-        # Whisper centres mel step i on sample 160 i. One step more, and the first left out,
-        # centres encoder step i on the middle of its own 320 samples.
-        mel = whisper_log_mel(F.pad(waveform.float(), (0, filling + HOP)))[:, :, 1:]
-        j = mel.shape[2] // 2
-        if j <= CHUNK:
-            return self.encode(mel)
-        starts = chunk_starts(j)
-        edge = (torch.arange(CHUNK) + 0.5).to(mel) / OVERLAP
+        return torch.cat(list(self.pieces(waveform)), dim=1)
+
+    @torch.no_grad()
+    def pieces(self, waveform: Float[Tensor, "b s"]) -> Iterator[Float[Tensor, "b _ d"]]:
+        """The steps of `forward` in order, a chunk's at a time: memory does not grow with s."""
+        frames = frame_count(waveform.shape[1])
+        j = 2 * frames
+        starts = chunk_starts(j) if j > CHUNK else [0]
+        loudest = _log_mel(waveform, -1, 0).amax(dim=(1, 2), keepdim=True)
+        for start in range(0, 2 * j, 2 * CHUNK):
+            part = _log_mel(waveform, start, min(start + 2 * CHUNK, 2 * j))
+            loudest = loudest.maximum(part.amax(dim=(1, 2), keepdim=True))
+        edge = (torch.arange(CHUNK) + 0.5).to(loudest) / OVERLAP
         weight = torch.minimum(edge, edge.flip(0)).clamp(max=1)[:, None]
-        encoded, total = mel.new_zeros(len(mel), j, WIDTH), mel.new_zeros(j, 1)
-        for start in starts:
-            here = slice(start, start + CHUNK)
-            encoded[:, here] += weight * self.encode(mel[:, :, 2 * start : 2 * (start + CHUNK)])
-            total[here] += weight
-        return encoded / total
+        sums, weights = loudest.new_zeros(len(waveform), 0, WIDTH), loudest.new_zeros(0, 1)
+        for start, after in zip(starts, [*starts[1:], j], strict=True):
+            end = min(start + CHUNK, j)
+            encoded = self.encode(_normalised(_log_mel(waveform, 2 * start, 2 * end), loudest))
+            if len(starts) == 1:
+                yield encoded
+                return
+            joined = CHUNK - sums.shape[1]
+            sums = F.pad(sums, (0, 0, 0, joined)) + weight * encoded
+            weights = F.pad(weights, (0, 0, 0, joined)) + weight
+            final = after - start
+            yield sums[:, :final] / weights[:final]
+            sums, weights = sums[:, final:], weights[final:]
 
 
 class _Layer(nn.Module):
@@ -121,12 +135,41 @@ def whisper_log_mel(waveform: Float[Tensor, "b s"]) -> Float[Tensor, "b f n"]:
 
     Base-10 logarithms, at most 8 below the loudest value of each utterance, then (x + 4) / 4.
     """
-    window = torch.hann_window(_FFT, device=waveform.device)
-    spectrum = torch.stft(waveform, _FFT, HOP, window=window, return_complex=True)
-    power = spectrum[..., :-1].abs().square()
+    level = _levels(F.pad(waveform[:, None], (_FFT // 2, _FFT // 2), mode="reflect")[:, 0])
+    level = level[..., : waveform.shape[1] // HOP]
+    return _normalised(level, level.amax(dim=(1, 2), keepdim=True))
+
+
+@full_precision
+def _levels(padded: Float[Tensor, "b s"]) -> Float[Tensor, "b f n"]:
+    """Base-10 logarithms of the mel spectrum of every whole window."""
+    window = torch.hann_window(_FFT, device=padded.device)
+    spectrum = torch.stft(padded, _FFT, HOP, window=window, center=False, return_complex=True)
+    power = spectrum.abs().square()
     mel = torch.einsum("fn,bnl->bfl", mel_filters(_FFT, "slaney").to(power), power)
-    level = mel.clamp(min=1e-10).log10()
-    return (level.maximum(level.amax(dim=(1, 2), keepdim=True) - 8) + 4) / 4
+    return mel.clamp(min=1e-10).log10()
+
+
+def _normalised(
+    level: Float[Tensor, "b f n"], loudest: Float[Tensor, "b 1 1"]
+) -> Float[Tensor, "b f n"]:
+    return (level.maximum(loudest - 8) + 4) / 4
+
+
+def _log_mel(waveform: Float[Tensor, "b s"], first: int, end: int) -> Float[Tensor, "b f n"]:
+    """Mel steps `first` to `end` before normalisation, step i centred on sample 160 (i + 1).
+
+    Whisper centres step i on sample 160 i. One step more, and the first left out, centres encoder
+    step i on the middle of its own 320 samples. The sound is filled with silence to its last frame
+    and a step beyond, and reflected at both ends.
+    """
+    whole = frame_count(waveform.shape[1]) * SAMPLES_PER_FRAME + HOP
+    begin, stop = HOP * (first + 1) - _FFT // 2, HOP * end + _FFT // 2
+    left, right = max(0, begin), min(max(stop, _FFT), whole)  # room for what is reflected
+    part = waveform[:, left:right].float()
+    part = F.pad(part, (0, right - left - part.shape[1]))
+    part = F.pad(part[:, None], (left - begin, max(0, stop - whole)), mode="reflect")[:, 0]
+    return _levels(part[:, : stop - begin])
 
 
 def chunk_starts(steps: int) -> list[int]:

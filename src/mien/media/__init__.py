@@ -11,7 +11,15 @@ from mien.media.picture import (
     to_bytes,
     upright_size,
 )
-from mien.media.sound import AUTO, Sound, load_audio, read_sound, speaking_channel, to_waveform
+from mien.media.sound import (
+    AUTO,
+    Sound,
+    load_audio,
+    read_sound,
+    section,
+    speaking_channel,
+    to_waveform,
+)
 from mien.media.timeline import pictures_on_grid, sound_of_video
 from mien.media.video import (
     WRITERS,
@@ -44,6 +52,7 @@ __all__ = [
     "read_sound",
     "read_video",
     "save_strip",
+    "section",
     "sound_of_video",
     "speaking_channel",
     "to_bytes",

@@ -3,6 +3,7 @@
 Axes: c channels, s audio samples, n samples at another rate.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from mien.errors import UserError
 from mien.media.files import readable
+from mien.media.spooled import Spooled, scale_down
 from mien.types import SAMPLE_RATE
 
 Array = np.ndarray
@@ -26,6 +28,7 @@ AUTO, MIX, SIDES = "auto", "mix", {"left": 0, "right": 1}  # which channel speak
 # below the second means that they cancel each other out.
 _EMPTY, _CANCELLED = 0.05, 0.3
 
+_BLOCK = 1 << 18  # samples that are in memory at once
 _MOST_PADDING = 4096  # samples by which an encoder pads its last block
 _EXACT = "mp4"  # container that stores the duration without padding; others estimate it
 
@@ -64,15 +67,15 @@ def read_sound(path: Path) -> Sound:
     """
     path = readable(path, "sound")
     try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-        samples = samples.T
+        samples, rate = _read(path)
     except (soundfile.LibsndfileError, RuntimeError):  # not one of libsndfile's formats
         samples, rate = _decode(path)
     if not samples.size:
         raise EmptySound(f"{path} has an empty audio track: take another file")
-    if not np.isfinite(samples).all():
+    if not np.isfinite([samples.min(), samples.max()]).all():
         raise UserError(f"{path} has samples that are NaN or infinite: repair it")
-    return Sound(samples / max(float(np.abs(samples).max()), 1.0), rate)
+    scale_down(samples)
+    return Sound(samples, rate)
 
 
 def speaking_channel(
@@ -88,7 +91,7 @@ def speaking_channel(
     """
     samples = sound.samples
     if channel == MIX or (channel == AUTO and len(samples) == 1):
-        return samples.mean(axis=0), None
+        return _mean(samples), None
     if channel != AUTO:
         number = SIDES.get(channel, int(channel) - 1 if channel.isdecimal() else -1)
         if not 0 <= number < len(samples):
@@ -97,23 +100,77 @@ def speaking_channel(
                 "give left, right, a number from 1 on, or mix"
             )
         return samples[number], None
-    loudness = np.sqrt(np.square(samples).mean(axis=1))
-    loudest = int(loudness.argmax())
-    audible = samples[loudness > _EMPTY * loudness[loudest]]
+    loudness = [_loudness(one) for one in samples]
+    loudest = int(np.argmax(loudness))
+    audible = [i for i, one in enumerate(loudness) if one > _EMPTY * loudness[loudest]]
     if len(audible) <= 1:
         return samples[loudest], None
-    mixed = audible.mean(axis=0)
-    if np.sqrt(np.square(mixed).mean()) < _CANCELLED * loudness[loudest]:
+    mixed = _mean(samples, audible)
+    if _loudness(mixed) < _CANCELLED * loudness[loudest]:
         note = f"the channels of {name} cancel each other out: only channel {loudest + 1} is used"
         return samples[loudest], note
     return mixed, None
 
 
+def section(
+    sound: Sound, start: float = 0.0, end: float | None = None, name: str = "the sound"
+) -> Sound:
+    """The part of a sound between two times in seconds; an `end` beyond the sound is its own end.
+
+    Raises:
+        UserError: the part is empty.
+    """
+    if start == 0 and end is None:
+        return sound
+    seconds = sound.samples.shape[1] / sound.rate
+    last = seconds if end is None else min(end, seconds)
+    if not 0 <= start < last:
+        raise UserError(
+            f"{name} has no sound from {start:g} s to {last:g} s, it lasts {seconds:.2f} s: "
+            "give a start before the end"
+        )
+    first, after = round(start * sound.rate), round(last * sound.rate)
+    return Sound(sound.samples[:, first:after], sound.rate)
+
+
 def to_waveform(mono: Float[Array, " n"], rate: int) -> Float[Tensor, " s"]:
     """Resample mono to the nets' 16 kHz, in [-1, 1]."""
-    resampled = soxr.resample(mono, rate, SAMPLE_RATE)
-    peak = float(np.abs(resampled).max(initial=0.0))
-    return torch.from_numpy(np.ascontiguousarray(resampled / max(peak, 1.0), dtype=np.float32))
+    stream = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1)
+    spooled = Spooled()
+    for start in range(0, len(mono), _BLOCK):
+        block, last = mono[start : start + _BLOCK], start + _BLOCK >= len(mono)
+        block = np.ascontiguousarray(block, np.float32)
+        spooled.append((block if stream is None else stream.resample_chunk(block, last))[:, None])
+    resampled = spooled.array()
+    scale_down(resampled)
+    return torch.from_numpy(resampled[:, 0])
+
+
+def _mean(samples: Float[Array, "c s"], of: Sequence[int] | None = None) -> Float[Array, " s"]:
+    """The mean of channels (None: all), computed a block at a time."""
+    if len(samples) == 1:
+        return samples[0]
+    spooled = Spooled()
+    for start in range(0, samples.shape[1], _BLOCK):
+        block = samples[:, start : start + _BLOCK]
+        spooled.append((block if of is None else block[of]).mean(axis=0)[:, None])
+    return spooled.array()[:, 0]
+
+
+def _loudness(mono: Float[Array, " s"]) -> float:
+    """Root mean square, computed a block at a time."""
+    blocks = range(0, len(mono), _BLOCK)
+    square = sum(float(np.square(mono[start : start + _BLOCK]).sum()) for start in blocks)
+    return (square / max(len(mono), 1)) ** 0.5
+
+
+def _read(path: Path) -> tuple[Float[Array, "c s"], int]:
+    """All channels and their rate, through libsndfile."""
+    spooled = Spooled()
+    with soundfile.SoundFile(str(path)) as file:
+        for block in file.blocks(_BLOCK, dtype="float32", always_2d=True):
+            spooled.append(block)
+        return spooled.array().T, file.samplerate
 
 
 def _decode(path: Path) -> tuple[Float[Array, "c s"], int]:
@@ -126,21 +183,22 @@ def _decode(path: Path) -> tuple[Float[Array, "c s"], int]:
             rate = stream.rate
             # FFmpeg's own mixing would follow loudness conventions; here it only converts.
             planes = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
-            start, parts = None, []
+            start, spooled = None, Spooled()
             for frame in container.decode(stream):
                 if start is None and frame.time is not None:
                     start = frame.time
-                parts += [part.to_ndarray() for part in planes.resample(frame)]
+                for part in planes.resample(frame):
+                    spooled.append(part.to_ndarray().T)
             exact = _EXACT in container.format.name.split(",")
             length = stream.duration and float(stream.duration * (stream.time_base or 0))
     except (FFmpegError, OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as sound: take a wav, mp3, m4a, flac or a video"
         ) from error
-    samples = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), np.float32)
+    samples = spooled.array().T
     padding = samples.shape[1] - round((length or 0.0) * rate)
     if exact and length and 0 < padding <= _MOST_PADDING:
         samples = samples[:, :-padding]
     late = round((start or 0.0) * rate)
     samples = np.pad(samples, ((0, 0), (late, 0))) if late > 0 else samples[:, -late or None :]
-    return samples.astype(np.float32), rate
+    return samples, rate

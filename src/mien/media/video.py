@@ -149,7 +149,7 @@ def encodable(sound: Sound) -> tuple[Float[Array, "c _"], int]:
         samples = samples.mean(axis=0, keepdims=True)
     if rate not in AAC_RATES:
         samples, rate = soxr.resample(samples.T, rate, AAC_RATES[0]).T, AAC_RATES[0]
-    return samples.clip(-1, 1).astype(np.float32), rate
+    return samples, rate
 
 
 class VideoWriter:
@@ -250,7 +250,8 @@ class VideoWriter:
         length = self._sound.shape[1]
         end = min(end, length)
         while self._written < end:
-            block = np.ascontiguousarray(self._sound[:, self._written : self._written + AAC_BLOCK])
+            block = self._sound[:, self._written : self._written + AAC_BLOCK].clip(-1, 1)
+            block = np.ascontiguousarray(block, np.float32)
             if self._written + AAC_BLOCK > end and end < length:
                 return
             frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=self._layout)

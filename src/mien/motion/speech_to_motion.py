@@ -3,6 +3,7 @@
 Axes: b batch, l audio steps, f features per step, t frames, m motion, k space dimensions.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +15,7 @@ from mien.audio.encoders import (
     GlobalEncoderConfig,
     LocalAudioEncoder,
     LocalEncoderConfig,
+    StemStream,
 )
 from mien.audio.features import STEPS_PER_FRAME, exact_ratio
 from mien.audio.pretrained import WHISPER, FrontEndConfig
@@ -141,6 +143,28 @@ class SpeechToMotion(nn.Module):
             if self.local_encoder is None
             else self.local_encoder(features, lengths),
         )
+
+    @torch.no_grad()
+    def encode_pieces(self, pieces: Iterator[Float[Tensor, "1 _ f"]]) -> AudioContext:
+        """As `encode_audio` of one utterance whose features come in parts, which are not kept: of
+        a minute of sound only the frames stay in memory, not the steps.
+        """
+        encoders = [e for e in (self.global_encoder, self.local_encoder) if e is not None]
+        streams = [StemStream(encoder.stem) for encoder in encoders]
+        steps, part = 0, torch.empty(0)
+        for part in pieces:
+            steps += part.shape[1]
+            for stream in streams:
+                stream.push(part)
+        whole, local = part.new_zeros(1, self.config.audio_width), None
+        for encoder, stream in zip(encoders, streams, strict=True):
+            if isinstance(encoder, GlobalAudioEncoder):
+                whole = encoder.encode_frames(stream.finish())
+            else:
+                local = encoder.encode_frames(stream.finish())
+        frames = exact_ratio(steps, STEPS_PER_FRAME)
+        empty = part.new_zeros(1, frames, self.config.audio_width)
+        return AudioContext(whole, empty if local is None else local)
 
     def embed(self, conditioning: Conditioning, mask: ConditionMask) -> Embedded:
         """Embed the conditions, once for all steps of a sampler."""

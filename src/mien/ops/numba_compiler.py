@@ -22,8 +22,8 @@ _log = logging.getLogger("mien")
 def ensure_cache_folder() -> None:
     """Give numba a temporary cache folder for this process if the home folder is not writable.
 
-    In a container without a home and with read-only packages, code that asks numba to cache
-    (librosa does while it is imported) fails otherwise.
+    In a container without a home and with read-only packages, code that asks numba to cache fails
+    otherwise.
     """
     home = os.path.expanduser("~")  # noqa: PTH111 (Path raises where there is none)
     if os.environ.get(_FOLDER) or os.access(home, os.W_OK):
@@ -39,6 +39,7 @@ def compiled(function: Callable, fastmath: frozenset[str] = frozenset()) -> Any:
 
     Compiled code is kept on disk for the next process, where the folder can be written.
     """
+    ensure_cache_folder()
     compile_ = functools.partial(numba.njit, nogil=True, fastmath=set(fastmath))
     try:
         return compile_(inspect.unwrap(function), cache=True)

@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mien.nn.conv import channels_last, conv_upsampled, conv_with_source
 from mien.ops.precision import full_precision
 from mien.portrait.deviation import repeat_frames
 from mien.portrait.guide import GuideAttention, follow, guide_displacement
@@ -63,27 +64,33 @@ class DeviationDecoder(nn.Module):
     @full_precision  # f(0) is subtracted: in bfloat16 the difference would lose its precision
     def forward(
         self,
-        deviations: Float[Tensor, "b r k n n"],
+        deviations: Float[Tensor, "b t r k n n"],
         vector: Float[Tensor, "b a"],
         volume: Float[Tensor, "b c z h w"],
-    ) -> Float[Tensor, "b r z h w 2"]:
-        """Raw displacement, before f(0) is subtracted and the bound is applied."""
-        x = rearrange(deviations, "b r k y x -> b (r k) y x")
+    ) -> Float[Tensor, "b t r z h w 2"]:
+        """f(Delta) - f(0) of every frame, before the bound is applied."""
+        frames = deviations.shape[1] + 1
+        deviations = torch.cat((deviations, torch.zeros_like(deviations[:, :1])), dim=1)
+        x = rearrange(deviations, "b t r k y x -> (b t) (r k) y x")
         for i, (conv, film) in enumerate(zip(self.lift, self.films, strict=True)):
-            if i:
-                x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = conv(x)
+            x = conv_upsampled(x, None, conv) if i else conv(channels_last(x))
             if self.uses_appearance:
-                scale, shift = film(vector)[:, :, None, None].chunk(2, dim=1)
-                x = x * (1 + scale) + shift
+                scale, shift = repeat_frames(film(vector), frames)[:, :, None, None].chunk(2, dim=1)
+                x = torch.addcmul(shift, x, 1 + scale)
             x = F.silu(x)
-        if self.place is not None:
+        if self.place is None:
+            x = self.mix(x)
+        else:
             place = self.place(rearrange(volume, "b c z h w -> b (c z) h w"))
-            x = torch.cat((x, place), dim=1)
-        x = F.silu(self.mix(x))
-        return rearrange(
-            self.move(x), "b (r z xy) h w -> b r z h w xy", r=self.regions, z=self.depth_layers
+            x = conv_with_source(x, place, self.mix)
+        moves = rearrange(
+            self.move(F.silu(x)),
+            "(b t) (r z xy) h w -> b t r z h w xy",
+            t=frames,
+            r=self.regions,
+            z=self.depth_layers,
         )
+        return moves[:, :-1] - moves[:, -1:]
 
 
 class DenseMotionDecoder(nn.Module):
@@ -119,11 +126,9 @@ class DenseMotionDecoder(nn.Module):
         """The field of every frame; its batch axis is (b t), like that of `guide`."""
         frames = deviations.shape[1]
         volume = shrink(appearance.volume, self.field_size)
-        still = self.decoder(torch.zeros_like(deviations[:, 0]), appearance.vector, volume)
-        volume = repeat_frames(volume, frames)
-        vector = repeat_frames(appearance.vector, frames)
-        raw = self.decoder(deviations.flatten(0, 1), vector, volume) - repeat_frames(still, frames)
-        return self._combine_regions(volume, self.max_displacement * torch.tanh(raw), guide)
+        raw = self.decoder(deviations, appearance.vector, volume).flatten(0, 1)
+        moves = self.max_displacement * torch.tanh(raw)
+        return self._combine_regions(repeat_frames(volume, frames), moves, guide)
 
     def still(self, appearance: Appearance) -> MotionField:
         """The field without motion: the identity, with its predicted mask."""

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from mien.nn.conv import ConvBlock, ResidualBlock2d, group_norm
+from mien.nn.conv import ConvBlock, ResidualBlock2d, channels_last, group_norm
 from mien.ops.warp import resize_displacement, warp_map, warp_volume
 from mien.portrait.guide import disocclusion, fill_background, warp_person_mask
 from mien.portrait.region_attention import mean_flow
@@ -152,12 +152,11 @@ class ResidualDecoder(nn.Module):
 
         `face` is added to the input of the residual blocks.
         """
-        entered = self.entry(features)
+        entered = self.entry(channels_last(features))
         x = self.middle(entered if face is None else entered + face)
-        for i, step in enumerate((self.to_half, self.to_full)):
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = step(torch.cat((x, skips[i]), dim=1) if skips else x)
-        return x
+        half, full = skips or (None, None)
+        x = self.to_half[1](self.to_half[0].upsample(x, half))
+        return self.to_full.upsample(x, full)
 
 
 class FrameDecoder(nn.Module):
@@ -219,8 +218,8 @@ class FrameDecoder(nn.Module):
             moved = fill_background(moved, guide, disocclusion(guide, person))
             moved, cover = _with_interior(moved, guide.interior)
             alpha_logit = alpha_logit + self.interior_confidence * cover
-        alpha = torch.sigmoid(alpha_logit)
-        return alpha * moved + (1 - alpha) * torch.tanh(drawn[:, :3])
+        own = torch.tanh(drawn[:, :3]).to(moved.dtype)
+        return torch.lerp(own, moved, torch.sigmoid(alpha_logit).to(moved.dtype))
 
     def _face_of(self, guide: Guide | None, person: Tensor | None, like: Tensor) -> Tensor | None:
         if self.face is None or guide is None or person is None:
@@ -232,7 +231,8 @@ class FrameDecoder(nn.Module):
         return self.face(inputs.to(like.dtype))
 
     def _head(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.upscale)
+        drawn = self.head(F.silu(self.norm(x))).contiguous()  # planes, as the picture has them
+        return drawn if self.upscale == 1 else F.pixel_shuffle(drawn, self.upscale)
 
 
 def with_larger_head(state: Mapping[str, Tensor], upscale: int) -> dict[str, Tensor]:

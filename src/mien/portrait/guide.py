@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mien.mesh.guide import head_move
 from mien.nn.conv import group_norm
 from mien.ops.precision import full_precision
-from mien.ops.warp import resize_displacement, warp_map
+from mien.ops.warp import pool_plane, resize_displacement, warp_map
 from mien.portrait.region_attention import magnitude, mean_flow
 from mien.types import Guide, MotionField
 
@@ -82,8 +82,7 @@ class GuideAttention(nn.Module):
 @full_precision
 def guide_displacement(guide: Guide, side: int) -> Float[Tensor, "b g h w 2"]:
     """The displacement of both guide regions on a grid of `side` by `side`."""
-    planes = rearrange(guide.displacement, "b h w xy -> b xy h w")
-    mesh = rearrange(F.adaptive_avg_pool2d(planes, side), "b xy h w -> b h w xy")
+    mesh = pool_plane(guide.displacement, side)
     return torch.stack((mesh, head_move(guide.head, side)), dim=1)
 
 

@@ -127,16 +127,23 @@ class Session:
             return read_portrait(self.animator, source)
 
     def encode(
-        self, sound: SoundSource, channel: str = AUTO, watch: Stopwatch | None = None
+        self,
+        sound: SoundSource,
+        channel: str = AUTO,
+        watch: Stopwatch | None = None,
+        *,
+        start: float = 0.0,
+        end: float | None = None,
     ) -> EncodedSound:
-        """Read a sound and encode it. `channel` is the one that speaks (`speaking_channel`). An
-        iterator of chunks is read to its end first: Mamba-g encodes the whole utterance.
+        """Read a sound, or its part from `start` to `end` (seconds), and encode it. `channel` is
+        the one that speaks (`speaking_channel`). An iterator of chunks is read to its end first:
+        Mamba-g encodes the whole utterance.
 
         Raises:
             UserError: it cannot be read, is too short, or has no such channel.
         """
         with (watch or Stopwatch()).measure("audio"), self._inference():
-            return encode_sound(self.speech, sound, channel)
+            return encode_sound(self.speech, sound, channel, start, end)
 
     def speak(
         self,

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.audio.features import SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
-from mien.audio.pretrained import load_front_end
+from mien.audio.pretrained import feature_pieces
 from mien.audio.voice_activity import speech_gate, speech_probability
 from mien.errors import UserError
-from mien.media import AUTO, Sound, read_sound, speaking_channel, to_waveform
+from mien.media import AUTO, Sound, read_sound, section, speaking_channel, to_waveform
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.types import AudioContext
 
@@ -38,16 +38,16 @@ class EncodedSound:
 
 
 def load_sound(
-    source: SoundSource, channel: str = AUTO
+    source: SoundSource, channel: str = AUTO, start: float = 0.0, end: float | None = None
 ) -> tuple[Sound, Float[Tensor, " s"], tuple[str, ...]]:
-    """The original sound, its speech as a mono waveform at 16 kHz, at least a frame long, and notes
-    for the user.
+    """The original sound between `start` and `end` (seconds; None: to its end), its speech as a
+    mono waveform at 16 kHz, at least a frame long, and notes for the user.
 
     Raises:
         UserError: it cannot be read, is too short, or has no such channel.
     """
     name = str(source) if isinstance(source, Path | str) else "the sound"
-    sound = _sound_of(source, name)
+    sound = section(_sound_of(source, name), start, end, name)
     mono, note = speaking_channel(sound, channel, name)
     waveform = to_waveform(mono, sound.rate)
     if waveform.shape[0] < SAMPLES_PER_FRAME:
@@ -64,9 +64,9 @@ def encode_waveform(
 ) -> tuple[AudioContext, Float[Tensor, " t"]]:
     """The encoded sound, and the voice activity gate of every video frame (1: speech, 0: none)."""
     device = next(speech.parameters()).device
-    features = load_front_end(speech.config.front_end)(waveform[None])
+    pieces = feature_pieces(speech.config.front_end, waveform[None])
     gate = speech_gate(speech_probability(waveform, frame_count(waveform.shape[0])))
-    return speech.encode_audio(features.to(device)), gate.to(device)
+    return speech.encode_pieces(piece.to(device) for piece in pieces), gate.to(device)
 
 
 def _sound_of(source: SoundSource, name: str) -> Sound:
@@ -114,13 +114,19 @@ def _channels_first(part: Samples, name: str) -> Float[np.ndarray, "c _"]:
     return np.atleast_2d(array).astype(np.float32)
 
 
-def encode_sound(speech: SpeechToMotion, source: SoundSource, channel: str) -> EncodedSound:
-    """Read and encode a sound, once for any number of portraits.
+def encode_sound(
+    speech: SpeechToMotion,
+    source: SoundSource,
+    channel: str,
+    start: float = 0.0,
+    end: float | None = None,
+) -> EncodedSound:
+    """Read and encode a sound, or its part from `start` to `end`, once for any number of portraits.
 
     Raises:
         UserError: as `load_sound`.
     """
-    sound, waveform, notes = load_sound(source, channel)
+    sound, waveform, notes = load_sound(source, channel, start, end)
     with torch.inference_mode():
         context, gate = encode_waveform(speech, waveform)
     return EncodedSound(sound, context, gate, notes)

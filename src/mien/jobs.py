@@ -1,0 +1,108 @@
+"""A list of videos to make in one process: the CSV file of `mien infer --jobs`.
+
+A row is a job: `audio`, `portrait` and `output` (mp4), and where given `seed`, `box`
+(x0,y0,x1,y1), `channel`, `start` and `end` (seconds). Outputs that exist are finished and skipped.
+"""
+
+import csv
+import sys
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mien.command_line import box, positive
+from mien.errors import UserError
+
+_NEEDED = "audio", "portrait", "output"
+_TYPES: dict[str, Callable[[str], Any]] = {
+    "audio": Path,
+    "portrait": Path,
+    "output": Path,
+    "seed": int,
+    "box": box,
+    "channel": str,
+    "start": positive(float, or_zero=True),
+    "end": positive(float),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of the file: its line, its output, and the text of its columns that are not empty."""
+
+    line: int
+    output: Path
+    columns: dict[str, str]
+
+    def values(self) -> dict[str, Any]:
+        """The columns by name, as `mien.animate` takes them, but for `output`.
+
+        Raises:
+            UserError: a value is not of its column's type.
+        """
+        values = {}
+        for name, text in self.columns.items():
+            try:
+                values[name] = _TYPES[name](text)
+            except (ValueError, ArgumentTypeError) as error:
+                raise UserError(f"the {name} {text} cannot be used: {error}") from error
+        return values
+
+
+def read_jobs(path: Path) -> list[Job]:
+    """The jobs of a CSV file with a header, in its order.
+
+    Raises:
+        UserError: it cannot be read, a column is missing or unknown, or a row has no output or
+            that of another row.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restkey="", restval="")
+            rows = [(reader.line_num, row) for row in reader]
+            names = list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"the jobs {path} cannot be read ({error}): give a CSV file") from error
+    for name in _NEEDED:
+        if name not in names:
+            raise UserError(f"{path} has no column {name}: its columns are {', '.join(_TYPES)}")
+    for name in names:
+        if name not in _TYPES:
+            raise UserError(f"{path} has the unknown column {name}: take {', '.join(_TYPES)}")
+    jobs: dict[Path, Job] = {}
+    for line, row in rows:
+        columns = {name: text.strip() for name, text in row.items() if name and text.strip()}
+        if missing := [name for name in _NEEDED if name not in columns]:
+            raise UserError(f"line {line} of {path} has no {missing[0]}: fill it in")
+        output = Path(columns.pop("output"))
+        if output in jobs:
+            lines = f"lines {jobs[output].line} and {line}"
+            raise UserError(f"{lines} of {path} write the same output {output}: rename one")
+        jobs[output] = Job(line, output, columns)
+    return list(jobs.values())
+
+
+def run_jobs(jobs: Sequence[Job], make: Callable[[Job], object], overwrite: bool = False) -> None:
+    """Make every output that is not there yet; a job that fails is reported on stderr, and the
+    others go on.
+
+    Raises:
+        UserError: at the end, with the number of jobs that failed.
+    """
+    failed = skipped = 0
+    for number, job in enumerate(jobs, 1):
+        where = f"{number} of {len(jobs)}, line {job.line}"
+        if job.output.is_file() and not overwrite:
+            skipped += 1
+            continue
+        try:
+            print(f"{where}: {make(job)}", flush=True)
+        except UserError as error:
+            failed += 1
+            print(f"error: {where}: {error}", file=sys.stderr, flush=True)
+    made = len(jobs) - skipped - failed
+    print(f"{made} written, {skipped} there already, {failed} failed")
+    if failed:
+        raise UserError(f"{failed} of {len(jobs)} jobs failed: correct them and run this again")
