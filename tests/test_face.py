@@ -269,6 +269,15 @@ class TestSecondOpinion:
         apart = np.linalg.norm(seen[:, :2] - points[:, :2], axis=1)
         assert 0 < apart.mean() < 0.05 * eyes
         assert lip_gap(seen) == pytest.approx(lip_gap(points), abs=0.06)
+        np.testing.assert_array_equal(FaceLandmarker()(astronaut, points), seen)
+
+    def test_the_net_that_ships_sees_irises_in_the_eyes(self, mesh, astronaut):
+        points = landmarks_of(mesh, astronaut)
+        seen = FaceLandmarker().with_irises(astronaut, points)
+        assert seen.shape == (478, 3)
+        for iris, (outer, inner) in ((468, (33, 133)), (473, (263, 362))):
+            left, right = sorted((seen[outer, 0], seen[inner, 0]))
+            assert left < seen[iris, 0] < right
 
     @pytest.mark.parametrize("content", [None, b"text"])
     def test_a_file_that_holds_no_such_net_is_told(self, tmp_path, content):

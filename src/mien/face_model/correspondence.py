@@ -8,9 +8,10 @@ Found once per model by `register` (tools/make_face_model.py) and stored with it
    upper one's points lie on what `jawOpen` leaves in place and the lower one's on what it moves.
 4. What then still lies between the mean face and these places is each point's shift: FaceMesh sets
    brows, cheeks and the outline elsewhere than the model has them, for everybody alike, and
-   exaggerates depth. Without the shifts a fit takes it for the person (measured on 131 portraits:
-   the mean identity is then 6.6 standard deviations long instead of 1.6, and the points lie 0.16
-   centimetres away instead of 0.07).
+   exaggerates depth; upper and lower lids, and the inner lips, are shifted alike, so that they
+   shut when the model's do. Without the shifts a fit takes it for the person (measured on 131
+   portraits: the mean identity is then 6.6 standard deviations long instead of 1.6, and the points
+   lie 0.16 centimetres away instead of 0.07).
 Axes: k triangles, m points, n vertices.
 """
 
@@ -24,7 +25,7 @@ from scipy.spatial import KDTree
 
 from mien.face.geometry import Array
 from mien.mesh.alignment import similarity
-from mien.mesh.topology import INNER, INWARD, POINTS, mean_face
+from mien.mesh.topology import INNER, INWARD, LIDS, POINTS, mean_face
 
 LANDMARKER_FACE = Path(__file__).parents[1] / "assets" / "mean_face_irises.npy"
 IRISES = (473, 468)  # the landmarker's points in the middle of the left and the right iris
@@ -96,10 +97,21 @@ def register(
     other = similarity(places, other[:POINTS]).to_picture(other)
     return replace(
         found,
-        shifts=similarity(places, face).to_picture(face) - places,
-        landmarker_shifts=other[:POINTS] - places,
+        shifts=_shut_alike(similarity(places, face).to_picture(face) - places),
+        landmarker_shifts=_shut_alike(other[:POINTS] - places),
         iris_shifts=(other[list(IRISES)] - eye_centers) * (1, 1, 0),
     )
+
+
+def _shut_alike(shifts: Float[Array, "m 3"]) -> Float[Array, "m 3"]:
+    """Shifts with which lids and inner lips meet where the model's do: alike above and below."""
+    half = len(INNER) // 2
+    pairs = [*zip(INNER[1:half], INNER[:half:-1], strict=True)]
+    pairs += [pair for upper, lower in LIDS for pair in zip(upper, lower, strict=True)]
+    upper, lower = np.array(pairs).T
+    alike = shifts.copy()
+    alike[upper] = alike[lower] = (shifts[upper] + shifts[lower]) / 2
+    return alike
 
 
 def _closest_skin(

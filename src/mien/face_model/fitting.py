@@ -4,6 +4,9 @@
 2. The identity is solved together with pose and expression of some frames.
 3. With it, pose and expression of all frames are solved at once: bounded, drawn to rest, and
    smooth in time without lag (`mien.face_model.solution`).
+MediaPipe's 52 blendshape scores are not used: on projected clips with known coefficients they err
+by 0.163 on the active curves where the fit errs by 0.079 (zero: 0.212), and each share of them
+that is mixed in makes the fit worse.
 Axes: t frames, m points, i identity axes, e expression axes, f fitted ones.
 """
 
@@ -27,6 +30,7 @@ from mien.mesh.topology import POINTS, STABLE
 
 DISTANCE = 200.0  # centimetres from the camera at which a face is taken to be, if nobody says
 _KEYFRAMES = 12
+_PASSES = 2  # over all frames: poses give the gaze, which moves the lids
 # Hz at which half of a motion stays, by the beginning of an expression's name: blinks last three
 # frames, lips shut for two.
 _CUTOFFS = {"eyeBlink": 25.0, "jaw": 11.0, "mouth": 11.0, "": 6.0}
@@ -77,9 +81,10 @@ def fit_points(
         ready = _with_known(model, irises, state, nobody)
         identity = nobody
         identity[: len(state.identity)] = solve_person(basis, some, ready.at(rows)).identity
-    state = _with_known(model, irises, state, identity)
     cutoffs = _by_name(model, basis, _CUTOFFS)
-    state = solve_motion(basis, sight, state, frames, fps, cutoffs)
+    for _ in range(_PASSES):
+        state = _with_known(model, irises, state, identity)
+        state = solve_motion(basis, sight, state, frames, fps, cutoffs)
     eyes = gaze_of(model, identity, irises, state.rotation, state.translation)
     expression = lids_of(model, eyes)
     expression[:, basis.fitted] = state.expression

@@ -14,7 +14,7 @@ from mien.face_model.point_basis import PointBasis
 from mien.face_model.residuals import POSE, Sight, equations
 from mien.face_model.smooth_solve import bending, smoothness, solve
 
-_PERSON_ROUNDS, _MOTION_ROUNDS = 6, 3
+_PERSON_ROUNDS, _MOTION_ROUNDS = 4, 2
 _INDEPENDENT = 4.0  # frames' worth of evidence in all keyframes: their errors are alike
 _BOUND_ROUNDS = 4  # of finding out which values a step takes to their bounds
 _BOUND = 1e-6  # how near to a bound a value counts as on it
