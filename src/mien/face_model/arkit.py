@@ -61,7 +61,7 @@ class ArkitCurves:
         values = self.values * (1.0 if expression is None else expression)
         return replace(self, values=values, head=self.head * (1.0 if pose is None else pose))
 
-    def at_rate(self, fps: float) -> "ArkitCurves":
+    def at_rate(self, fps: float | int) -> "ArkitCurves":
         """The same motion at another rate, linear between frames, from the first to the last."""
         count = int(np.floor((len(self) - 1) / self.fps * fps + 1e-6)) + 1
         time = np.arange(count) * self.fps / fps

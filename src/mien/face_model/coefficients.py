@@ -90,7 +90,7 @@ class FaceCoefficients:
         }
         seen = {f"camera_{name}": np.asarray(value) for name, value in camera.items()}
         with writable(path), written_whole(Path(path)) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, version=np.asarray(_VERSION), **own, **seen)
+            np.savez(file, **{"version": np.asarray(_VERSION), **own, **seen})  # pyright: ignore[reportArgumentType]
 
     @classmethod
     def load(cls, path: Path) -> "FaceCoefficients":

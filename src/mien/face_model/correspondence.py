@@ -8,9 +8,10 @@ Found once per model by `register` (tools/make_face_model.py) and stored with it
    upper one's points lie on what `jawOpen` leaves in place and the lower one's on what it moves.
 4. What then still lies between the mean face and these places is each point's shift: FaceMesh sets
    brows, cheeks and the outline elsewhere than the model has them, for everybody alike, and
-   exaggerates depth. Without the shifts a fit takes it for the person (measured on 131 portraits:
-   the mean identity is then 6.6 standard deviations long instead of 1.6, and the points lie 0.16
-   centimetres away instead of 0.07).
+   exaggerates depth; upper and lower lids, and the inner lips, are shifted alike, so that they
+   shut when the model's do. Without the shifts a fit takes it for the person (measured on 131
+   portraits: the mean identity is then 6.6 standard deviations long instead of 1.6, and the points
+   lie 0.16 centimetres away instead of 0.07).
 Axes: k triangles, m points, n vertices.
 """
 
@@ -20,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.interpolate import RBFInterpolator
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from mien.face.geometry import Array
 from mien.mesh.alignment import similarity
-from mien.mesh.topology import INNER, INWARD, POINTS, mean_face
+from mien.mesh.topology import INNER, INWARD, LIDS, POINTS, mean_face
 
 LANDMARKER_FACE = Path(__file__).parents[1] / "assets" / "mean_face_irises.npy"
 IRISES = (473, 468)  # the landmarker's points in the middle of the left and the right iris
@@ -38,8 +39,8 @@ LANDMARKS_68 = (
     *(78, 82, 13, 312, 308, 317, 14, 87),
 )
 DEPTH = np.array([1.0, 1.0, 0.88])  # FaceMesh's depth in units of its width and height
-_JAW = 17  # of the 68: the jaw's outline, which slides along the skin
-_SMOOTHING = (3.0, 0.01)  # of the warp at the jaw's landmarks and at the others
+JAW = 17  # of the 68: the jaw's outline, which slides along the skin
+_SMOOTHING = (3.0, 0.01)  # of the warp at loose landmarks and at the others
 _NEAREST = 40  # triangles, by their middles, that are tried for the closest place
 _FACING = 0.25  # largest z of the unit normal of skin that faces the viewer
 
@@ -73,30 +74,44 @@ def register(
     neutral: Float[Array, "n 3"],
     skin: Int[Array, "k 3"],
     opened: Float[Array, " n"],
-    landmarks: Float[Array, "68 3"],
+    marks: tuple[int, ...],
+    landmarks: Float[Array, "l 3"],
+    loose: int,
     eye_centers: Float[Array, "2 3"],
 ) -> Correspondence:
     """Find the points on the model.
 
     `skin` are triangles of the face, `opened` is how far the open jaw moves each vertex,
-    `landmarks` are the places of the 68 landmarks on the model, `eye_centers` those of the
-    eyeballs' middles, the left one's first.
+    `marks` are some of FaceMesh's points and `landmarks` their known places on the model, of which
+    the first `loose` are known only roughly; `eye_centers` are the eyeballs' middles, the left
+    one's first.
     """
-    marks = list(LANDMARKS_68)
+    points = list(marks)
     face = mean_face() * DEPTH
-    placed = similarity(landmarks[_JAW:], face[marks[_JAW:]]).to_picture(face)
-    stiff = np.where(np.arange(68) < _JAW, *_SMOOTHING)
-    warp = RBFInterpolator(placed[marks], landmarks - placed[marks], smoothing=stiff)
+    placed = similarity(landmarks[loose:], face[points[loose:]]).to_picture(face)
+    stiff = np.where(np.arange(len(points)) < loose, *_SMOOTHING)
+    warp = RBFInterpolator(placed[points], landmarks - placed[points], smoothing=stiff)  # pyright: ignore[reportArgumentType]
     found = _closest_skin(neutral, skin, opened, placed + warp(placed))
     places = found.read(neutral.astype(np.float64))
     other = np.load(LANDMARKER_FACE).astype(np.float64) * DEPTH
     other = similarity(places, other[:POINTS]).to_picture(other)
     return replace(
         found,
-        shifts=similarity(places, face).to_picture(face) - places,
-        landmarker_shifts=other[:POINTS] - places,
+        shifts=_shut_alike(similarity(places, face).to_picture(face) - places),
+        landmarker_shifts=_shut_alike(other[:POINTS] - places),
         iris_shifts=(other[list(IRISES)] - eye_centers) * (1, 1, 0),
     )
+
+
+def _shut_alike(shifts: Float[Array, "m 3"]) -> Float[Array, "m 3"]:
+    """Shifts with which lids and inner lips meet where the model's do: alike above and below."""
+    half = len(INNER) // 2
+    pairs = [*zip(INNER[1:half], INNER[:half:-1], strict=True)]
+    pairs += [pair for upper, lower in LIDS for pair in zip(upper, lower, strict=True)]
+    upper, lower = np.array(pairs).T
+    alike = shifts.copy()
+    alike[upper] = alike[lower] = (shifts[upper] + shifts[lower]) / 2
+    return alike
 
 
 def _closest_skin(
@@ -136,7 +151,7 @@ def _sides(
 def _closest(
     neutral: Float[Array, "n 3"], skin: Int[Array, "k 3"], places: Float[Array, "m 3"]
 ) -> Correspondence:
-    near = cKDTree(neutral[skin].mean(axis=1)).query(places, k=min(_NEAREST, len(skin)))[1]
+    near = KDTree(neutral[skin].mean(axis=1)).query(places, k=min(_NEAREST, len(skin)))[1]
     corners = skin[near]  # m, near, 3
     weights = _weights(neutral[corners], places[:, None])
     there = np.einsum("mjk,mjkx->mjx", weights, neutral[corners])

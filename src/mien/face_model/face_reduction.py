@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.spatial.transform import Rotation
 
 from mien.face.geometry import Array
-from mien.face_model.correspondence import Correspondence, register
+from mien.face_model.correspondence import JAW, LANDMARKS_68, Correspondence, register
 from mien.face_model.parametric import EYES, FaceModel
 from mien.ops.rasterize import rasterize
 
@@ -82,7 +82,15 @@ def _registered(model: FaceModel, landmarks: Float32[Array, "68 3"]) -> Correspo
     skin = np.isin(model.triangles, model.vertices_of("face")).all(axis=1)
     jaw = model.expression_axes[model.expression_names.index("jawOpen")]
     opened = np.linalg.norm(jaw, axis=1)
-    return register(model.neutral, model.triangles[skin], opened, landmarks, model.eye_centers)
+    return register(
+        model.neutral,
+        model.triangles[skin],
+        opened,
+        LANDMARKS_68,
+        landmarks,
+        JAW,
+        model.eye_centers,
+    )
 
 
 def _arkit_name(name: str) -> str:

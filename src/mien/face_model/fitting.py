@@ -4,7 +4,7 @@
 2. The identity is solved together with pose and expression of some frames.
 3. With it, pose and expression of all frames are solved at once: bounded, drawn to rest, and
    smooth in time without lag (`mien.face_model.solution`).
-Axes: t frames, m points, i identity axes, e expression axes.
+Axes: t frames, m points, i identity axes, e expression axes, f fitted ones.
 """
 
 from dataclasses import replace
@@ -27,14 +27,20 @@ from mien.mesh.topology import POINTS, STABLE
 
 DISTANCE = 200.0  # centimetres from the camera at which a face is taken to be, if nobody says
 _KEYFRAMES = 12
-_FAST = ("jaw", "mouth", "eyeBlink")
-# Standard deviation of expressions about rest, and of those that speech and faces hardly use but
-# that fit FaceMesh's errors of depth and outline well.
-_SIGMA, _RARE_SIGMA = 0.5, 0.2
-_RARE = (
-    *("jawForward", "jawLeft", "jawRight", "cheekPuff", "noseSneer"),
-    *("mouthShrugUpper", "mouthFrown", "eyeWide"),
-)
+_PASSES = 2  # over all frames: poses give the gaze, which moves the lids
+# Hz at which half of a motion stays, by the beginning of an expression's name: blinks last three
+# frames, lips shut for two.
+_CUTOFFS = {"eyeBlink": 25.0, "jaw": 11.0, "mouth": 11.0, "": 6.0}
+# Standard deviation of expressions about rest: lips and lids part by jaw and lids rather than by
+# the axes that bare teeth, and what faces hardly use but fits FaceMesh's errors of depth and
+# outline well is rare.
+_SIGMAS = {
+    **dict.fromkeys(("eyeBlink", "jawOpen"), 1.0),
+    **dict.fromkeys(("mouthLowerDown", "mouthUpperUp"), 0.25),
+    **dict.fromkeys(("jawForward", "jawLeft", "jawRight", "cheekPuff", "noseSneer"), 0.2),
+    **dict.fromkeys(("mouthShrugUpper", "mouthFrown", "eyeWide"), 0.2),
+    "": 0.5,
+}
 
 
 def fit_points(
@@ -72,9 +78,10 @@ def fit_points(
         ready = _with_known(model, irises, state, nobody)
         identity = nobody
         identity[: len(state.identity)] = solve_person(basis, some, ready.at(rows)).identity
-    state = _with_known(model, irises, state, identity)
-    fast = np.array([model.expression_names[n].startswith(_FAST) for n in basis.fitted])
-    state = solve_motion(basis, sight, state, frames, fps, fast)
+    cutoffs = _by_name(model, basis, _CUTOFFS)
+    for _ in range(_PASSES):
+        state = _with_known(model, irises, state, identity)
+        state = solve_motion(basis, sight, state, frames, fps, cutoffs)
     eyes = gaze_of(model, identity, irises, state.rotation, state.translation)
     expression = lids_of(model, eyes)
     expression[:, basis.fitted] = state.expression
@@ -108,17 +115,24 @@ def _start(
     depth = focal * max(size) / scales
     shift = np.stack([pose.shift[:2] for pose in poses]) - np.array(size) / 2
     translation = np.concatenate([shift / scales[:, None], depth[:, None]], axis=1)
-    names = [model.expression_names[n] for n in basis.fitted]
+    bounds = model.expression_range[basis.fitted].T.astype(np.float64)
+    sigma = _by_name(model, basis, _SIGMAS)
     state = State(
         identity=np.zeros(len(basis.axes) - basis.expressions),
         expression=np.zeros((len(points), basis.expressions)),
         rotation=Rotation.from_matrix(np.stack([pose.rotation for pose in poses])),
         translation=translation,
         known=np.zeros_like(points),
-        bounds=model.expression_range[basis.fitted].T.astype(np.float64),
-        sigma=np.where([name.startswith(_RARE) for name in names], _RARE_SIGMA, _SIGMA),
+        bounds=bounds,
+        sigma=np.where(bounds[0] < 0, 1.0, sigma),  # axes of both signs are in deviations
     )
     return Sight(points, camera), state
+
+
+def _by_name(model: FaceModel, basis: PointBasis, values: dict[str, float]) -> Float[Array, " f"]:
+    """For each fitted expression the value of the first key that its name begins with."""
+    names = [model.expression_names[n] for n in basis.fitted]
+    return np.array([next(v for key, v in values.items() if n.startswith(key)) for n in names])
 
 
 def _with_known(

@@ -25,7 +25,7 @@ from mien.media.files import readable, writable, written_whole
 
 FACE_MODEL = Path(__file__).parents[1] / "assets" / "face_model.npz"
 # Standard deviation (centimetres, about zero) of a coordinate of expression offsets over the skin
-# of the face in fitted real footage: 37 clips of 30 people, 5,251 frames
+# of the face in fitted real footage: 37 clips, 5,251 frames
 # (tools/measure_offsets.py). The paper's for its own model is .0104.
 OFFSET_DEVIATION = 0.131
 # Regions that the eyes' rotation moves, in the order of `eye_centers`.

@@ -20,7 +20,9 @@ IDENTITY_AXES = 50
 # and cheekRaiser, which ARKit lacks, does what cheekSquint does.
 _UNFITTED = ("eyeLook", "cheekRaiser")
 # FaceMesh's outline is its least certain part; lips and lids carry the expression in few pixels.
-_OUTLINE_WEIGHT, _LIP_WEIGHT, _LID_WEIGHT = 0.3, 2.0, 2.0
+_OUTLINE_WEIGHT, _LIP_WEIGHT, _LID_WEIGHT = 0.3, 2.0, 6.0
+# Points of the folds above the lids: a blink moves the model's, and hardly either net's.
+_FOLDS, _FOLD_WEIGHT = (27, 28, 29, 30, 56, 247, 257, 258, 259, 260, 286, 467), 0.1
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def _weights() -> Float[Array, " m"]:
     weights = np.ones(POINTS)
     weights[list(OVAL)] = _OUTLINE_WEIGHT
     weights[list(LIPS)] = _LIP_WEIGHT
+    weights[list(_FOLDS)] = _FOLD_WEIGHT
     weights[[point for eye in LIDS for lid in eye for point in lid]] = _LID_WEIGHT
     return weights
 

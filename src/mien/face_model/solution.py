@@ -14,12 +14,12 @@ from mien.face_model.point_basis import PointBasis
 from mien.face_model.residuals import POSE, Sight, equations
 from mien.face_model.smooth_solve import bending, smoothness, solve
 
-_PERSON_ROUNDS, _MOTION_ROUNDS = 6, 3
+_PERSON_ROUNDS, _MOTION_ROUNDS = 4, 2
 _INDEPENDENT = 4.0  # frames' worth of evidence in all keyframes: their errors are alike
+_BOUND_ROUNDS = 4  # of finding out which values a step takes to their bounds
 _BOUND = 1e-6  # how near to a bound a value counts as on it
 _CHUNK, _OVERLAP = 500, 50  # frames that are solved at once, and how many of them both have
-# Hz at which half of a motion stays: of poses, of expressions, and of lips and lids.
-_POSE_CUTOFF, _CUTOFF, _FAST_CUTOFF = 5.0, 6.0, 9.0
+_POSE_CUTOFF = 5.0  # Hz at which half of a head's motion stays
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,22 @@ class State:
             expression=np.clip(self.expression + step[:, POSE:], *self.bounds),
         )
 
+    def bounded(self, step: Float[Array, "t n"]) -> Float[Array, "t n"]:
+        """The step, no farther than to the bounds."""
+        low, high = self.bounds
+        inside = np.clip(step[:, POSE:], low - self.expression, high - self.expression)
+        return np.concatenate([step[:, :POSE], inside], axis=1)
+
+    def outside(self, step: Float[Array, "t n"]) -> Bool[Array, "t n"]:
+        """Values that the step takes beyond a bound."""
+        return np.abs(step - self.bounded(step)) > _BOUND
+
     def at(self, rows: Int[Array, " n"] | slice) -> "State":
         """Some frames only."""
         return replace(
             self,
             expression=self.expression[rows],
-            rotation=self.rotation[rows],
+            rotation=Rotation.from_quat(self.rotation.as_quat()[rows]),
             translation=self.translation[rows],
             known=self.known[rows],
         )
@@ -84,21 +94,42 @@ def solve_person(basis: PointBasis, sight: Sight, state: State) -> State:
             state.translation,
             len(basis.axes),
         )
-        gradient = found.gradient[:, :n] - _rest_pull(state)
         own = found.curvature[:, :n, :n] + np.diag(_rest_curvature(state))
-        free = ~state.blocked(gradient)
-        own = own * (free[:, :, None] & free[:, None]) + np.eye(n) * ~free[:, :, None]
-        gradient = gradient * free
-        shared = found.curvature[:, :n, n:] * free[:, :, None]
-        eliminated = np.linalg.solve(own, np.concatenate([shared, gradient[..., None]], axis=2))
+        shared = found.curvature[:, :n, n:]
         people = found.curvature[:, n:, n:].sum(axis=0) + prior * np.eye(len(state.identity))
-        people -= np.einsum("tna,tnb->ab", shared, eliminated[..., :-1], optimize=True)
+        gradient = found.gradient[:, :n] - _rest_pull(state)
         wanted = found.gradient[:, n:].sum(axis=0) - prior * state.identity
-        wanted -= np.einsum("tna,tn->a", shared, eliminated[..., -1])
-        step = np.linalg.solve(people, wanted)
-        state = state.moved(eliminated[..., -1] - eliminated[..., :-1] @ step)
-        state = replace(state, identity=state.identity + step)
+        still, step = state.blocked(gradient), np.zeros_like(gradient)
+        person = np.zeros_like(wanted)
+        for _ in range(_BOUND_ROUNDS):
+            rest = gradient - np.einsum("tab,tb->ta", own, step) - shared @ person
+            left = wanted - people @ person - np.einsum("tna,tn->a", shared, step)
+            more, by = _eliminated(own, shared, people, rest, left, ~still)
+            step, person = step + more, person + by
+            out = state.outside(step)
+            step, still = state.bounded(step), still | out
+            if not out.any():
+                break
+        state = state.moved(step)
+        state = replace(state, identity=state.identity + person)
     return state
+
+
+def _eliminated(
+    own: Float[Array, "t n n"],
+    shared: Float[Array, "t n i"],
+    people: Float[Array, "i i"],
+    gradient: Float[Array, "t n"],
+    wanted: Float[Array, " i"],
+    free: Bool[Array, "t n"],
+) -> tuple[Float[Array, "t n"], Float[Array, " i"]]:
+    """The steps of the free values of every frame and of the identity that all frames share."""
+    own = own * (free[:, :, None] & free[:, None]) + np.eye(own.shape[1]) * ~free[:, :, None]
+    gradient, shared = gradient * free, shared * free[:, :, None]
+    solved = np.linalg.solve(own, np.concatenate([shared, gradient[..., None]], axis=2))
+    people = people - np.einsum("tna,tnb->ab", shared, solved[..., :-1], optimize=True)
+    step = np.linalg.solve(people, wanted - np.einsum("tna,tn->a", shared, solved[..., -1]))
+    return solved[..., -1] - solved[..., :-1] @ step, step
 
 
 def solve_motion(
@@ -107,12 +138,12 @@ def solve_motion(
     state: State,
     frames: Int[Array, " t"],
     fps: float,
-    fast: Bool[Array, " f"],
+    cutoffs: Float[Array, " f"],
 ) -> State:
-    """The state with pose and expression of all frames; `fast` expressions are smoothed less."""
-    cutoff = np.full(POSE + basis.expressions, _CUTOFF)
-    cutoff[:POSE] = _POSE_CUTOFF
-    cutoff[POSE:][fast] = _FAST_CUTOFF
+    """The state with pose and expression of all frames; `cutoffs` are the frequencies (Hz) at
+    which half of an expression's motion stays.
+    """
+    cutoff = np.concatenate([np.full(POSE, _POSE_CUTOFF), cutoffs])
     parts = []
     for first, last, keep in _chunks(len(frames)):
         rows = slice(first, last)
@@ -150,7 +181,15 @@ def _solve_together(
         values = _values(state)
         gradient = found.gradient - _rest_pull(state) - smooth * bending(values, frames)
         curvature = found.curvature + np.diag(_rest_curvature(state))
-        state = state.moved(solve(curvature, gradient, smooth, frames, state.blocked(gradient)))
+        still, step = state.blocked(gradient), np.zeros_like(gradient)
+        for _ in range(_BOUND_ROUNDS):
+            taken = np.einsum("tab,tb->ta", curvature, step) + smooth * bending(step, frames)
+            step = step + solve(curvature, gradient - taken, smooth, frames, still)
+            out = state.outside(step)
+            step, still = state.bounded(step), still | out
+            if not out.any():
+                break
+        state = state.moved(step)
     return state
 
 
