@@ -222,7 +222,7 @@ def test_a_pretrained_ear_hears_the_clips_once(
     for name in ("one", "two"):
         assert main([*asked, "--trainer.default_root_dir", str(tmp_path / name)]) == 0
         saved = torch.load(tmp_path / name / "last.ckpt", weights_only=True)
-        assert saved["state_dict"]["speech.local_encoder.stem.inwards.weight"].shape[1] == 384
+        assert saved["state_dict"]["speech.local_encoder.stem.in_proj.weight"].shape[1] == 384
         found = (tmp_path / "motion").glob("*/whisper2-*/*.safetensors")
         times = {path: path.stat().st_mtime_ns for path in found}
         assert len(times) == 8 and kept in ({}, times)

@@ -48,7 +48,7 @@ def test_meshes_follow_the_face_and_are_kept_by_content(clips: Path, tmp_path: P
     points, _ = whole.landmarks(frame, whole.faces(frame)[0])
     np.testing.assert_allclose(meshes.points[0].numpy() * SIDE, points, atol=0.01)
 
-    monkeypatch.setattr("mien.data.meshes.look", None)  # nobody looks again
+    monkeypatch.setattr("mien.data.meshes.track_meshes", None)  # nobody looks again
     MeshCache(clips, tmp_path).extract([record("train")])
 
 

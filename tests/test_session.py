@@ -269,7 +269,7 @@ def test_the_command_writes_a_video_with_the_driver_s_sound(tmp_path: Path, caps
 
     with VideoWriter(driver, None) as writer:
         writer.write(np.stack([ASTRONAUT] * 2))
-    assert reenact([*given, "--overwrite", "--motion", "absolute"]) == 0
+    assert reenact([*given, "--overwrite", "--transfer", "absolute"]) == 0
     with pytest.raises(UserError, match="has no audio track"):
         read_sound(output)
 

@@ -22,7 +22,13 @@ ANIMATOR = register(
         Animator,
         "animator",
         before={"guide": False},
-        renamed={"guide.trust": "guide.confidence", "interior_trust": "interior_confidence"},
+        renamed={
+            "guide.trust": "guide.confidence",
+            "interior_trust": "interior_confidence",
+            "guide.look.": "guide.conv.",
+            "pool.look.": "pool.score.",
+            "pool.tell": "pool.readout",
+        },
     )
 )
 SPEECH_TO_MOTION = register(
@@ -33,8 +39,12 @@ SPEECH_TO_MOTION = register(
         "speech",
         before={"mesh": False, "direct_head": False},
         renamed={
-            "denoiser.inwards.": "denoiser.in_proj.",
-            "denoiser.outwards.": "denoiser.out_proj.",
+            ".inwards.": ".in_proj.",
+            ".outwards.": ".out_proj.",
+            ".onward.": ".forward_in_time.",
+            "stem.fold.": "stem.to_frames.",
+            "conditions.before": "conditions.history_condition",
+            "conditions.no_": "conditions.null_",
         },
     )
 )
@@ -46,7 +56,14 @@ def motion_fingerprint(animator: Mapping[str, Tensor]) -> str:
     stage 2 is bound to it, and stays valid when the rendering modules are trained further.
     """
     encoders = "motion_encoder.", "appearance_vector."
-    return fingerprint({k: v for k, v in animator.items() if k.startswith(encoders)})
+    return fingerprint({_first_name(k): v for k, v in animator.items() if k.startswith(encoders)})
+
+
+def _first_name(key: str) -> str:
+    """The key as the first files had it: renaming must not part a speech-to-motion from its
+    animator.
+    """
+    return key.replace("pool.score.", "pool.look.").replace("pool.readout", "pool.tell")
 
 
 def load_animator(path: Path) -> Animator:

@@ -31,7 +31,7 @@ def parser() -> Parser:
     )
     p.add_argument("video", type=Path, help="the driver: a video that shows a face")
     add_video_options(p, named_after="portrait and the video")
-    p.add_argument("--motion", choices=TRANSFERS, default=TRANSFERS[0], dest="transfer",
+    p.add_argument("--transfer", choices=TRANSFERS, default=TRANSFERS[0],
                    help="relative (default): the driver's difference from rest; absolute: the "
                    "head also goes where the driver's is; same_person: portrait and driver are one "
                    "person, framed alike")  # fmt: skip

@@ -56,24 +56,24 @@ class Guide:
     """Maps of a frame from two meshes of one face, its own and the source's.
 
     `displacement` (2 spans the picture) leads from each point of the frame to the source; it is
-    that of the face's mesh and fades out around it. `skin` and `inside` are 1 on the face and
+    that of the face's mesh and fades out around it. `skin` and `mouth` are 1 on the face and
     between the inner lips. `head` gives the displacement of a point (x y 1) moving with the head.
     `person` is the person mask of the *source*, 0 on the background (1 everywhere if unknown);
-    `behind` is a picture of the background, filled in where the person occludes it. `arrived` is 1
-    where the moved head shows the person, `gone` where the source does and the moved head does not.
-    `known` is 0 where no mesh was found. `interior` is a picture of the mouth interior, RGB and
-    alpha in [0, 1]; alpha is 0 everywhere where there is none.
+    `background` is a picture of the background, filled in where the person occludes it. `covered`
+    is 1 where the moved head shows the person, `disoccluded` where the source does and the moved
+    head does not. `found` is 0 where no mesh was found. `interior` is a picture of the mouth
+    interior, RGB and alpha in [0, 1]; alpha is 0 everywhere where there is none.
     """
 
     displacement: Float[Tensor, "b h w 2"]
     skin: Float[Tensor, "b h w"]
-    inside: Float[Tensor, "b h w"]
+    mouth: Float[Tensor, "b h w"]
     head: Float[Tensor, "b 2 3"]
     person: Float[Tensor, "b h w"]
-    behind: Float[Tensor, "b 3 h w"]
-    arrived: Float[Tensor, "b h w"]
-    gone: Float[Tensor, "b h w"]
-    known: Float[Tensor, " b"]
+    background: Float[Tensor, "b 3 h w"]
+    covered: Float[Tensor, "b h w"]
+    disoccluded: Float[Tensor, "b h w"]
+    found: Float[Tensor, " b"]
     interior: Float[Tensor, "b 4 H W"]
 
 
@@ -111,8 +111,9 @@ class FramePair:
     frames covers (`AnimatorConfig.temporal_context` on each side). Where `driving` is `source`
     itself, warped by augmentation, `displacement` is that warp; elsewhere it is estimated by
     optical flow. `displacement_confidence` is 1 where the warp is known, in [0, 1] where it is
-    estimated, and 0 in validation. `certain` weights the pixels of `driving`: 0 where a generated
-    clip does not show what a filmed one would. `guide` is given if the animator is guided.
+    estimated, and 0 in validation. `pixel_weight` weights the pixels of `driving`: 0 where a
+    generated clip does not show what a filmed one would. `guide` is given if the animator is
+    guided.
     """
 
     source: Float[Tensor, "b 3 h w"]
@@ -122,7 +123,7 @@ class FramePair:
     mouth: Float[Tensor, "b 1 h w"]
     displacement: Float[Tensor, "b h w 2"]
     displacement_confidence: Float[Tensor, "b h w 1"]
-    certain: Float[Tensor, "b 1 h w"]
+    pixel_weight: Float[Tensor, "b 1 h w"]
     guide: Guide | None = None
 
 

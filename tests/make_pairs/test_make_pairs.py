@@ -148,9 +148,9 @@ def test_what_was_guessed_counts_less(made: Path):
     pair = pairs(made)[0]
     assert pair.guide is not None
     face = pair.guide.skin[:, None] > 0
-    assert bool((pair.certain[face] == 1).all())
-    assert pair.certain.min() == pytest.approx(0.3)
-    assert 0.05 < (pair.certain < 0.5).float().mean() < 0.6
+    assert bool((pair.pixel_weight[face] == 1).all())
+    assert pair.pixel_weight.min() == pytest.approx(0.3)
+    assert 0.05 < (pair.pixel_weight < 0.5).float().mean() < 0.6
 
 
 def test_somebody_else_who_does_the_same_drives(made: Path):

@@ -28,7 +28,7 @@ def test_places_of_the_moved_face_lie_where_they_were_in_the_source():
     for point in (1, 152, 50, 280, 17):  # nose, chin, cheeks, under the lower lip
         wanted = (source[point] - moved[point])[:2] * 2 / SIZE
         np.testing.assert_allclose(at(guide.displacement[0], moved[point]), wanted, atol=0.012)
-    assert at(guide.inside[0], moved[[13, 14]].mean(axis=0)) == 1
+    assert at(guide.mouth[0], moved[[13, 14]].mean(axis=0)) == 1
 
 
 def test_the_head_goes_on_beyond_the_face_and_the_border_stays():
@@ -66,19 +66,21 @@ def test_where_a_head_has_gone_and_where_it_arrives():
     head = (rows - 120) ** 2 + (columns - 128) ** 2 < 80**2
     step = np.array([40.0, 0.0, 0.0])
     guide = guide_between(source, source + step, SIZE, scene=scene(head))
-    assert guide.arrived[0, 110, 160] > 0.9 and guide.arrived[0, 110, 52] < 0.1
-    assert guide.gone[0, 120, 58] > 0.9, "left behind by the head"
-    assert guide.gone[0, 120, 120:].max() < 0.1
+    assert guide.covered[0, 110, 160] > 0.9 and guide.covered[0, 110, 52] < 0.1
+    assert guide.disoccluded[0, 120, 58] > 0.9, "left behind by the head"
+    assert guide.disoccluded[0, 120, 120:].max() < 0.1
     still = guide_between(source, source, SIZE, scene=scene(head))
-    assert not still.gone.any()
+    assert not still.disoccluded.any()
     unknown = guide_between(source, source + step, SIZE)
-    assert not unknown.gone.any() and not unknown.arrived.any() and (unknown.person == 1).all()
+    assert (
+        not unknown.disoccluded.any() and not unknown.covered.any() and (unknown.person == 1).all()
+    )
 
 
 def test_guides_are_joined_with_those_that_nobody_knows():
     known = guide_between(in_picture(person(0)), in_picture(person(1)), SIZE)
     joined = join_guides([known, no_guide(SIZE)])
-    assert joined.known.tolist() == [1, 0] and torch.equal(joined.skin[0], known.skin[0])
+    assert joined.found.tolist() == [1, 0] and torch.equal(joined.skin[0], known.skin[0])
     assert not joined.displacement[1].any()
 
 

@@ -116,7 +116,7 @@ def test_a_guide_for_each_frame():
     points = in_picture(mean_face())
     guide = retargeted_guides(PortraitMesh.of(points), read_motion(talk(mean_face())), SIZE)
     assert guide.displacement.shape == (len(GAPS), SIZE, SIZE, 2)
-    assert guide.inside.sum(dim=(1, 2))[-1] > guide.inside.sum(dim=(1, 2))[0]
+    assert guide.mouth.sum(dim=(1, 2))[-1] > guide.mouth.sum(dim=(1, 2))[0]
 
 
 def test_contrast_brings_lips_that_nearly_touch_nearer_and_leaves_wide_ones():

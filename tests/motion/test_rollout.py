@@ -49,7 +49,7 @@ def roll(speech, audio, sampling=FEW, seed=0, source=None):
 )
 def test_as_many_frames_as_there_is_sound(make_speech, blend, frames, windows):
     speech = make_speech()
-    made = roll(speech, voice(speech, frames), replace(FEW, blend=blend))
+    made = roll(speech, voice(speech, frames), replace(FEW, crossfade=blend))
     assert [window.shape[1] for window in made] == windows
     assert all(window.isfinite().all() and not window.requires_grad for window in made)
 
@@ -97,7 +97,7 @@ def test_a_window_knows_the_last_four_frames_before_it_and_the_first_knows_none(
         seen.append(conditioning),
         embed(conditioning, told),
     )[1]
-    sampling = SamplingConfig(steps=2, guidance=1.0, blend=2)
+    sampling = SamplingConfig(steps=2, guidance=1.0, crossfade=2)
     made = torch.cat(roll(speech, voice(speech, 19), sampling), dim=1)
     assert [bool(c.history_known) for c in seen] == [False, True, True]
     assert [c.audio.local.shape[1] for c in seen] == [8, 8, 8]  # the last window too is whole
@@ -115,8 +115,8 @@ def test_a_window_passes_smoothly_into_the_next():
 
 def test_where_windows_join(make_speech):
     config = make_speech().config
-    assert crossfade_frames(14, config, replace(FEW, blend=0)) == [8]
-    assert crossfade_frames(14, config, replace(FEW, blend=2)) == [6, 7, 8]
+    assert crossfade_frames(14, config, replace(FEW, crossfade=0)) == [8]
+    assert crossfade_frames(14, config, replace(FEW, crossfade=2)) == [6, 7, 8]
     assert crossfade_frames(8, config, FEW) == []
 
 
@@ -163,7 +163,8 @@ def test_only_the_pose_of_a_mesh_is_steadied(make_speech):
     speech = make_speech(mesh=True, fitted=made, history=0)
     audio, source = voice(speech, 8), torch.zeros(1, 10 + MESH_DIM)
     raw, steady = (
-        roll(speech, audio, replace(FEW, steady=steady), source=source)[0] for steady in (0.0, 1.0)
+        roll(speech, audio, replace(FEW, pose_smoothing=steady), source=source)[0]
+        for steady in (0.0, 1.0)
     )
     torch.testing.assert_close(steady[..., :-POSE_DIM], raw[..., :-POSE_DIM])
     torch.testing.assert_close(steady[..., -POSE_DIM:], gaussian_smooth(raw[..., -POSE_DIM:], 1.0))

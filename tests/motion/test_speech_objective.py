@@ -47,7 +47,7 @@ def test_the_same_seed_gives_the_same_loss_and_another_seed_another(make_speech,
 
 def test_a_few_steps_of_training_learn_the_clip(make_speech, clip):
     speech = make_speech().train()
-    config = without_lips(dropout=TOLD, level_shift=0.0)
+    config = without_lips(dropout=TOLD, gain_augmentation=0.0)
     optimizer = torch.optim.Adam(speech.parameters(), lr=3e-3)
     losses = []
     draws = seeded()
@@ -63,7 +63,7 @@ def test_a_few_steps_of_training_learn_the_clip(make_speech, clip):
 def test_true_history_gets_noise_of_the_size_that_was_asked(make_speech, clip):
     speech = make_speech()
     many = replace(clip, **{k: v.repeat_interleave(50, 0) for k, v in vars(clip).items()})
-    config = without_lips(own_history=0.0, history_noise=(0.1, 0.1))
+    config = without_lips(predicted_history=0.0, history_noise=(0.1, 0.1))
     audio = speech.encode_audio(many.features, many.feature_lengths)
     made = _history(speech, many, audio, config, seeded())
     gap = speech.space.encode(made, many.source_motion) - speech.space.encode(
@@ -72,9 +72,9 @@ def test_true_history_gets_noise_of_the_size_that_was_asked(make_speech, clip):
     assert gap.std().item() == pytest.approx(0.1, rel=0.1)
 
 
-def test_own_history_is_the_nets_prediction_where_there_was_a_past(make_speech, clip):
+def test_predicted_history_is_the_nets_prediction_where_there_was_a_past(make_speech, clip):
     speech = make_speech()
-    config = without_lips(own_history=1.0, history_noise=(0.0, 0.0))
+    config = without_lips(predicted_history=1.0, history_noise=(0.0, 0.0))
     audio = speech.encode_audio(clip.features, clip.feature_lengths)
     made = _history(speech, clip, audio, config, seeded())
     true = speech.space.decode(
@@ -88,7 +88,7 @@ def test_own_history_is_the_nets_prediction_where_there_was_a_past(make_speech, 
 def test_a_perfect_net_predicts_the_true_history(make_speech, clip):
     # An x0 net whose answer is the motion of the right frames reveals any shift of the window.
     speech = make_speech()
-    config = without_lips(own_history=1.0, history_noise=(0.0, 0.0))
+    config = without_lips(predicted_history=1.0, history_noise=(0.0, 0.0))
     motion = torch.cat([clip.history, clip.motion], dim=1)[clip.history_known, :8]
     truth = speech.space.encode(motion, clip.source_motion[clip.history_known])
     speech.denoise = lambda mixture, level, told: truth
@@ -105,7 +105,7 @@ def test_motion_and_sound_are_taken_from_the_same_frames(make_speech, clip):
     speech.embed = lambda conditioning, who: (told.append(conditioning), embed(conditioning, who))[
         1
     ]
-    config = without_lips(dropout=TOLD, own_history=1.0, level_shift=0.0)
+    config = without_lips(dropout=TOLD, predicted_history=1.0, gain_augmentation=0.0)
     speech_objective(speech, clip, config, seeded())
     before, window = told  # the net's own prediction of the history, then the window itself
 
@@ -120,7 +120,7 @@ def test_motion_and_sound_are_taken_from_the_same_frames(make_speech, clip):
 def test_the_level_of_a_recording_is_varied_unless_its_features_are_pretrained(make_speech, clip):
     speech = make_speech()
     losses = {
-        speech_objective(speech, clip, without_lips(level_shift=shift), seeded())[0].item()
+        speech_objective(speech, clip, without_lips(gain_augmentation=shift), seeded())[0].item()
         for shift in (0.0, 10.0)
     }
     assert len(losses) == 2
@@ -145,7 +145,7 @@ def test_the_direct_head_teaches_itself_and_the_local_encoder(make_speech, clip)
     gradients = {}
     for weight in (0.0, 1.0, 2.0):
         speech.zero_grad()
-        config = without_lips(dropout=untold, own_history=0.0, direct=weight)
+        config = without_lips(dropout=untold, predicted_history=0.0, direct=weight)
         speech_objective(speech, clip, config, seeded())[0].backward()
         gradients[weight] = {
             name: parameter.grad.clone()

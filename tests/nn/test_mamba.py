@@ -57,7 +57,7 @@ def test_both_directions_hear_everything():
 
 def test_with_equal_halves_time_reversed_in_is_time_reversed_out():
     net = BidirectionalMamba(8)
-    net.backward_in_time.load_state_dict(net.onward.state_dict())
+    net.backward_in_time.load_state_dict(net.forward_in_time.state_dict())
     sequence, lengths = torch.randn(2, 9, 8), torch.tensor([9, 6])
     heard = net(reverse_within(sequence, lengths), lengths)
     expected = reverse_within(net(sequence, lengths), lengths)

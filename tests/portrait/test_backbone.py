@@ -30,7 +30,7 @@ def test_a_timm_backbone_reads_motion_and_learns(timm):
 @pytest.mark.parametrize("side", [2, 16])  # a backbone's last map, and the own net's
 def test_tokens_find_what_they_look_for_on_a_coarse_map_as_on_a_fine_one(side):
     pool = AttentionPooling(channels=1, side=8, numbers=12)
-    torch.nn.init.constant_(pool.look.weight, 1000.0)
+    torch.nn.init.constant_(pool.score.weight, 1000.0)
     seen = torch.zeros(1, 1, side, side)
     seen[0, 0, -1, 0] = 1
     places = token_positions(pool(seen))

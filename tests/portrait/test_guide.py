@@ -12,7 +12,7 @@ from tests.portrait.tiny import TINY, awake, pictures, tiny_animator
 SIZE = TINY.image_size
 
 
-def made_guide(frames: int, seed: int = 0, move: float = 0.1, known: float = 1.0) -> Guide:
+def made_guide(frames: int, seed: int = 0, move: float = 0.1, found: float = 1.0) -> Guide:
     """A round face in the middle that moves smoothly, its mouth open below the middle."""
     generator = torch.Generator().manual_seed(seed)
     rows, columns = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
@@ -23,13 +23,13 @@ def made_guide(frames: int, seed: int = 0, move: float = 0.1, known: float = 1.0
     return Guide(
         displacement=steps.permute(0, 2, 3, 1),
         skin=face * (1 - inside),
-        inside=inside,
+        mouth=inside,
         head=torch.randn(frames, 2, 3, generator=generator) * move,
         person=((rows - 36) ** 2 + (columns - 32) ** 2 < 28**2).float().expand(frames, -1, -1),
-        behind=torch.rand(frames, 3, SIZE, SIZE, generator=generator) * 2 - 1,
-        arrived=torch.zeros(frames, SIZE, SIZE),
-        gone=torch.zeros(frames, SIZE, SIZE),
-        known=torch.full((frames,), known),
+        background=torch.rand(frames, 3, SIZE, SIZE, generator=generator) * 2 - 1,
+        covered=torch.zeros(frames, SIZE, SIZE),
+        disoccluded=torch.zeros(frames, SIZE, SIZE),
+        found=torch.full((frames,), found),
         interior=torch.cat((torch.ones(frames, 3, SIZE, SIZE), 0.5 * inside[:, None]), dim=1),
     )
 
@@ -60,7 +60,7 @@ def test_driving_that_is_the_source_gives_the_identity_field_exactly(guided, sce
 def test_a_mesh_that_nobody_knows_leaves_the_papers_field(guided, scene):
     appearance, motion, other = scene
     plain = guided.draw(appearance, motion, other)
-    unknown = guided.draw(appearance, motion, other, made_guide(3, known=0.0))
+    unknown = guided.draw(appearance, motion, other, made_guide(3, found=0.0))
     torch.testing.assert_close(unknown.field.displacement, plain.field.displacement)
     assert not unknown.field.regions[:, -2:].any()
 
@@ -138,7 +138,7 @@ def test_what_stands_behind_the_person_stays(guided, scene):
     guide = made_guide(3)
     field = guided.draw(appearance, motion, other, guide).field
     assert field.fine is not None
-    reads_person = guide.known[:, None, None] * (field.fine.norm(dim=-1) > 0)
+    reads_person = guide.found[:, None, None] * (field.fine.norm(dim=-1) > 0)
     corners = torch.stack([reads_person[:, y, x] for y in (0, -1) for x in (0, -1)])
     assert not corners.any() and reads_person.float().mean() > 0.3
     everybody = replace(guide, person=torch.ones_like(guide.person))
@@ -149,13 +149,13 @@ def test_what_stands_behind_the_person_stays(guided, scene):
 @torch.no_grad()
 def test_where_the_head_has_gone_the_background_shows(guided, scene):
     appearance, motion, other = scene
-    gone = made_guide(3)
-    gone.gone[:, 30:34, 30:34] = 1
-    field = guided.draw(appearance, motion, other, gone).field
+    lost = made_guide(3)
+    lost.disoccluded[:, 30:34, 30:34] = 1
+    field = guided.draw(appearance, motion, other, lost).field
     assert field.fine is not None and not field.fine[:, 30:34, 30:34].any()
     picture = appearance.picture.expand(3, -1, -1, -1)
-    shown = fill_background(picture, gone, disocclusion(gone, warp_person_mask(gone, field.fine)))
-    torch.testing.assert_close(shown[:, :, 31, 31], gone.behind[:, :, 31, 31])
+    shown = fill_background(picture, lost, disocclusion(lost, warp_person_mask(lost, field.fine)))
+    torch.testing.assert_close(shown[:, :, 31, 31], lost.background[:, :, 31, 31])
     still = torch.zeros_like(field.fine)
     here = made_guide(3)
     nothing = disocclusion(here, warp_person_mask(here, still))
@@ -169,7 +169,7 @@ def test_where_the_head_arrives_it_leads(guided, scene):
     guide.head[:, :, 2] = torch.tensor([0.4, 0.0])  # read from further right
     guide.person = torch.zeros(3, SIZE, SIZE)
     guide.person[:, 20:44, 20:44] = 1
-    guide.arrived[:, 24:40, 12:18] = 1  # left of the person, who has come there
+    guide.covered[:, 24:40, 12:18] = 1  # left of the person, who has come there
     field = guided.draw(appearance, motion, motion[:, None].expand(-1, 3, -1), guide).field
     assert field.fine is not None
     step = field.fine[:, 30, 15]

@@ -25,7 +25,7 @@ def drawn(interior: torch.Tensor | None) -> torch.Tensor:
 def _guide() -> Guide:
     guide = no_guide(SIZE)
     move = 0.05 * torch.ones(1, SIZE, SIZE, 2)
-    return replace(guide, displacement=move, skin=guide.skin + 1, known=torch.ones(1))
+    return replace(guide, displacement=move, skin=guide.skin + 1, found=torch.ones(1))
 
 
 def test_frames_are_the_same_to_the_bit_where_the_interior_is_not():

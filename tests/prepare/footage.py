@@ -18,7 +18,7 @@ LAMP = np.s_[80:102, 100:122]  # rows and columns
 LAMP_FINDER = f"face_finder={__name__}.LampFinder"  # for --set, beside the limits that it misses
 LIMITS_OFF = [
     f"limits.{name}=null"
-    for name in ("smallest_face", "least_sharp", "least_motion", "least_pauses", "least_voiced")
+    for name in ("min_face_size", "min_sharpness", "min_motion", "min_pauses", "min_voiced")
 ]
 
 

@@ -134,7 +134,7 @@ def test_a_collection_is_prepared(name: str, tmp_path: Path):
     for number, path in enumerate(TREES[name]):
         draw(tmp_path / "f" / path, number, silent=collection.sound is not None)
     asked = [str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--collection", name, "--set"]
-    assert main([*asked, LAMP_FINDER, "cut.shortest=1", "valid_share=0", *LIMITS_OFF]) == 0
+    assert main([*asked, LAMP_FINDER, "cut.min_seconds=1", "valid_share=0", *LIMITS_OFF]) == 0
     clips = {}
     for split in ("train", "valid"):
         for clip in read_manifest(tmp_path / "d" / f"{split}.jsonl"):

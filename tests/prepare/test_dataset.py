@@ -25,12 +25,12 @@ from mien.prepare.collections import Source
 from mien.prepare.command import main
 from mien.prepare.cutting import SourceCutter
 from mien.prepare.settings import Cut, Preparation
-from mien.prepare.watch import Watcher
+from mien.prepare.tracking import FaceTracker
 from tests.prepare.footage import LAMP_FINDER, film, hum, picture_of, still
 from tests.tools import load_tool
 
 inspect_dataset = load_tool("inspect_dataset")
-SHORT = ["--set", "cut.shortest=1", "valid_share=0"]
+SHORT = ["--set", "cut.min_seconds=1", "valid_share=0"]
 
 
 def prepare(footage: Path, output: Path, *more: str) -> int:
@@ -190,7 +190,7 @@ def test_a_face_finder_that_is_none_is_told(
 
 def test_memory_does_not_grow_with_the_video(tmp_path: Path):
     """Of a video four times as long only a few values per frame are kept."""
-    settings = Preparation(cut=Cut(shortest=1.0, longest=2.0))
+    settings = Preparation(cut=Cut(min_seconds=1.0, max_seconds=2.0))
     most = []
     for seconds in (3, 12):
         film(tmp_path / f"{seconds}.mp4", seconds=seconds)
@@ -217,7 +217,7 @@ def test_a_cut_before_one_wall_parts_a_video(tmp_path: Path):
 def test_a_cut_from_one_real_speaker_to_another_parts_a_video(footage: Path):
     names = ["grid_s30", "grid_s1", "grid_s29", "grid_s2", "grid_s3"]
     clips = [read_video(next((footage / "train").glob(f"{name}_*.mp4")))[:10] for name in names]
-    watched = Watcher(FaceMesh(), 5).watch(iter(np.concatenate(clips)))
+    watched = FaceTracker(FaceMesh(), 5).watch(iter(np.concatenate(clips)))
     assert [(track.first, len(track)) for track in watched.tracks] == [
         (10 * i, 10) for i in range(len(names))
     ]
@@ -384,7 +384,7 @@ def test_two_people_give_one_to_validation(tmp_path: Path):
     for name in ("ann", "bob"):
         film(tmp_path / "f" / name / "1.mp4", faces=(still(60, 10 + len(name)),),
              sounds=[hum(3) * (0.9 if name == "ann" else 1.0)])  # fmt: skip
-    assert prepare(tmp_path / "f", tmp_path / "d", "--set", "cut.shortest=1") == 0
+    assert prepare(tmp_path / "f", tmp_path / "d", "--set", "cut.min_seconds=1") == 0
     people = [{r.identity for r in read_manifest(tmp_path / "d" / f"{n}.jsonl")}
               for n in ("train", "valid")]  # fmt: skip
     assert sorted(map(len, people)) == [1, 1] and people[0] | people[1] == {"ann", "bob"}
@@ -424,8 +424,8 @@ def test_sound_that_is_cut_starts_with_its_pictures(tmp_path: Path):
     """The second part of a long video has the second part of the sound."""
     sound = hum(6)
     film(tmp_path / "f" / "ann" / "long.mp4", seconds=6, sounds=[sound])
-    main([str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--set", "cut.longest=3",
-          "valid_share=0", "shift_sound=false", "limits.most_late=null"])  # fmt: skip
+    main([str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--set", "cut.max_seconds=3",
+          "valid_share=0", "shift_sound=false", "limits.max_audio_offset=null"])  # fmt: skip
     assert [r.frames for r in read_manifest(tmp_path / "d" / "train.jsonl")] == [75, 75]
     second = load_audio(tmp_path / "d" / "clips" / "ann" / "long-000075.mp4")
     wanted = torch.from_numpy(sound[3 * 48000 :: 3].copy())

@@ -160,7 +160,7 @@ def test_a_data_set_of_rays_is_the_same_to_the_byte(tmp_path: Path):
     made = []
     for engine in ("processes", "ray"):
         asked = [str(tmp_path / "f"), "-o", str(tmp_path / engine), "--engine", engine]
-        assert main([*asked, "--set", "cut.shortest=1", LAMP_FINDER, *LIMITS_OFF]) == 0
+        assert main([*asked, "--set", "cut.min_seconds=1", LAMP_FINDER, *LIMITS_OFF]) == 0
         files = (path for path in (tmp_path / engine).rglob("*") if path.is_file())
         shown = (path for path in files if ".done" not in path.parts)
         made.append({p.relative_to(tmp_path / engine): p.read_bytes() for p in shown})

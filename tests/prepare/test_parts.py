@@ -17,7 +17,7 @@ from mien.prepare.checks import Measures, judge
 from mien.prepare.framing import cut_out, in_square, share_inside, square_of
 from mien.prepare.settings import Cut, Limits
 from mien.prepare.spans import Span, split
-from mien.prepare.watch import Sighting, Track
+from mien.prepare.tracking import Track, TrackedFace
 from mien.types import FRAMINGS
 
 FINE = Measures(
@@ -27,26 +27,26 @@ FINE = Measures(
 )  # fmt: skip
 
 
-def sighting(x: float = 100.0, y: float = 80.0, height: float = 100.0) -> Sighting:
+def face_values(x: float = 100.0, y: float = 80.0, height: float = 100.0) -> TrackedFace:
     box = x, y, x + 0.8 * height, y + height
-    return Sighting(box, (x + 20, y + 70, x + 60, y + 90), 0.1, 3.0, 100.0, 120.0, 1.0)
+    return TrackedFace(box, (x + 20, y + 70, x + 60, y + 90), 0.1, 3.0, 100.0, 120.0, 1.0)
 
 
-def track(first: int, sightings: list[Sighting]) -> Track:
+def track(first: int, faces: list[TrackedFace]) -> Track:
     made = Track(first)
-    for one in sightings:
+    for one in faces:
         made.add(one)
     return made
 
 
-def span(*sightings: Sighting) -> Span:
-    return Span(0, 0, track(0, list(sightings)).sightings)
+def span(*faces: TrackedFace) -> Span:
+    return Span(0, 0, track(0, list(faces)).faces)
 
 
 class TestSpans:
     @pytest.mark.parametrize("frames, parts", [(75, 1), (300, 1), (301, 2), (1000, 4)])
     def test_long_tracks_are_cut_evenly(self, frames: int, parts: int):
-        spans = split(0, track(7, [sighting()] * frames), longest=12.0)
+        spans = split(0, track(7, [face_values()] * frames), max_seconds=12.0)
         assert len(spans) == parts
         assert spans[0].first == 7 and spans[-1].end == 7 + frames
         assert all(a.end == b.first for a, b in zip(spans, spans[1:], strict=False))
@@ -55,20 +55,20 @@ class TestSpans:
 
 class TestFraming:
     def test_a_still_head_is_framed_as_a_portrait(self):
-        still = span(*[sighting()] * 10)
-        wanted = portrait_box(sighting().face)
+        still = span(*[face_values()] * 10)
+        wanted = portrait_box(face_values().face)
         np.testing.assert_allclose(square_of(still, "face", 640, 480), wanted, atol=1)
 
     def test_a_moving_head_stays_in_the_square(self):
-        moving = span(*[sighting(x) for x in np.linspace(60, 260, 40)])
+        moving = span(*[face_values(x) for x in np.linspace(60, 260, 40)])
         x0, _, x1, _ = square_of(moving, "face", 640, 480)
         assert x0 < 60 - 8 and x1 > 340 + 8
 
     def test_a_body_is_as_high_as_the_picture(self):
-        assert square_of(span(sighting(500.0)), "half_body", 640, 480) == (160, 0, 640, 480)
+        assert square_of(span(face_values(500.0)), "half_body", 640, 480) == (160, 0, 640, 480)
 
     def test_a_body_of_an_upright_film_keeps_its_head(self):
-        _, top, _, bottom = square_of(span(sighting(300.0, 250.0)), "half_body", 1080, 1920)
+        _, top, _, bottom = square_of(span(face_values(300.0, 250.0)), "half_body", 1080, 1920)
         assert top == 200 and bottom == 1280
 
     @pytest.mark.parametrize("size", [40, 64])
@@ -82,8 +82,8 @@ class TestFraming:
 
     def test_training_and_use_take_the_same_square_of_a_still_head(self):
         for framing in FRAMINGS:
-            still = square_of(span(*[sighting()] * 10), framing, 640, 480)
-            wanted = framed(sighting().face, framing, 640, 480)
+            still = square_of(span(*[face_values()] * 10), framing, 640, 480)
+            wanted = framed(face_values().face, framing, 640, 480)
             np.testing.assert_allclose(still, wanted, atol=1)
             assert still[2] - still[0] == (480 if framing == "half_body" else 186)
 
@@ -184,7 +184,7 @@ def test_each_check_rejects_what_it_is_for_and_nothing_else(wrong: str):
 
 
 def test_a_check_can_be_turned_off():
-    limits = Limits(smallest_face=None)
+    limits = Limits(min_face_size=None)
     assert judge(replace(FINE, face=3.0), Cut(), limits, shift_sound=True) == []
 
 

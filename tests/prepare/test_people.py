@@ -41,7 +41,7 @@ def test_one_face_looks_like_itself_in_another_light_and_size():
     for picture in (face, cv2.resize(face, (180, 180)), (face * 0.6).astype(np.uint8)):
         looks.append(identity(picture, mesh.landmarks(picture, mesh.faces(picture)[0])[0]))
     assert looks[0].shape == (128,)
-    assert max(np.linalg.norm(look - looks[0]) for look in looks) < SAME_PERSON
+    assert max(np.linalg.norm(embedding - looks[0]) for embedding in looks) < SAME_PERSON
 
 
 @pytest.mark.footage
@@ -68,7 +68,7 @@ def test_clips_in_one_heap_find_their_people(tmp_path: Path):
     for number in range(2):
         film(tmp_path / "f" / f"{number}.mp4", seconds=1.2, sounds=[hum(1.2) * (1 - 0.1 * number)],
              faces=(still(60 - 20 * number),))  # fmt: skip
-    asked = [str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--set", "cut.shortest=1"]
+    asked = [str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--set", "cut.min_seconds=1"]
     assert main([*asked, "people=faces", "valid_share=0"]) == 0
     assert [r.identity for r in read_manifest(tmp_path / "d" / "train.jsonl")] == ["0-000000"] * 2
 
@@ -85,7 +85,7 @@ def test_a_face_that_nobody_can_tell_is_no_training_clip(tmp_path: Path):
     """It may be somebody who is kept for validation."""
     pytest.importorskip("dlib")
     film(tmp_path / "f" / "0.mp4", seconds=1.2)
-    asked = [str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--set", "cut.shortest=1"]
+    asked = [str(tmp_path / "f"), "-o", str(tmp_path / "d"), "--set", "cut.min_seconds=1"]
     finder = f"face_finder={__name__}.OnlyInFootage"
     assert main([*asked, "people=faces", "valid_share=0", finder]) == 0
     [part] = json.loads((tmp_path / "d" / "records.jsonl").read_text())["parts"]
@@ -100,7 +100,7 @@ def test_faces_join_what_a_collection_takes_apart(tmp_path: Path):
     people = {}
     for way in ("layout", "faces"):
         asked = [str(tmp_path / "f"), "-o", str(tmp_path / way), "--collection", "talkvid"]
-        changes = ["cut.shortest=1", "valid_share=0", f"people={way}"]
+        changes = ["cut.min_seconds=1", "valid_share=0", f"people={way}"]
         assert main([*asked, "--set", *changes]) == 0
         people[way] = {r.identity for r in read_manifest(tmp_path / way / "train.jsonl")}
     assert people["layout"] == {"talkvid_AA-BB", "talkvid_CC-DD"} and len(people["faces"]) == 1

@@ -14,7 +14,7 @@ from mien.motion.speech_to_motion import SpeechToMotionConfig
 from mien.prepare.command import main
 from tests.prepare.footage import film, hum
 
-SHORT = ["--set", "cut.shortest=1", "valid_share=0"]
+SHORT = ["--set", "cut.min_seconds=1", "valid_share=0"]
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from mien.errors import UserError
 from mien.face import SAME_PERSON, cluster_people
 from mien.prepare.collections import chance_of
 from mien.prepare.command import main
-from mien.prepare.split import AT_ONCE, Person, Sighting, Split, read_split
+from mien.prepare.split import AT_ONCE, Candidate, Person, Split, read_split
 from tests.prepare.footage import LAMP_FINDER, LIMITS_OFF, film
 
-QUICK = ["--set", "cut.shortest=1", "cut.size=64", LAMP_FINDER, *LIMITS_OFF]
+QUICK = ["--set", "cut.min_seconds=1", "cut.size=64", LAMP_FINDER, *LIMITS_OFF]
 
 
 def prepare(footage: Path, output: Path, *changes: str) -> int:
@@ -97,7 +97,7 @@ def test_one_flat_folder_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "WARNING" not in capsys.readouterr().err
 
 
-def faces(people: int, each: int, seed: int = 0) -> list[Sighting]:
+def faces(people: int, each: int, seed: int = 0) -> list[Candidate]:
     """Embeddings of people as far apart as real ones, their clips in no order."""
     draw = np.random.default_rng(seed)
     middles = draw.normal(size=(people, 128))
@@ -105,16 +105,18 @@ def faces(people: int, each: int, seed: int = 0) -> list[Sighting]:
     found = []
     for clip in draw.permutation(people * each):
         who = clip % people
-        look = middles[who] + 0.2 / np.sqrt(128) * draw.normal(size=128)
+        embedding = middles[who] + 0.2 / np.sqrt(128) * draw.normal(size=128)
         found.append(
-            Sighting(f"{draw.integers(2**60):016x}", f"p{who}/{clip}", look.astype(np.float32))
+            Candidate(
+                f"{draw.integers(2**60):016x}", f"p{who}/{clip}", embedding.astype(np.float32)
+            )
         )
     return found
 
 
-def people_of(found: dict[str, str], sightings: list[Sighting]) -> set[tuple[str, str]]:
+def people_of(found: dict[str, str], candidates: list[Candidate]) -> set[tuple[str, str]]:
     """(real person, found person) of all clips."""
-    return {(seen.name.split("/")[0], found[seen.key]) for seen in sightings}
+    return {(seen.name.split("/")[0], found[seen.key]) for seen in candidates}
 
 
 def test_clustering_does_not_depend_on_the_order():
@@ -131,15 +133,15 @@ def test_clustering_does_not_depend_on_the_order():
 
 
 def test_people_told_by_faces_are_known_in_new_footage():
-    sightings = faces(people=6, each=10)
-    first, later = sightings[:40], sightings[40:]
+    candidates = faces(people=6, each=10)
+    first, later = candidates[:40], candidates[40:]
     split = Split()
     found = split.by_face(first)
     split.add(first, found, {sorted(set(found.values()))[0]})
     before = {name: person.split for name, person in split.people.items()}
     # Renamed and shuffled, with clips that sort before all others, and one more person.
-    renamed = [Sighting(s.key, f"a/{i}", s.look) for i, s in enumerate(reversed(first))]
-    stranger = Sighting("ff", "a/0", -3 * np.ones(128, np.float32))
+    renamed = [Candidate(s.key, f"a/{i}", s.embedding) for i, s in enumerate(reversed(first))]
+    stranger = Candidate("ff", "a/0", -3 * np.ones(128, np.float32))
     found = split.by_face([*renamed, *later, stranger])
     assert len(people_of(found, [*first, *later])) == 6
     assert set(found.values()) - before.keys() == {found["ff"]}
@@ -150,16 +152,16 @@ def test_people_told_by_faces_are_known_in_new_footage():
 
 def test_a_name_that_is_taken_is_not_given_to_a_stranger():
     split = Split(people={"a/0": Person("valid", [0.0, 0.0], 1)})
-    found = split.by_face([Sighting("0123456789", "a/0", np.array([5.0, 5.0]))])
+    found = split.by_face([Candidate("0123456789", "a/0", np.array([5.0, 5.0]))])
     assert found == {"0123456789": "a/0-01234567"}
 
 
 def test_many_faces_are_clustered_piece_by_piece(monkeypatch: pytest.MonkeyPatch):
     assert AT_ONCE**2 / 2 * 8 <= 64e6
-    sightings = faces(people=20, each=12)
-    whole = people_of(Split().by_face(sightings), sightings)
+    candidates = faces(people=20, each=12)
+    whole = people_of(Split().by_face(candidates), candidates)
     monkeypatch.setattr("mien.prepare.split.AT_ONCE", 50)
-    assert people_of(Split().by_face(sightings), sightings) == whole and len(whole) == 20
+    assert people_of(Split().by_face(candidates), candidates) == whole and len(whole) == 20
 
 
 def test_a_data_set_of_a_version_with_fewer_numbers_goes_on(tmp_path: Path, capsys):

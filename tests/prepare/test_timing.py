@@ -58,7 +58,9 @@ def test_flash_and_click_stay_within_half_a_frame(rate: str, tmp_path: Path):
     click = np.where(now % 1 < FLASH, 0.5 * np.sin(now * 2 * np.pi * 440), 0)
     film(tmp_path / "f" / "ann" / "1.mp4", seconds, (), times=times,
          sounds=[click.astype(np.float32)], lamp=lambda time: float(time % 1 < FLASH))  # fmt: skip
-    parts = prepare(tmp_path, "cut.longest=7", "shift_sound=false", "limits.most_late=null")
+    parts = prepare(
+        tmp_path, "cut.max_seconds=7", "shift_sound=false", "limits.max_audio_offset=null"
+    )
     assert len(parts) == 3 and not any(part["reasons"] for part in parts)
 
     flashes, clicks = [], []

@@ -14,8 +14,8 @@ from mien.training.discriminator import (
 from mien.training.losses import (
     HUBER_DELTA,
     LossConfig,
+    displacement_loss,
     field_loss,
-    known_field_loss,
     pixel_loss,
     threshold_mask_loss,
     token_position_loss,
@@ -116,7 +116,7 @@ def test_only_trusted_moves_teach_the_field():
     trust = torch.zeros(2, 8, 8, 1)
     trust[0, :4] = 1
     found = still_field(2)
-    loss = known_field_loss(found, told(trust))
+    loss = displacement_loss(found, told(trust))
     loss.backward()
     torch.testing.assert_close(
         loss, torch.tensor((0.1 - HUBER_DELTA / 2) / 4)
@@ -132,7 +132,7 @@ def test_a_move_that_is_trusted_in_part_is_wanted_in_full():
     part[:, ::2] = 0  # every cell of the field holds trusted pixels and others
     found = still_field(1)
     wanted = MotionField(torch.full_like(found.displacement, 0.1), found.mask, found.regions)
-    assert known_field_loss(wanted, told(part)) < 1e-6 < known_field_loss(found, told(part))
+    assert displacement_loss(wanted, told(part)) < 1e-6 < displacement_loss(found, told(part))
 
 
 def test_the_mouth_counts_more():
@@ -140,7 +140,7 @@ def test_the_mouth_counts_more():
     mouth[..., :4] = 1
     everywhere = torch.ones(1, 8, 8, 1)
     plain, weighted = (
-        known_field_loss(still_field(1), told(everywhere, mouth), more) for more in (0.0, 10.0)
+        displacement_loss(still_field(1), told(everywhere, mouth), more) for more in (0.0, 10.0)
     )
     torch.testing.assert_close(weighted, plain * 6)
 

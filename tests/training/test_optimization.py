@@ -15,12 +15,12 @@ from mien.training.optimization import (
     set_rate,
 )
 
-CONFIG = OptimizerConfig(learning_rate=1.0, warmup_steps=10, decay_steps=100, final=0.1)
+CONFIG = OptimizerConfig(learning_rate=1.0, warmup_steps=10, decay_steps=100, final_share=0.1)
 
 
 def test_rate_warms_up_and_follows_the_cosine():
     assert rate_at(0, CONFIG) == pytest.approx(0.1)
-    assert rate_at(50, CONFIG) == pytest.approx(0.55)  # half way between 1 and `final`
+    assert rate_at(50, CONFIG) == pytest.approx(0.55)  # half way between 1 and `final_share`
     assert rate_at(100, CONFIG) == rate_at(10_000, CONFIG) == pytest.approx(0.1)
     rates = [rate_at(step, CONFIG) for step in range(10, 101)]
     assert rates == sorted(rates, reverse=True)

@@ -16,7 +16,7 @@ class Line(SteppedModule):
     """Fits a line by SGD."""
 
     def __init__(self, accumulate: int) -> None:
-        super().__init__(OptimizerConfig(0.1, warmup_steps=0, clip=0.5, accumulate=accumulate))
+        super().__init__(OptimizerConfig(0.1, warmup_steps=0, clip_grad=0.5, accumulate=accumulate))
         torch.manual_seed(0)
         self.net = nn.Linear(3, 1)
         self.seeds: list[int] = []

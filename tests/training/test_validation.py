@@ -23,11 +23,11 @@ HARSH = SpeechObjectiveConfig(
     closed_lips=1.0,
     lips=0.0,
     dropout=ConditionDropout(audio=0.5, everything=0.5, history=0.5),
-    own_history=1.0,
+    predicted_history=1.0,
     history_noise=(1.0, 2.0),
-    level_shift=30.0,
+    gain_augmentation=30.0,
 )
-MILD = replace(HARSH, own_history=0.0, history_noise=(0.0, 0.0), level_shift=0.0)
+MILD = replace(HARSH, predicted_history=0.0, history_noise=(0.0, 0.0), gain_augmentation=0.0)
 
 
 def scores_of(stage: DiffusionStage, batch: SpeechClip, monkeypatch) -> dict[str, float]:
@@ -77,8 +77,8 @@ def pair(mouth: torch.Tensor, seed: int) -> FramePair:
     draw = torch.Generator().manual_seed(seed)
     source, driving = torch.rand(2, 1, 3, 64, 64, generator=draw) * 2 - 1
     nothing = torch.zeros(1, 64, 64, 2), torch.zeros(1, 64, 64, 1)
-    certain = torch.ones_like(mouth)
-    return FramePair(source, driving, source, driving[:, None], mouth, *nothing, certain)
+    pixel_weight = torch.ones_like(mouth)
+    return FramePair(source, driving, source, driving[:, None], mouth, *nothing, pixel_weight)
 
 
 def test_mouth_error_is_evaluation_s_and_leaves_unknown_mouths_out(monkeypatch):

@@ -83,8 +83,8 @@ class FrameStem(nn.Module):
 
     def __init__(self, features: int, width: int, causal: bool):
         super().__init__()
-        self.inwards = nn.Linear(features, width)
-        self.fold = nn.Conv1d(width, width, 2 * STEPS_PER_FRAME, stride=STEPS_PER_FRAME)
+        self.in_proj = nn.Linear(features, width)
+        self.to_frames = nn.Conv1d(width, width, 2 * STEPS_PER_FRAME, stride=STEPS_PER_FRAME)
         before = STEPS_PER_FRAME if causal else STEPS_PER_FRAME // 2
         self.margins = (before, STEPS_PER_FRAME - before)
 
@@ -94,8 +94,10 @@ class FrameStem(nn.Module):
         """Frame t covers steps 4t-2 .. 4t+5 (causal: 4t-4 .. 4t+3), zero-padded at the ends."""
         exact_ratio(features.shape[1], STEPS_PER_FRAME)
         real = padding_mask(lengths, features.shape[1])[..., None]
-        steps = F.gelu(self.inwards(features)) * real
-        return self.fold(F.pad(rearrange(steps, "b l d -> b d l"), self.margins)).transpose(1, 2)
+        steps = F.gelu(self.in_proj(features)) * real
+        return self.to_frames(F.pad(rearrange(steps, "b l d -> b d l"), self.margins)).transpose(
+            1, 2
+        )
 
 
 class BidirectionalLayer(nn.Module):

@@ -118,7 +118,7 @@ def augment_pair(
         mouth=mouth[None].clamp(0, 1),
         displacement=moved.displacement[None],
         displacement_confidence=moved.confidence[None],
-        certain=torch.ones_like(mouth)[None],
+        pixel_weight=torch.ones_like(mouth)[None],
         # Synthetically opened lips show a plain colour.
         guide=meshes and guide_of_pair(meshes, moved.grids, frames[0][0], inside=not same),
     )

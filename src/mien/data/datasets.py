@@ -187,11 +187,11 @@ def as_made(pair: FramePair) -> FramePair:
     guide = pair.guide
     if guide is None:
         return pair
-    face = torch.maximum(guide.skin, guide.inside)
+    face = torch.maximum(guide.skin, guide.mouth)
     person = torch.maximum(guide.person, warp_person_mask(guide, guide.displacement))
-    certain = _GUESSED + (1 - _GUESSED) * torch.maximum(face, 1 - person)
-    confidence = pair.displacement_confidence * certain[..., None]
-    return replace(pair, certain=certain[:, None], displacement_confidence=confidence)
+    pixel_weight = _GUESSED + (1 - _GUESSED) * torch.maximum(face, 1 - person)
+    confidence = pair.displacement_confidence * pixel_weight[..., None]
+    return replace(pair, pixel_weight=pixel_weight[:, None], displacement_confidence=confidence)
 
 
 def meshes_at(
@@ -258,5 +258,5 @@ class FixedPairs(Dataset[FramePair]):
         meshes = meshes_at(self.meshes, record, numbers)
         still = identity_grid(*size, like=source)
         guide = meshes and guide_of_pair(meshes, (still, still), source[0])
-        certain = torch.ones_like(mouth)
-        return FramePair(source, driving, source, seen, mouth, *nothing_known, certain, guide)
+        pixel_weight = torch.ones_like(mouth)
+        return FramePair(source, driving, source, seen, mouth, *nothing_known, pixel_weight, guide)

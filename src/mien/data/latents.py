@@ -22,7 +22,7 @@ from mien.audio.features import SAMPLES_PER_FRAME
 from mien.audio.voice_activity import frame_loudness
 from mien.data.datasets import ClipCache, to_picture
 from mien.data.manifest import ClipRecord
-from mien.data.meshes import face_mesh, look, mesh_motion
+from mien.data.meshes import face_mesh, mesh_motion, track_meshes
 from mien.data.store import Store
 from mien.media import load_audio
 from mien.mesh.motion import MESH_DIM
@@ -102,7 +102,7 @@ def extract(animator: Animator, clips: ClipCache, record: ClipRecord) -> ClipLat
         for t in portraits.tolist()
     ]
     whole = torch.cat(motion)
-    mesh = mesh_motion(look(face_mesh(), frames.numpy()))
+    mesh = mesh_motion(track_meshes(face_mesh(), frames.numpy()))
     return ClipLatents(whole, mesh, sound, torch.cat(appearance), whole[portraits])
 
 

@@ -56,7 +56,7 @@ class MeshCache:
         for record in tqdm(missing, "meshes of clips", unit="clip", disable=not missing):
             with self.root.file(record.path) as path:
                 self.folder.write(
-                    self._name(record), save(_packed(look(face_mesh(), read_frames(path))))
+                    self._name(record), save(_packed(track_meshes(face_mesh(), read_frames(path))))
                 )
 
     def meshes(self, record: ClipRecord) -> ClipMeshes:
@@ -91,7 +91,7 @@ def face_mesh() -> FaceMesh:
     return FaceMesh()
 
 
-def look(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> ClipMeshes:
+def track_meshes(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> ClipMeshes:
     """Find the landmarks of the largest face in every frame of a clip."""
     points, found = [], []
     for frame in frames:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mien.data.datasets import to_picture
 from mien.data.faces import faces_in
-from mien.data.meshes import ClipMeshes, face_mesh, look
+from mien.data.meshes import ClipMeshes, face_mesh, track_meshes
 from mien.evaluation.masks import Masks, face_masks
 from mien.evaluation.points import Mouth, Points, mouth_of
 from mien.evaluation.series import Series
@@ -68,7 +68,7 @@ class TrackedClip:
     @cached_property
     def meshes(self) -> ClipMeshes:
         """The frames' meshes as a guide takes them: for all portraits that they drive."""
-        return look(face_mesh(), self.frames)
+        return track_meshes(face_mesh(), self.frames)
 
     @cached_property
     def fit(self) -> FaceCoefficients | None:
@@ -137,6 +137,13 @@ class Comparison:
             raise ValueError(
                 f"{len(self.clip)} frames cannot be compared with {len(self.reference)}"
             )
+
+    @cached_property
+    def known(self) -> dict[str, float]:
+        """Scores by the names of their metrics: those that take long are kept here, since the
+        metric of a clip and that of all clips both need them.
+        """
+        return {}
 
     def with_points(self, clip: Points, reference: Points) -> "Comparison":
         """The same frames with the landmarks of another net."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.data.meshes import ClipMeshes, face_mesh, look
+from mien.data.meshes import ClipMeshes, face_mesh, track_meshes
 from mien.media import to_bytes
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import FRAMES_AT_ONCE, render_stream
@@ -38,7 +38,7 @@ def drive(
     if not animator.config.guide:
         meshes = ClipMeshes(torch.zeros(len(frames), 468, 3), torch.zeros(len(frames)).bool())
     elif meshes is None:
-        meshes = look(face_mesh(), to_bytes(frames))
+        meshes = track_meshes(face_mesh(), to_bytes(frames))
     driver = Driver(lambda: iter(frames.split(FRAMES_AT_ONCE)), meshes, rest or 0)
     transfer = "same_person" if rest is None else "relative"
     motion, guide_of = driven_motion(animator, prepared, driver, transfer)

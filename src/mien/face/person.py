@@ -28,7 +28,7 @@ class Scene:
     """
 
     person: Float[np.ndarray, "h w"]
-    behind: Float[np.ndarray, "3 h w"]
+    background: Float[np.ndarray, "3 h w"]
 
 
 def scene_of(picture: Picture, points: Float[Array, "n 2"]) -> Scene:

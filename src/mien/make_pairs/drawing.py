@@ -2,7 +2,7 @@
 
 The face is warped by its mesh, the head around it by the rings of the mesh, the mouth's interior is
 rendered, and the background stays. The motion of hair and neck is unknown; training gives it a low
-weight (`FramePair.certain`). Axes: t frames, h w space, n points.
+weight (`FramePair.pixel_weight`). Axes: t frames, h w space, n points.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def _drawn(portrait: MovablePortrait, there: Points) -> Frame:
     inside = face.mouth.draw(there, size)
     guide = guide_between(face.mesh.points, there, size, inside, face.scene)
     flow = guide.displacement * warp_person_mask(guide, guide.displacement)[..., None]
-    gone = disocclusion(guide, warp_person_mask(guide, flow))
-    frame = fill_background(warp_map(portrait.picture, flow), guide, gone)
+    disoccluded = disocclusion(guide, warp_person_mask(guide, flow))
+    frame = fill_background(warp_map(portrait.picture, flow), guide, disoccluded)
     frame = torch.lerp(frame, guide.interior[:, :3], guide.interior[:, 3:])
     return to_bytes(frame)[0]

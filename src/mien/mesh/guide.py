@@ -73,20 +73,20 @@ def guide_between(
     pose = head_pose(moved)
     head = torch.from_numpy(_head_affine(head_pose(source), pose, size)).float()[None]
     person, behind = torch.ones(1, size, size), _blank(3, size)
-    arrived = gone = 0 * person
+    covered = disoccluded = 0 * person
     if scene is not None:
-        person, behind = (torch.from_numpy(x)[None] for x in (scene.person, scene.behind))
-        arrived, gone = _passed(person, head, moved, pose)
+        person, behind = (torch.from_numpy(x)[None] for x in (scene.person, scene.background))
+        covered, disoccluded = _passed(person, head, moved, pose)
     return Guide(
         displacement=torch.from_numpy(drawn.values)[None],
         skin=torch.from_numpy(kind == 1).float()[None],
-        inside=torch.from_numpy(kind == 2).float()[None],
+        mouth=torch.from_numpy(kind == 2).float()[None],
         head=head,
         person=person,
-        behind=behind,
-        arrived=arrived,
-        gone=gone,
-        known=torch.ones(1),
+        background=behind,
+        covered=covered,
+        disoccluded=disoccluded,
+        found=torch.ones(1),
         interior=_blank(4, size) if interior is None else torch.from_numpy(interior)[None],
     )
 
@@ -97,13 +97,13 @@ def no_guide(size: int) -> Guide:
     return Guide(
         displacement=torch.zeros(1, size, size, 2),
         skin=plane,
-        inside=plane,
+        mouth=plane,
         head=torch.zeros(1, 2, 3),
         person=1 + plane,
-        behind=_blank(3, size),
-        arrived=plane,
-        gone=plane,
-        known=torch.zeros(1),
+        background=_blank(3, size),
+        covered=plane,
+        disoccluded=plane,
+        found=torch.zeros(1),
         interior=_blank(4, size),
     )
 

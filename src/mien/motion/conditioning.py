@@ -39,11 +39,12 @@ class ConditionMask:
 class Embedded:
     """Embedded conditions: a vector per frame, and the history frames as tokens.
 
-    `frames` modulates the window's frames, `before` the history tokens, `history` are those tokens.
+    `frames` modulates the window's frames, `history_condition` the history tokens, `history` are
+    those tokens.
     """
 
     frames: Float[Tensor, "b t c"]
-    before: Float[Tensor, "b n c"]
+    history_condition: Float[Tensor, "b n c"]
     history: Float[Tensor, "b n d"]
 
 
@@ -62,32 +63,32 @@ class ConditionEmbedding(nn.Module):
         super().__init__()
         self.whole = nn.Linear(audio, condition)
         self.local = nn.Linear(audio, condition)
-        self.no_whole = nn.Parameter(0.02 * torch.randn(condition))
-        self.no_local = nn.Parameter(0.02 * torch.randn(condition))
-        self.before = nn.Parameter(0.02 * torch.randn(condition))
+        self.null_whole = nn.Parameter(0.02 * torch.randn(condition))
+        self.null_local = nn.Parameter(0.02 * torch.randn(condition))
+        self.history_condition = nn.Parameter(0.02 * torch.randn(condition))
         self.history = nn.Linear(space, width)
-        self.no_history = nn.Parameter(0.02 * torch.randn(width))
+        self.null_history = nn.Parameter(0.02 * torch.randn(width))
         self.appearance = None if appearance is None else _SourceEmbedding(appearance, condition)
         self.source_motion = nn.Linear(space, condition) if source_motion else None
-        self.no_source = nn.Parameter(0.02 * torch.randn(condition))
+        self.null_source = nn.Parameter(0.02 * torch.randn(condition))
 
     def forward(
         self, conditioning: Conditioning, mask: ConditionMask, space: MotionSpace
     ) -> Embedded:
         """Embed; the result does not depend on the value of a dropped condition."""
-        whole = _or_null(mask.audio, self.whole(conditioning.audio.whole), self.no_whole)
-        local = _or_null(mask.audio, self.local(conditioning.audio.local), self.no_local)
-        static = whole + _or_null(mask.source, self._source(conditioning, space), self.no_source)
+        whole = _or_null(mask.audio, self.whole(conditioning.audio.whole), self.null_whole)
+        local = _or_null(mask.audio, self.local(conditioning.audio.local), self.null_local)
+        static = whole + _or_null(mask.source, self._source(conditioning, space), self.null_source)
 
         coordinates = space.encode(conditioning.history, conditioning.source_motion)
         known = mask.history & conditioning.history_known
-        history = _or_null(known, self.history(coordinates), self.no_history)
-        before = (static[:, None] + self.before).expand(-1, history.shape[1], -1)
-        return Embedded(frames=static[:, None] + local, before=before, history=history)
+        history = _or_null(known, self.history(coordinates), self.null_history)
+        past = (static[:, None] + self.history_condition).expand(-1, history.shape[1], -1)
+        return Embedded(frames=static[:, None] + local, history_condition=past, history=history)
 
     def _source(self, conditioning: Conditioning, space: MotionSpace) -> Float[Tensor, "b c"]:
         """F_A and M^0 embedded and added, as far as the config has them (ablations)."""
-        embedded = torch.zeros_like(self.no_source).expand(len(conditioning.appearance), -1)
+        embedded = torch.zeros_like(self.null_source).expand(len(conditioning.appearance), -1)
         if self.appearance is not None:
             embedded = embedded + self.appearance(conditioning.appearance)
         if self.source_motion is not None:

@@ -40,7 +40,8 @@ class MotionDenoiser(nn.Module):
         n, t = embedded.history.shape[1], mixture.shape[1]
         tokens = torch.cat([embedded.history, self.in_proj(mixture)], dim=1)
         condition = (
-            torch.cat([embedded.before, embedded.frames], dim=1) + self.level(level)[:, None]
+            torch.cat([embedded.history_condition, embedded.frames], dim=1)
+            + self.level(level)[:, None]
         )
         positions = torch.arange(-n, t, device=mixture.device)
 

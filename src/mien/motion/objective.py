@@ -28,25 +28,25 @@ class SpeechObjectiveConfig:
     """Loss weights and augmentations of training.
 
     `variance_weight`: exponent of a dimension's variance in its loss weight (0: whitened, 1: plain
-    motion error). `own_history`: share of known histories replaced by the net's own prediction;
-    the rest are true frames with noise whose standard deviation is drawn from `history_noise`
-    (whitened units).
+    motion error). `predicted_history`: share of known histories replaced by the net's own
+    prediction; the rest are true frames with noise whose standard deviation is drawn from
+    `history_noise` (whitened units).
     `direct`: weight of the direct head's loss, where the net has one (SpeechToMotionConfig).
     `closed_lips`: weight of frames with closed lips in the prediction term (1: as all others);
     `lips`: weight of the loss on lip gap and mouth width of the predicted motion, each divided by
     its standard deviation in the batch. Both need mesh motion (SpeechToMotionConfig.mesh).
-    `level_shift`: gain augmentation, uniform up to this many dB louder or softer (log-mel only).
+    `gain_augmentation`: uniform up to this many dB louder or softer (log-mel only).
     """
 
     weights: LossWeights = field(default_factory=LossWeights)
     variance_weight: float = 0.5
     dropout: ConditionDropout = field(default_factory=ConditionDropout)
-    own_history: float = 0.375
+    predicted_history: float = 0.375
     history_noise: tuple[float, float] = (0.05, 0.1)
     direct: float = 1.0
     closed_lips: float = 3.0
     lips: float = 0.5
-    level_shift: float = 10.0
+    gain_augmentation: float = 10.0
 
     @classmethod
     def preset(cls, name: str) -> "SpeechObjectiveConfig":
@@ -172,7 +172,7 @@ def _with_other_gain(
     if speech.config.front_end.bundle is not None:
         return clip.features
     draw = uniform(clip.features.shape[:1], clip.features, generator)
-    return apply_gain(clip.features, (2 * draw - 1) * config.level_shift)
+    return apply_gain(clip.features, (2 * draw - 1) * config.gain_augmentation)
 
 
 @torch.no_grad()
@@ -189,7 +189,7 @@ def _history(
     deviation = least + (most - least) * uniform(true.shape[:1], true, generator)
     history = true + deviation[:, None, None] * gaussian(true.shape, true, generator)
 
-    own = uniform(true.shape[:1], true, generator) < config.own_history
+    own = uniform(true.shape[:1], true, generator) < config.predicted_history
     own = own & clip.history_known
     noise = gaussian(clip.motion.shape[:2] + true.shape[2:], true, generator)
     level = uniform(true.shape[:1], true, generator)

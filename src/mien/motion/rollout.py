@@ -29,52 +29,52 @@ class SamplingConfig:
     """How motion is sampled.
 
     `steps`: denoising steps. `guidance`: scale of classifier-free guidance by audio (1: none).
-    `blend`: frames over which windows are cross-faded (0: the paper's hard joins). `steady`:
-    standard deviation in frames of the Gaussian that smooths a mesh's head pose (0: none), since
-    the net learns the jitter of the face tracker from its training data.
+    `crossfade`: frames over which windows are cross-faded (0: the paper's hard joins).
+    `pose_smoothing`: standard deviation in frames of the Gaussian that smooths a mesh's head pose
+    (0: none), since the net learns the jitter of the face tracker from its training data.
     """
 
     steps: int = 10
     guidance: float = 1.25
     sampler: Literal["ddim", "euler"] = "ddim"
-    blend: int = 12
-    steady: float = 1.0
+    crossfade: int = 12
+    pose_smoothing: float = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, not {self.steps}")
-        if self.blend < 0:
-            raise ValueError(f"blend must be at least 0, not {self.blend}")
-        if not 0 <= self.steady < float("inf"):
-            raise ValueError(f"steady must be at least 0, not {self.steady}")
+        if self.crossfade < 0:
+            raise ValueError(f"crossfade must be at least 0, not {self.crossfade}")
+        if not 0 <= self.pose_smoothing < float("inf"):
+            raise ValueError(f"pose_smoothing must be at least 0, not {self.pose_smoothing}")
 
     @classmethod
     def preset(cls, name: str) -> "SamplingConfig":
         """The sampling of a preset (`mien.presets`)."""
         return read_preset(cls, name, "stage2", "model.init_args.sampling")
 
-    def blend_within(self, config: SpeechToMotionConfig) -> int:
+    def crossfade_within(self, config: SpeechToMotionConfig) -> int:
         """Frames over which windows are cross-faded: at most a quarter of a window, and few enough
         that the history fits before them.
         """
-        return min(self.blend, config.window // 4, config.window - config.history)
+        return min(self.crossfade, config.window // 4, config.window - config.history)
 
 
-def window_starts(frames: int, config: SpeechToMotionConfig, blend: int) -> list[int]:
+def window_starts(frames: int, config: SpeechToMotionConfig, crossfade: int) -> list[int]:
     """First frames of the windows of an utterance. The last window is as long as the others, unless
     that would leave no history before it.
     """
     window = config.window
     if frames <= window:
         return [0]
-    return [*range(0, frames - window, window - blend), max(frames - window, config.history)]
+    return [*range(0, frames - window, window - crossfade), max(frames - window, config.history)]
 
 
 def crossfade_frames(
     frames: int, config: SpeechToMotionConfig, sampling: SamplingConfig
 ) -> list[int]:
     """The frames of the cross-fades between windows, each followed by the first frame after it."""
-    blend = sampling.blend_within(config)
+    blend = sampling.crossfade_within(config)
     ends = [start + config.window for start in window_starts(frames, config, blend)[:-1]]
     return [frame for end in ends for frame in range(end - blend, end + 1)]
 
@@ -93,7 +93,7 @@ def rollout(
     """
     config = speech.config
     b, frames, _ = audio.local.shape
-    blend = sampling.blend_within(config)
+    blend = sampling.crossfade_within(config)
     starts = window_starts(frames, config, blend)
     made, first, given = source_motion[:, None, :][:, :0], 0, 0  # frames from `first` on
     for start, after in zip(starts, [*starts[1:], None], strict=True):
@@ -117,17 +117,17 @@ def rollout(
 
 
 def crossfade(
-    known: Float[Tensor, "b n m"], fresh: Float[Tensor, "b t m"], blend: int
+    known: Float[Tensor, "b n m"], fresh: Float[Tensor, "b t m"], length: int
 ) -> Float[Tensor, "b t m"]:
     """Join a new window to the earlier one that made its first n frames as well: these are kept,
-    except that the last `blend` of them are cross-faded (smoothstep) into the new window.
+    except that the last `length` of them are cross-faded (smoothstep) into the new window.
     """
     n = known.shape[1]
-    blend = min(blend, n)
-    share = torch.linspace(0, 1, blend + 2)[1:-1, None].to(fresh)
+    length = min(length, n)
+    share = torch.linspace(0, 1, length + 2)[1:-1, None].to(fresh)
     share = share.square() * (3 - 2 * share)
-    passed = torch.lerp(known[:, n - blend :], fresh[:, n - blend : n], share)
-    return torch.cat((known[:, : n - blend], passed, fresh[:, n:]), dim=1)
+    passed = torch.lerp(known[:, n - length :], fresh[:, n - length : n], share)
+    return torch.cat((known[:, : n - length], passed, fresh[:, n:]), dim=1)
 
 
 @torch.no_grad()
@@ -154,10 +154,10 @@ def sample_window(
     sample = ddim if sampling.sampler == "ddim" else euler
     clean = sample(denoise, noise, sampling_levels(speech.config.schedule, sampling.steps, noise))
     motion = speech.space.decode(clean, conditioning.source_motion)
-    if not (speech.config.mesh and sampling.steady):
+    if not (speech.config.mesh and sampling.pose_smoothing):
         return motion
     rest, pose = motion.split((motion.shape[2] - POSE_DIM, POSE_DIM), dim=2)
-    return torch.cat((rest, gaussian_smooth(pose, sampling.steady)), dim=2)
+    return torch.cat((rest, gaussian_smooth(pose, sampling.pose_smoothing)), dim=2)
 
 
 def gaussian_smooth(values: Float[Tensor, "b t k"], deviation: float) -> Float[Tensor, "b t k"]:

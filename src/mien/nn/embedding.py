@@ -28,13 +28,13 @@ class NoiseLevelEmbedding(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.width = width
-        self.inwards = nn.Linear(width, width)
-        self.outwards = nn.Linear(width, width)
+        self.in_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
 
     def forward(self, level: Float[Tensor, " b"]) -> Float[Tensor, "b d"]:
         """Embed one noise level per sample."""
         waves = sinusoids(level * _LEVEL_SPAN, self.width)
-        return self.outwards(F.silu(self.inwards(waves.to(self.inwards.weight.dtype))))
+        return self.out_proj(F.silu(self.in_proj(waves.to(self.in_proj.weight.dtype))))
 
 
 def apply_rotary(

@@ -151,7 +151,7 @@ class BidirectionalMamba(nn.Module):
 
     def __init__(self, width: int, state: int = 16):
         super().__init__()
-        self.onward = MambaBlock(width, state)
+        self.forward_in_time = MambaBlock(width, state)
         self.backward_in_time = MambaBlock(width, state)
 
     def forward(
@@ -159,7 +159,7 @@ class BidirectionalMamba(nn.Module):
     ) -> Float[Tensor, "b t d"]:
         """Each unpadded output depends on all inputs within `lengths`, and on no padding."""
         mirrored = self.backward_in_time(reverse_within(sequence, lengths))
-        return self.onward(sequence) + reverse_within(mirrored, lengths)
+        return self.forward_in_time(sequence) + reverse_within(mirrored, lengths)
 
 
 def reverse_within(

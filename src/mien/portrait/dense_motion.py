@@ -136,7 +136,7 @@ class DenseMotionDecoder(nn.Module):
     ) -> MotionField:
         if self.attention is None:
             return _weighted_field(moves, *uniform_weights(moves))
-        still, hidden = self.attention.look(volume, moves)
+        still, hidden = self.attention.attend(volume, moves)
         field = _weighted_field(moves, *self.attention.decide(hidden))
         if self.guide is None or guide is None:
             return field

@@ -225,7 +225,7 @@ class FrameDecoder(nn.Module):
     def _face_of(self, guide: Guide | None, person: Tensor | None, like: Tensor) -> Tensor | None:
         if self.face is None or guide is None or person is None:
             return None
-        planes = (guide.skin, guide.inside, person, disocclusion(guide, person))
+        planes = (guide.skin, guide.mouth, person, disocclusion(guide, person))
         cover = guide.interior[:, 3:]
         maps = (torch.stack(planes, dim=1), guide.interior[:, :3] * cover, cover)
         inputs = torch.cat([F.adaptive_avg_pool2d(x, like.shape[-1]) for x in maps], dim=1)

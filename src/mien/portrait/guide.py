@@ -39,7 +39,7 @@ class GuideAttention(nn.Module):
         super().__init__()
         channels = (REGIONS * (compressed + 1) + 2) * depth_layers + 1
         self.depth_layers = depth_layers
-        self.look = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
         self.mix = nn.Sequential(
             nn.Conv2d(2 * hidden, hidden, 3, padding=1), group_norm(hidden), nn.SiLU()
         )
@@ -61,7 +61,7 @@ class GuideAttention(nn.Module):
         (`guide_displacement`); the rest belongs to the other regions.
         """
         z, side = self.depth_layers, still.shape[-1]
-        planes = guide.skin, guide.inside, guide.person
+        planes = guide.skin, guide.mouth, guide.person
         skin, inside, person = (F.adaptive_avg_pool2d(plane[:, None], side) for plane in planes)
         inputs = [torch.cat((skin, inside), dim=1).repeat(1, z, 1, 1)]
         for move in moves.unbind(dim=1):
@@ -70,13 +70,13 @@ class GuideAttention(nn.Module):
             inputs.append(rearrange(moved, "(b z) c h w -> b (c z) h w", z=z))
             inputs.append(magnitude(move)[:, None].expand(-1, z, -1, -1))
         inputs.append(person)
-        features = self.mix(torch.cat((hidden, self.look(torch.cat(inputs, dim=1))), dim=1))
+        features = self.mix(torch.cat((hidden, self.conv(torch.cat(inputs, dim=1))), dim=1))
         logits = rearrange(self.share(features), "b (g z) h w -> b g z h w", g=REGIONS)
         mesh = logits[:, 0] + self.confidence * (skin + inside - _MESH_FROM)
         head = logits[:, 1] + self.head_bias
         others = torch.zeros_like(mesh)
         shares = torch.softmax(torch.stack((others, mesh, head), dim=1), dim=1)[:, 1:]
-        return shares * guide.known[:, None, None, None, None]
+        return shares * guide.found[:, None, None, None, None]
 
 
 @full_precision
@@ -110,31 +110,33 @@ def follow(
     fine_moves = guide_displacement(guide, whole)
     fine = fine + (share[..., None] * fine_moves).sum(dim=1)
     # Where the moved head is but the field still samples background, use the head's displacement.
-    head_weight = F.relu(guide.arrived - warp_person_mask(guide, fine))[..., None]
+    head_weight = F.relu(guide.covered - warp_person_mask(guide, fine))[..., None]
     fine = torch.lerp(fine, fine_moves[:, 1], head_weight)
-    person = warp_person_mask(guide, fine) * (1 - guide.gone)
+    person = warp_person_mask(guide, fine) * (1 - guide.disoccluded)
     fine = fine * person[..., None]
     person = F.adaptive_avg_pool2d(person[:, None], side)[..., None]
     return MotionField((learned + coarse) * person, field.mask, regions, fine)
 
 
 def fill_background(
-    picture: Float[Tensor, "b 3 H W"], guide: Guide, gone: Float[Tensor, "b h w"]
+    picture: Float[Tensor, "b 3 H W"], guide: Guide, disoccluded: Float[Tensor, "b h w"]
 ) -> Float[Tensor, "b 3 H W"]:
     """The warped picture, with background where the person has moved away (`disocclusion`)."""
-    gone, behind = gone[:, None], guide.behind.to(picture.dtype)
+    disoccluded, behind = disoccluded[:, None], guide.background.to(picture.dtype)
     if picture.shape[2:] != behind.shape[2:]:
         side = picture.shape[2:]
-        gone, behind = (F.interpolate(x, size=side, mode="bilinear") for x in (gone, behind))
-    return torch.lerp(picture, behind, gone.to(picture.dtype))
+        disoccluded, behind = (
+            F.interpolate(x, size=side, mode="bilinear") for x in (disoccluded, behind)
+        )
+    return torch.lerp(picture, behind, disoccluded.to(picture.dtype))
 
 
 def disocclusion(guide: Guide, person: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
     """Disoccluded places: the source shows the person, the frame does not (`person`: warped)."""
-    return torch.maximum(F.relu(guide.person - person), guide.gone)
+    return torch.maximum(F.relu(guide.person - person), guide.disoccluded)
 
 
 def warp_person_mask(guide: Guide, fine: Float[Tensor, "b h w 2"]) -> Float[Tensor, "b h w"]:
     """The source's person mask warped to the frame; 1 everywhere where no mesh is known."""
     background = 1 - warp_map(guide.person[:, None], fine)[:, 0]
-    return 1 - background * guide.known[:, None, None]
+    return 1 - background * guide.found[:, None, None]

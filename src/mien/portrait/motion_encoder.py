@@ -112,13 +112,13 @@ class AttentionPooling(nn.Module):
     def __init__(self, channels: int, side: int, numbers: int) -> None:
         super().__init__()
         self.side = side
-        self.look = nn.Conv2d(channels, side**2, 1)
-        self.tell = nn.Parameter(torch.randn(side**2, channels, numbers - 2) * channels**-0.5)
+        self.score = nn.Conv2d(channels, side**2, 1)
+        self.readout = nn.Parameter(torch.randn(side**2, channels, numbers - 2) * channels**-0.5)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k n n"]:
         """One softmax over all positions for each token."""
-        weights, offsets = self._soft_argmax(self.look(x))
-        pooled = torch.einsum("bnc,nck->bnk", weights @ x.flatten(2).mT, self.tell)
+        weights, offsets = self._soft_argmax(self.score(x))
+        pooled = torch.einsum("bnc,nck->bnk", weights @ x.flatten(2).mT, self.readout)
         tokens = torch.cat((offsets, pooled.to(offsets)), dim=-1)
         return rearrange(tokens, "b (y x) k -> b k y x", y=self.side)
 

@@ -58,10 +58,10 @@ class RegionAttention(nn.Module):
         self, volume: Float[Tensor, "b c z h w"], deviations: Float[Tensor, "b r z h w 2"]
     ) -> tuple[Float[Tensor, "b s z h w"], Float[Tensor, "b z h w"]]:
         """Softmax weights of background and regions, and the occlusion mask."""
-        _, hidden = self.look(volume, deviations)
+        _, hidden = self.attend(volume, deviations)
         return self.decide(hidden)
 
-    def look(
+    def attend(
         self, volume: Float[Tensor, "b c z h w"], deviations: Float[Tensor, "b r z h w 2"]
     ) -> tuple[Float[Tensor, "b k z h w"], Float[Tensor, "b d *space"]]:
         """The compressed features, and the U-Net's output for them and their warped copies."""

@@ -17,7 +17,7 @@ from mien.prepare.audio import FARTHEST, AudioAnalysis, Lateness
 from mien.prepare.framing import share_inside
 from mien.prepare.settings import Cut, Limits
 from mien.prepare.spans import Span
-from mien.prepare.watch import Watched
+from mien.prepare.tracking import FaceTracks
 from mien.types import FPS
 
 
@@ -52,10 +52,10 @@ class Measures:
 
 
 def measure(
-    span: Span, square: Box, watched: Watched, audio: AudioAnalysis, late: Lateness
+    span: Span, square: Box, watched: FaceTracks, audio: AudioAnalysis, late: Lateness
 ) -> Measures:
     """The measures of one clip; `audio` is that of the clip's own frames."""
-    seen = span.sightings
+    seen = span.faces
     heights = seen.faces[:, 3] - seen.faces[:, 1]
     middles = (seen.faces[:, :2] + seen.faces[:, 2:]) / 2
     travel = float(np.ptp(middles, axis=0).max() / np.median(heights))
@@ -95,7 +95,7 @@ def _visible(faces: Float[Array, "t 4"], width: int, height: int) -> float:
     return float(np.quantile(shares, 0.1))
 
 
-def _others(span: Span, square: Box, watched: Watched) -> int:
+def _others(span: Span, square: Box, watched: FaceTracks) -> int:
     """The number of other faces inside the clip's square for a fifth of its frames or more."""
     count = 0
     for number, track in enumerate(watched.tracks):
@@ -110,11 +110,11 @@ def without_sound(limits: Limits) -> Limits:
     """The limits for a video without an audio track: those of the audio are off."""
     return replace(
         limits,
-        quietest=None,
-        least_voiced=None,
-        most_clipped=None,
-        least_pauses=None,
-        most_late=None,
+        min_loudness=None,
+        min_voiced=None,
+        max_clipping=None,
+        min_pauses=None,
+        max_audio_offset=None,
     )
 
 
@@ -123,21 +123,21 @@ def judge(found: Measures, cut: Cut, limits: Limits, shift_sound: bool) -> list[
     late = found.sound_late
     # (measure, unit, minimum, maximum, what is wrong beyond them)
     checks: Sequence[tuple[float, str, float | None, float | None, str]] = (
-        (found.seconds, "s", cut.shortest, None, "too short"),
-        (found.face, "pixels", limits.smallest_face, None, "face too small"),
-        (found.visible, "of the face", limits.least_visible, None, "face cut by the border"),
-        (found.inside, "of the square", limits.least_inside, None, "face too near the border"),
-        (found.faces, "faces", None, limits.most_faces, "more than one face"),
-        (found.turned, "degrees", None, limits.most_turned, "head turned aside"),
-        (found.moved, "face heights", None, limits.farthest_moved, "head moves too far"),
-        (found.sharp, "", limits.least_sharp, None, "face blurred"),
-        (found.grey, "grey levels", limits.darkest, None, "face too dark"),
-        (found.grey, "grey levels", None, limits.brightest, "face too bright"),
-        (found.motion, "grey levels", limits.least_motion, None, "picture does not move"),
-        (found.loud, "dB", limits.quietest, None, "silent"),
-        (found.voiced, "of the frames", limits.least_voiced, None, "too little speech"),
-        (found.clipped, "of the samples", None, limits.most_clipped, "audio clipped"),
-        (found.pauses, "dB", limits.least_pauses, None, "no pauses: music or noise"),
+        (found.seconds, "s", cut.min_seconds, None, "too short"),
+        (found.face, "pixels", limits.min_face_size, None, "face too small"),
+        (found.visible, "of the face", limits.min_visible, None, "face cut by the border"),
+        (found.inside, "of the square", limits.min_inside, None, "face too near the border"),
+        (found.faces, "faces", None, limits.max_faces, "more than one face"),
+        (found.turned, "degrees", None, limits.max_yaw, "head turned aside"),
+        (found.moved, "face heights", None, limits.max_travel, "head moves too far"),
+        (found.sharp, "", limits.min_sharpness, None, "face blurred"),
+        (found.grey, "grey levels", limits.min_brightness, None, "face too dark"),
+        (found.grey, "grey levels", None, limits.max_brightness, "face too bright"),
+        (found.motion, "grey levels", limits.min_motion, None, "picture does not move"),
+        (found.loud, "dB", limits.min_loudness, None, "silent"),
+        (found.voiced, "of the frames", limits.min_voiced, None, "too little speech"),
+        (found.clipped, "of the samples", None, limits.max_clipping, "audio clipped"),
+        (found.pauses, "dB", limits.min_pauses, None, "no pauses: music or noise"),
     )
     reasons = []
     for value, unit, least, most, wrong in checks:
@@ -145,7 +145,7 @@ def judge(found: Measures, cut: Cut, limits: Limits, shift_sound: bool) -> list[
             reasons.append(f"{wrong}: {value:.3g} {unit}".rstrip() + f", at least {least:g}")
         if most is not None and value > most:
             reasons.append(f"{wrong}: {value:.3g} {unit}".rstrip() + f", at most {most:g}")
-    most = limits.most_late
+    most = limits.max_audio_offset
     if most is not None and late and abs(late) > most:
         side, far = "late" if late > 0 else "early", abs(late) >= FARTHEST
         if far or not shift_sound:

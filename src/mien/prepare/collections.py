@@ -36,7 +36,7 @@ class Collection:
         licence: short word for the terms, as it goes into the records.
         terms: the licence in words, and what it forbids.
         obtain: how one gets it.
-        certain: False if the layout was verified neither on the data nor in its documentation.
+        verified: False if the layout was verified neither on the data nor in its documentation.
         videos: paths below the folder with {fields} for what varies, such as
             "{speaker}/video/{clip}.mp4"; a field holds no slash. The first that fits counts.
         sound: path of a video's separate audio file, if there is one, in the same fields.
@@ -53,7 +53,7 @@ class Collection:
     licence: str
     terms: str
     obtain: str
-    certain: bool = True
+    verified: bool = True
     videos: tuple[str, ...] = ()
     sound: str | None = None
     identity: str = ""

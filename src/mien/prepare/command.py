@@ -18,7 +18,7 @@ from mien.prepare.dataset import DataSet
 from mien.prepare.engine import ENGINES, PATIENCE, workers_of
 from mien.prepare.outcome import SPLITS, read_records
 from mien.prepare.settings import PEOPLE, SOUND, Preparation
-from mien.prepare.watch import load_face_finder
+from mien.prepare.tracking import load_face_finder
 from mien.types import FPS
 
 COLLECTIONS = shared_folder("data_manifests")
@@ -43,7 +43,7 @@ def parser() -> Parser:
     )
     p.add_argument("--config", default="prepare.yaml", help="all settings (default: prepare.yaml)")
     p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE",
-                   help="single settings, such as limits.smallest_face=60")  # fmt: skip
+                   help="single settings, such as limits.min_face_size=60")  # fmt: skip
     p.add_argument("--workers", type=workers_of, metavar="N|all",
                    help="processes (default 1), or cores of the cluster (default all)")  # fmt: skip
     p.add_argument("--patience", type=positive(float), default=PATIENCE, metavar="SECONDS",
@@ -131,10 +131,10 @@ def read_settings(name: str, changes: Sequence[str]) -> Preparation:
         raise UserError(f"sound {settings.sound} must be one of {', '.join(SOUND)}")
     if settings.cut.size < 2 or settings.cut.size % 2:
         raise UserError(f"cut.size {settings.cut.size} must be even (H.264 requires it)")
-    if not 0 < settings.cut.shortest <= settings.cut.longest:
+    if not 0 < settings.cut.min_seconds <= settings.cut.max_seconds:
         raise UserError(
-            f"cut.shortest {settings.cut.shortest} must be above 0 and at most "
-            f"cut.longest {settings.cut.longest}"
+            f"cut.min_seconds {settings.cut.min_seconds} must be above 0 and at most "
+            f"cut.max_seconds {settings.cut.max_seconds}"
         )
     return settings
 
@@ -171,7 +171,7 @@ def tell(dataset: DataSet, listed: Listed) -> None:
         print(f"{expected.title}, of what its authors report: {found}")
     if dataset.collection is not OWN:
         print(f"terms: {expected.terms}")
-    if not expected.certain:
+    if not expected.verified:
         print(f"the layout of {expected.title} was never verified: check who was found")
     if listed.unknown:
         print(f"{len(listed.unknown)} videos do not match the collection's layout, such as "

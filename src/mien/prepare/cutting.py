@@ -39,7 +39,7 @@ from mien.prepare.framing import cut_out, in_square, resized, square_of
 from mien.prepare.outcome import CLIPS, STRIPS, Outcome, Part
 from mien.prepare.settings import Preparation
 from mien.prepare.spans import Span, split
-from mien.prepare.watch import Watched, Watcher, load_face_finder
+from mien.prepare.tracking import FaceTracker, FaceTracks, load_face_finder
 from mien.report import Stopwatch
 from mien.types import FPS
 
@@ -112,7 +112,7 @@ class SourceCutter:
             )
         if source.sound is None and inside.sounds > 1:
             notes.append(f"{inside.sounds} audio tracks: the first was taken")
-        watcher = Watcher(self._mesh, self.settings.look_every)
+        watcher = FaceTracker(self._mesh, self.settings.detect_every)
         pictures = self._up_to_damage(self._pictures(path), notes)
         with self.stopwatch.measure("track faces"):
             watched = watcher.watch(pictures)
@@ -125,12 +125,12 @@ class SourceCutter:
             notes.append(f"the audio ends {seconds:.1f} s before the picture")
         parts = []
         for number, track in enumerate(watched.tracks):
-            gaps = np.ascontiguousarray(track.sightings.column("gap"))
+            gaps = np.ascontiguousarray(track.faces.column("gap"))
             late = sound_late(gaps, audio.part(track.first, track.first + len(track)))
             moved = self._move_of(late.frames)
             # Moving lips without audio would teach stage 2 to ignore the audio.
             track.keep(-moved, len(audio.loudness) - moved)
-            for span in split(number, track, self.settings.cut.longest):
+            for span in split(number, track, self.settings.cut.max_seconds):
                 part = self._part(span, watched, audio, late, moved, has_sound)
                 parts.append(part)
         return sorted(parts, key=lambda part: (part.first, part.square)), notes
@@ -152,7 +152,7 @@ class SourceCutter:
     def _part(
         self,
         span: Span,
-        watched: Watched,
+        watched: FaceTracks,
         audio: AudioAnalysis,
         late: Lateness,
         moved: int,
@@ -170,7 +170,7 @@ class SourceCutter:
 
     def _move_of(self, late: int | None) -> int:
         """Frames by which the audio is read later than the picture, to align it with the lips."""
-        most = self.settings.limits.most_late
+        most = self.settings.limits.max_audio_offset
         if not self.settings.shift_sound or late is None or most is None:
             return 0
         return late if most < abs(late) < FARTHEST else 0
@@ -189,7 +189,7 @@ class SourceCutter:
                 embeddings[part.name] = self._embed(shown)
                 self._save_strip(part, shown)
         self._show_rejected(path, [part for part in parts if part.reasons])
-        return [replace(part, look=embeddings.get(part.name)) for part in parts]
+        return [replace(part, embedding=embeddings.get(part.name)) for part in parts]
 
     def _write_frames(
         self, part: Part, pictures: Iterator[tuple[int, Picture]], writer: VideoWriter
@@ -282,7 +282,7 @@ def _suffix(parts: Sequence[Part], index: int) -> str:
 
 def _mouth(span: Span, square: Box) -> Box | None:
     """The box in [0, 1] of the clip that contains the lips in all frames, with a margin."""
-    mouths = np.array([in_square(tuple(box), square, 1) for box in span.sightings.mouths.tolist()])
+    mouths = np.array([in_square(tuple(box), square, 1) for box in span.faces.mouths.tolist()])
     low, high = mouths[:, :2].min(axis=0), mouths[:, 2:].max(axis=0)
     margin = MOUTH_MARGIN * (high - low)
     x0, y0, x1, y1 = (

@@ -57,7 +57,7 @@ from mien.prepare.outcome import (
     read_records,
 )
 from mien.prepare.settings import Preparation
-from mien.prepare.split import VALID, Sighting, Split, clip_key, read_split, source_key
+from mien.prepare.split import VALID, Candidate, Split, clip_key, read_split, source_key
 
 DONE = ".done"
 NO_EMBEDDING = "person unknown: no face was found in the clip's strip"
@@ -207,9 +207,9 @@ class DataSet:
     def _write_lists(self, jobs: Sequence[Job]) -> None:
         """Write split, records and manifests; only the person of each clip is kept in memory."""
         split = read_split(self.folder, self._by_face)
-        sightings = list(self._sightings(jobs))
-        known = split.by_face(sightings) if self._by_face else split.by_name(sightings)
-        split.add(sightings, known, self._kept_for_validation(split, split.newcomers(known)))
+        candidates = list(self._candidates(jobs))
+        known = split.by_face(candidates) if self._by_face else split.by_name(candidates)
+        split.add(candidates, known, self._kept_for_validation(split, split.newcomers(known)))
         split.write(self.folder)
         records = self.folder / RECORDS
         with (
@@ -236,17 +236,17 @@ class DataSet:
                 if part.split == split and not part.reasons:
                     yield clip_record(part, outcome.source.licence, self.settings.cut.framing)
 
-    def _sightings(self, jobs: Sequence[Job]) -> Iterator[Sighting]:
+    def _candidates(self, jobs: Sequence[Job]) -> Iterator[Candidate]:
         """The accepted clips if people are identified by face, else their sources."""
         for job, outcome in self._outcomes(jobs):
             accepted = [part for part in outcome.parts if not part.reasons]
             if self._by_face:
                 for part in accepted:
-                    if part.look is not None:
-                        embedding = np.array(part.look, np.float32)
-                        yield Sighting(clip_key(outcome, part), part.name, embedding)
+                    if part.embedding is not None:
+                        embedding = np.array(part.embedding, np.float32)
+                        yield Candidate(clip_key(outcome, part), part.name, embedding)
             elif accepted:
-                yield Sighting(source_key(outcome), identity_of(job))
+                yield Candidate(source_key(outcome), identity_of(job))
 
     @property
     def _by_face(self) -> bool:

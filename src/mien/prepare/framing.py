@@ -16,7 +16,7 @@ from mien.types import Framing
 
 def square_of(span: Span, framing: Framing, width: int, height: int) -> Box:
     """The clip's square, in whole pixels; it may extend beyond the picture."""
-    return framed_clip(span.sightings.faces, framing, width, height)
+    return framed_clip(span.faces.faces, framing, width, height)
 
 
 def share_inside(box: Box, width: int, height: int) -> float:

@@ -31,7 +31,7 @@ class Part:
             audio).
         measures: the values that the checks compared.
         reasons: why it is rejected, a sentence each.
-        look: mean face embedding, where people are identified by face.
+        embedding: mean face embedding, where people are identified by face.
         identity: who it is, filled in by `DataSet`, which knows all sources.
         split: "train" or "valid", likewise.
         sound: whether the video has an audio track; without one the clip is silent.
@@ -45,7 +45,7 @@ class Part:
     sound_moved: int
     measures: Measures
     reasons: list[str]
-    look: list[float] | None = None
+    embedding: list[float] | None = None
     identity: str | None = None
     split: str | None = None
     sound: bool = True

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from mien.prepare.watch import Sightings, Track
+from mien.prepare.tracking import Track, TrackedFaces
 from mien.types import FPS
 
 
@@ -15,10 +15,10 @@ class Span:
 
     track: int
     first: int
-    sightings: Sightings
+    faces: TrackedFaces
 
     def __len__(self) -> int:
-        return len(self.sightings)
+        return len(self.faces)
 
     @property
     def end(self) -> int:
@@ -26,9 +26,9 @@ class Span:
         return self.first + len(self)
 
 
-def split(number: int, track: Track, longest: float) -> list[Span]:
-    """Divide a track into nearly equal parts, none longer than `longest` seconds."""
-    parts = int(np.ceil(len(track) / (longest * FPS)))
+def split(number: int, track: Track, max_seconds: float) -> list[Span]:
+    """Divide a track into nearly equal parts, none longer than `max_seconds`."""
+    parts = int(np.ceil(len(track) / (max_seconds * FPS)))
     edges = np.linspace(0, len(track), parts + 1).round().astype(int).tolist()
-    seen = track.sightings
+    seen = track.faces
     return [Span(number, track.first + a, seen[a:b]) for a, b in pairwise(edges)]

@@ -29,18 +29,18 @@ TRAIN, VALID = SPLITS
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Candidate:
     """A clip, or all clips of a source, whose person is to be determined.
 
     Args:
         key: identifies it, independent of file names.
         name: of the person, if they are new.
-        look: mean face embedding, where people are identified by face.
+        embedding: mean face embedding, where people are identified by face.
     """
 
     key: str
     name: str
-    look: Float[np.ndarray, " d"] | None = None
+    embedding: Float[np.ndarray, " d"] | None = None
 
 
 @dataclass
@@ -48,14 +48,14 @@ class Person:
     """A person's split; the mean embedding and number of their clips, if identified by face."""
 
     split: str
-    look: list[float] | None = None
+    embedding: list[float] | None = None
     clips: int = 0
 
-    def add(self, look: Float[np.ndarray, " d"]) -> None:
+    def add(self, embedding: Float[np.ndarray, " d"]) -> None:
         """Update the mean with one more clip."""
-        mean = np.zeros(len(look)) if self.look is None else np.array(self.look)
+        mean = np.zeros(len(embedding)) if self.embedding is None else np.array(self.embedding)
         self.clips += 1
-        self.look = (mean + (look - mean) / self.clips).round(6).tolist()
+        self.embedding = (mean + (embedding - mean) / self.clips).round(6).tolist()
 
 
 @dataclass
@@ -65,14 +65,14 @@ class Split:
     people: dict[str, Person] = field(default_factory=dict)
     clips: dict[str, str] = field(default_factory=dict)
 
-    def by_name(self, sightings: Sequence[Sighting]) -> dict[str, str]:
+    def by_name(self, candidates: Sequence[Candidate]) -> dict[str, str]:
         """The person of each key by folder name; nothing is stored.
 
         A known source keeps its person. An unknown folder with known sources was renamed: new
         sources in it belong to the person of most of the known ones.
         """
         votes: dict[str, Counter[str]] = {}
-        for seen in sightings:
+        for seen in candidates:
             if seen.key in self.clips:
                 votes.setdefault(seen.name, Counter())[self.clips[seen.key]] += 1
         renamed = {
@@ -82,20 +82,22 @@ class Split:
         }
         return {
             seen.key: self.clips.get(seen.key) or renamed.get(seen.name, seen.name)
-            for seen in sightings
+            for seen in candidates
         }
 
-    def by_face(self, sightings: Sequence[Sighting]) -> dict[str, str]:
+    def by_face(self, candidates: Sequence[Candidate]) -> dict[str, str]:
         """The person of each key by face embedding; nothing is stored.
 
         A known clip keeps its person; others join the known person with the nearest mean, if within
         SAME_PERSON, and the rest are clustered into new people, each named after its first clip.
         The order and names of files only affect the names of new people.
         """
-        found = {seen.key: self.clips[seen.key] for seen in sightings if seen.key in self.clips}
-        fresh = sorted((s for s in sightings if s.key not in found), key=lambda seen: seen.key)
-        known = [name for name, person in self.people.items() if person.look is not None]
-        means = [person.look for person in self.people.values() if person.look is not None]
+        found = {seen.key: self.clips[seen.key] for seen in candidates if seen.key in self.clips}
+        fresh = sorted((s for s in candidates if s.key not in found), key=lambda seen: seen.key)
+        known = [name for name, person in self.people.items() if person.embedding is not None]
+        means = [
+            person.embedding for person in self.people.values() if person.embedding is not None
+        ]
         nearest = _nearest(_embeddings(fresh), [np.array(mean) for mean in means])
         unmatched = []
         for seen, person in zip(fresh, nearest, strict=True):
@@ -113,15 +115,15 @@ class Split:
         """The people who are not in the split yet, sorted by name."""
         return sorted(set(found.values()) - self.people.keys())
 
-    def add(self, sightings: Iterable[Sighting], found: dict[str, str], valid: set[str]) -> None:
+    def add(self, candidates: Iterable[Candidate], found: dict[str, str], valid: set[str]) -> None:
         """Add the new people and clips; of the people, `valid` go to validation."""
         for name in self.newcomers(found):
             self.people[name] = Person(VALID if name in valid else TRAIN)
-        for seen in sorted(sightings, key=lambda seen: seen.key):
+        for seen in sorted(candidates, key=lambda seen: seen.key):
             if seen.key not in self.clips:
                 self.clips[seen.key] = found[seen.key]
-                if seen.look is not None:
-                    self.people[found[seen.key]].add(seen.look)
+                if seen.embedding is not None:
+                    self.people[found[seen.key]].add(seen.embedding)
 
     def side_of(self, name: str) -> str:
         """The split of a person; "train" for somebody without an accepted clip."""
@@ -182,8 +184,8 @@ def _split_of_records(folder: Path, by_face: bool) -> Split:
             person = split.people.setdefault(part.identity, Person(part.split))
             key = clip_key(outcome, part) if by_face else source_key(outcome)
             split.clips[key] = part.identity
-            if part.look is not None:
-                person.add(np.array(part.look, np.float32))
+            if part.embedding is not None:
+                person.add(np.array(part.embedding, np.float32))
     return split
 
 
@@ -204,15 +206,15 @@ def _nearest(
     return found
 
 
-def _clusters(sightings: Sequence[Sighting]) -> list[list[Sighting]]:
+def _clusters(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     """The clips of each person. Large sets are clustered in pieces, in the order of their keys;
     clusters of a later piece are merged with earlier ones by their means.
     """
-    clusters: list[list[Sighting]] = []
+    clusters: list[list[Candidate]] = []
     means: list[Float[np.ndarray, " d"]] = []
-    for begin in range(0, len(sightings), AT_ONCE):
-        piece = sightings[begin : begin + AT_ONCE]
-        here: dict[int, list[Sighting]] = {}
+    for begin in range(0, len(candidates), AT_ONCE):
+        piece = candidates[begin : begin + AT_ONCE]
+        here: dict[int, list[Candidate]] = {}
         for seen, person in zip(piece, cluster_people(list(_embeddings(piece))), strict=True):
             here.setdefault(int(person), []).append(seen)
         new = [_embeddings(cluster).mean(axis=0) for cluster in here.values()]
@@ -227,6 +229,6 @@ def _clusters(sightings: Sequence[Sighting]) -> list[list[Sighting]]:
     return clusters
 
 
-def _embeddings(sightings: Sequence[Sighting]) -> Float[np.ndarray, "n d"]:
-    known = [seen.look for seen in sightings if seen.look is not None]
+def _embeddings(candidates: Sequence[Candidate]) -> Float[np.ndarray, "n d"]:
+    known = [seen.embedding for seen in candidates if seen.embedding is not None]
     return np.array(known, np.float32) if known else np.zeros((0, 0), np.float32)

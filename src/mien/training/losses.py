@@ -41,9 +41,9 @@ class LossConfig:
     threshold: float = 0.0  # a3, L_pg
     threshold_tau: float = 0.1  # tau, after features are brought to unit variance
     threshold_start: int = 10_000
-    known_field: float = 30.0  # field against a displacement known by augmentation or optical flow
-    places: float = 60.0  # positions of motion tokens against that displacement
-    known_mouth: float = 30.0  # extra weight of the mouth in both
+    displacement: float = 30.0  # field against a displacement known by augmentation or optical flow
+    token_position: float = 60.0  # positions of motion tokens against that displacement
+    displacement_mouth: float = 30.0  # extra weight of the mouth in both
     smoothness: float = 0.02  # total variation of the displacement
     region_balance: float = 0.01  # penalty on regions with a mean softmax weight below 0.01
 
@@ -58,11 +58,11 @@ def pixel_loss(
     drawn: Float[Tensor, "b 3 h w"],
     driving: Float[Tensor, "b 3 h w"],
     mouth: Float[Tensor, "b 1 h w"],
-    certain: Float[Tensor, "b 1 h w"],
+    pixel_weight: Float[Tensor, "b 1 h w"],
     config: LossConfig,
 ) -> dict[str, Tensor]:
-    """L1 and gradient L1, weighted by `certain` and the mouth, averaged over scales."""
-    weight = certain * (1 + config.mouth * mouth)
+    """L1 and gradient L1, weighted by `pixel_weight` and the mouth, averaged over scales."""
+    weight = pixel_weight * (1 + config.mouth * mouth)
     pixel, gradient = [], []
     for scale in range(config.scales):
         if scale:
@@ -95,7 +95,7 @@ def threshold_mask_loss(
 
 
 @full_precision
-def known_field_loss(field: MotionField, pair: FramePair, mouth: float = 0.0) -> Float[Tensor, ""]:
+def displacement_loss(field: MotionField, pair: FramePair, mouth: float = 0.0) -> Float[Tensor, ""]:
     """Huber loss of the field against a displacement that the augmentation applied or optical flow
     estimated; `mouth` is the extra weight of the mouth.
 

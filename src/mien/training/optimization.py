@@ -16,7 +16,7 @@ from mien.presets import Stage, read_preset
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam and its learning rate: linear warm-up over `warmup_steps`, cosine decay to `final`.
+    """Adam and its learning rate: linear warm-up over `warmup_steps`, cosine decay to a share.
 
     The defaults are those of stage1.yaml; STAGE2 holds those of stage2.yaml. `decay_steps` counts
     from the start of the run; with 0 the rate is constant after the warm-up.
@@ -27,8 +27,8 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     warmup_steps: int = 200
     decay_steps: int = 0
-    final: float = 0.05  # share of the learning rate that is left at the end
-    clip: float = 1.0  # maximum norm of gradients (clip_grad_norm_)
+    final_share: float = 0.05  # share of the learning rate that is left at the end
+    clip_grad: float = 1.0  # maximum norm of gradients (clip_grad_norm_)
     accumulate: int = 1  # gradient accumulation: batches per step
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ def rate_at(step: int, config: OptimizerConfig) -> float:
     if not config.decay_steps:
         return config.learning_rate * warm
     done = min(1.0, step / config.decay_steps)
-    cosine = config.final + (1 - config.final) * (1 + math.cos(math.pi * done)) / 2
+    cosine = config.final_share + (1 - config.final_share) * (1 + math.cos(math.pi * done)) / 2
     return config.learning_rate * warm * cosine
 
 

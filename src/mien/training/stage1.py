@@ -27,8 +27,8 @@ from mien.training.discriminator import (
 )
 from mien.training.losses import (
     LossConfig,
+    displacement_loss,
     field_loss,
-    known_field_loss,
     pixel_loss,
     threshold_mask_loss,
     token_position_loss,
@@ -64,10 +64,10 @@ class ReconstructionStage(SteppedModule):
     ) -> None:
         super().__init__(optimizer)
         self.loss_config = loss
-        if loss.places and animator.motion_pooling == "mean":
+        if loss.token_position and animator.motion_pooling == "mean":
             raise UserError(
-                "loss.places needs the positions of motion tokens, which motion_pooling mean does "
-                "not give: set loss.places to 0, or motion_pooling to attention"
+                "loss.token_position needs the positions of motion tokens, which motion_pooling "
+                "mean does not give: set loss.token_position to 0, or motion_pooling to attention"
             )
         self.animator = Animator(animator)
         for name in frozen:
@@ -163,13 +163,15 @@ class ReconstructionStage(SteppedModule):
         self, rendering: Rendering, batch: FramePair, source: Tensor, driving: Tensor
     ) -> dict[str, Tensor]:
         config = self.loss_config
-        parts = pixel_loss(rendering.frames, batch.driving, batch.mouth, batch.certain, config)
+        parts = pixel_loss(rendering.frames, batch.driving, batch.mouth, batch.pixel_weight, config)
         parts |= field_loss(rendering.field, config)
-        known = known_field_loss(rendering.field, batch, config.known_mouth)
-        parts["known_field"] = config.known_field * known
+        known = displacement_loss(rendering.field, batch, config.displacement_mouth)
+        parts["displacement"] = config.displacement * known
         middle = driving[:, driving.shape[1] // 2]
         places = token_positions(source), token_positions(middle)
-        parts["places"] = config.places * token_position_loss(*places, batch, config.known_mouth)
+        parts["token_position"] = config.token_position * token_position_loss(
+            *places, batch, config.displacement_mouth
+        )
         for perceptual in self._perceptual:
             parts["perceptual"] = config.perceptual * perceptual(rendering.frames, batch.driving)
         if config.threshold and self.global_step >= config.threshold_start:

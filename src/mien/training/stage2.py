@@ -151,7 +151,11 @@ def without_training_draws(config: SpeechObjectiveConfig) -> SpeechObjectiveConf
     """The same objective without condition dropout, history noise or gain augmentation."""
     everything = ConditionDropout(audio=0.0, everything=0.0, history=0.0)
     return replace(
-        config, dropout=everything, own_history=0.0, history_noise=(0.0, 0.0), level_shift=0.0
+        config,
+        dropout=everything,
+        predicted_history=0.0,
+        history_noise=(0.0, 0.0),
+        gain_augmentation=0.0,
     )
 
 

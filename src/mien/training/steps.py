@@ -72,7 +72,7 @@ class SteppedModule(LightningModule):
         if not self.ends_step:
             return None
         set_rate(optimizer, rate_at(self.global_step, self.optimizer_config))
-        norm = clip_gradients(net.parameters(), self.optimizer_config.clip)
+        norm = clip_gradients(net.parameters(), self.optimizer_config.clip_grad)
         optimizer.step()
         return norm
 

@@ -2,7 +2,7 @@
 
 Only a few values per face and frame are kept. Faces are tracked with FaceMesh; shots are separated
 by the change of the whole picture. Positions are pixels of the upright picture.
-Axes: t frames at 25 a second, n values of a sighting, h w space.
+Axes: t frames at 25 a second, n values of a tracked face, h w space.
 """
 
 from array import array
@@ -39,7 +39,7 @@ FACE_PIXELS = 96  # sharpness is measured on faces resized to this height
 RIGHT_CHEEK, LEFT_CHEEK = 234, 454
 
 
-class Sighting(NamedTuple):
+class TrackedFace(NamedTuple):
     """One face in one frame.
 
     Args:
@@ -61,20 +61,20 @@ class Sighting(NamedTuple):
     change: float
 
 
-NUMBERS = 13  # values of a sighting
+NUMBERS = 13  # values of a tracked face
 
 
 @dataclass(frozen=True)
-class Sightings:
-    """The values of `Sighting` over frames, as columns."""
+class TrackedFaces:
+    """The values of `TrackedFace` over frames, as columns."""
 
     rows: Float[Array, "t n"]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, part: slice) -> "Sightings":
-        return Sightings(self.rows[part])
+    def __getitem__(self, part: slice) -> "TrackedFaces":
+        return TrackedFaces(self.rows[part])
 
     @property
     def faces(self) -> Float[Array, "t 4"]:
@@ -88,7 +88,7 @@ class Sightings:
 
     def column(self, name: str) -> Float[Array, " t"]:
         """One of the scalar values, by its name."""
-        return self.rows[:, NUMBERS - len(Sighting._fields) + Sighting._fields.index(name)]
+        return self.rows[:, NUMBERS - len(TrackedFace._fields) + TrackedFace._fields.index(name)]
 
 
 @dataclass
@@ -98,9 +98,9 @@ class Track:
     first: int
     numbers: array = field(default_factory=lambda: array("f"))
 
-    def add(self, sighting: Sighting) -> None:
+    def add(self, face: TrackedFace) -> None:
         """Append the next frame."""
-        self.numbers.extend((*sighting.face, *sighting.mouth, *sighting[2:]))
+        self.numbers.extend((*face.face, *face.mouth, *face[2:]))
 
     def __len__(self) -> int:
         return len(self.numbers) // NUMBERS
@@ -113,18 +113,18 @@ class Track:
         self.first += lost
 
     @property
-    def sightings(self) -> Sightings:
+    def faces(self) -> TrackedFaces:
         """All frames."""
         return self.part(0, len(self))
 
-    def part(self, begin: int, end: int) -> Sightings:
+    def part(self, begin: int, end: int) -> TrackedFaces:
         """From frame `begin` of the track to before `end`, as far as it has them."""
         numbers = self.numbers[max(0, begin) * NUMBERS : max(0, end) * NUMBERS]
-        return Sightings(np.array(numbers, np.float32).reshape(-1, NUMBERS))
+        return TrackedFaces(np.array(numbers, np.float32).reshape(-1, NUMBERS))
 
 
 @dataclass(frozen=True)
-class Watched:
+class FaceTracks:
     """All face tracks of a video, and its size."""
 
     frames: int
@@ -166,19 +166,19 @@ def load_face_finder(name: str) -> FaceFinder:
     return finder
 
 
-class Watcher:
+class FaceTracker:
     """Tracks all faces of a video, frame by frame."""
 
-    def __init__(self, mesh: FaceFinder, look_every: int) -> None:
-        self._mesh, self._look_every = mesh, look_every
+    def __init__(self, mesh: FaceFinder, detect_every: int) -> None:
+        self._mesh, self._detect_every = mesh, detect_every
         self._ended: list[Track] = []
         self._live: list[tuple[Track, Face]] = []
         self._before: Picture | None = None
         self._thumbnail: Float[Array, "h w"] | None = None
         self._count = self._next_closer = 0
-        self._since_look = look_every  # search in the first frame
+        self._since_detection = detect_every  # search in the first frame
 
-    def watch(self, pictures: Iterable[Picture]) -> Watched:
+    def watch(self, pictures: Iterable[Picture]) -> FaceTracks:
         """Track the faces of all frames of one video."""
         size = 0, 0
         for picture in pictures:
@@ -186,17 +186,17 @@ class Watcher:
             self._next_frame(picture)
         self._end_shot()
         tracks = sorted(self._ended, key=lambda track: (track.first, track.numbers[:4]))
-        return Watched(self._count, *size, tracks)
+        return FaceTracks(self._count, *size, tracks)
 
     def _next_frame(self, picture: Picture) -> None:
         if self._is_cut(picture):
             self._end_shot()
             self._before = None
         self._update_tracks(picture)
-        if self._since_look >= self._look_every:
+        if self._since_detection >= self._detect_every:
             self._look_for_new(picture)
         self._before, self._count = picture, self._count + 1
-        self._since_look += 1
+        self._since_detection += 1
 
     def _is_cut(self, picture: Picture) -> bool:
         small = cv2.resize(picture, THUMBNAIL, interpolation=cv2.INTER_AREA).mean(axis=2)
@@ -205,12 +205,12 @@ class Watcher:
 
     def _end_shot(self) -> None:
         self._ended += [track for track, _ in self._live]
-        self._live, self._next_closer, self._since_look = [], self._count, self._look_every
+        self._live, self._next_closer, self._since_detection = [], self._count, self._detect_every
 
     def _update_tracks(self, picture: Picture) -> None:
         still: list[tuple[Track, Face]] = []
         for track, face in self._live:
-            found = self._sighting(picture, face)
+            found = self._tracked(picture, face)
             if (
                 found is None
                 or _jumps(track, found[0])
@@ -221,11 +221,11 @@ class Watcher:
                 track.add(found[0])
                 still.append((track, found[1]))
         if self._live and not still:
-            self._since_look = self._look_every  # the last face is lost: search at once
+            self._since_detection = self._detect_every  # the last face is lost: search at once
         self._live = still
 
     def _look_for_new(self, picture: Picture) -> None:
-        self._since_look = 0
+        self._since_detection = 0
         # Search for small faces at once in a new shot, then every second until a face is found.
         pause = CLOSER_WHILE_SEEN if self._live else CLOSER_WHILE_ALONE
         closer = self._next_closer <= self._count
@@ -235,12 +235,12 @@ class Watcher:
         for face in look(picture):
             if any(common(face.box, known.box) > 0 for _, known in self._live):
                 continue
-            if found := self._sighting(picture, face):
+            if found := self._tracked(picture, face):
                 track = Track(self._count)
                 track.add(found[0])
                 self._live.append((track, found[1]))
 
-    def _sighting(self, picture: Picture, face: Face) -> tuple[Sighting, Face] | None:
+    def _tracked(self, picture: Picture, face: Face) -> tuple[TrackedFace, Face] | None:
         """The face in this frame, and the detection to start from in the next; None if lost."""
         points, present = self._mesh.landmarks(picture, face)
         if present < PRESENT:
@@ -252,15 +252,15 @@ class Watcher:
         grey = part.mean(axis=2)
         before = None if self._before is None else _inside(self._before, box)
         change = 0.0 if before is None else float(np.abs(grey - before.mean(axis=2)).mean())
-        sighting = Sighting(
+        values = TrackedFace(
             face=box, mouth=mouth_box(points), gap=lip_gap(points), turned=turned_aside(points),
             sharp=_sharpness(grey), grey=float(grey.mean()), change=change,
         )  # fmt: skip
         eyes = points[[RIGHT_EYE_OUTER, LEFT_EYE_OUTER], :2]
-        return sighting, Face(box, present, np.concatenate((eyes, points[2:6, :2])))
+        return values, Face(box, present, np.concatenate((eyes, points[2:6, :2])))
 
 
-def _jumps(track: Track, now: Sighting) -> bool:
+def _jumps(track: Track, now: TrackedFace) -> bool:
     """Is this a cut to another face at the same place? Two shots before one wall may differ nowhere
     else, so the cut detector of whole pictures misses them.
     """
