@@ -16,9 +16,12 @@ from mien.evaluation import Comparison, Suite, Task
 from mien.evaluation.clips import track_frames
 from mien.evaluation.systems import SYSTEMS, Pair
 from mien.face import FaceIdentity
+from mien.loki.net import Loki
+from mien.loki.weights import LOKI
 from mien.media import Frames, read_video, to_bytes
 from mien.session.portrait import load_face
-from tests.tiny_nets import save_tiny_pair
+from tests.loki.tiny import TINY, awake
+from tests.tiny_nets import save_net, save_tiny_pair
 
 FRAMES = 6
 
@@ -46,6 +49,7 @@ def folder(tmp_path_factory) -> Path:
     portrait = draw_clip(draw_person(random), 200, 1, random).frames[0]
     Image.fromarray(portrait).save(folder / "portrait.png")
     save_tiny_pair(folder)
+    save_net(folder / "loki.safetensors", LOKI, awake(Loki(TINY)))
     return folder
 
 
@@ -94,11 +98,14 @@ def test_a_perfect_system_scores_zero_and_a_still_one_as_the_baseline(
 
 def test_tiny_nets_follow_pictures_all_the_way(folder, tmp_path, capsys):
     portrait = str(folder / "portrait.png")
-    figures = evaluated(folder, tmp_path, "--portraits", portrait)
+    loki = "--system", "mien", "loki", "--loki", str(folder / "loki.safetensors")
+    figures = evaluated(folder, tmp_path, "--portraits", portrait, *loki)
     assert set(figures["cross identity, pairs"]) == {
         f"portrait.png by valid/valid-{i}-0.mp4" for i in range(3)
     }
-    assert "mien" in figures["same identity"]
+    assert {"mien", "loki"} < set(figures["same identity"])
+    assert figures["cross identity"]["loki"]["head_pose"] is None  # noise shows no face
+    assert any("loki draws 32 pixels" in note for note in figures["notes"])
     assert "another driver" in capsys.readouterr().out
 
 
@@ -112,10 +119,12 @@ def test_one_person_alone_has_no_cross_identity(folder, tmp_path, monkeypatch):
     assert set(figures["same identity"]) == {"still", "still portrait", "driver"}
 
 
-def test_an_unknown_system_is_one_sentence(folder, capsys):
+def test_an_unknown_system_and_one_without_weights_are_one_sentence(folder, capsys):
     given = ["evaluate", "follow", "--root", str(folder), "--manifest", "valid.jsonl"]
     assert main([*given, "--system", "magic"]) == 1
     assert "invalid choice: 'magic'" in capsys.readouterr().err
+    assert main([*given, "--system", "loki"]) == 1
+    assert "--loki FILE" in capsys.readouterr().err
 
 
 def test_identities_are_those_of_the_portrait_or_of_the_driver(monkeypatch):

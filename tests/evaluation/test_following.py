@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from mien.evaluation import Comparison, Task, TrackedClip
 from mien.evaluation.following import paired, weighted_mean
-from mien.evaluation.metrics.expression_following import offset_difference
-from mien.evaluation.metrics.head_pose import camera_side_angles, head_side_angles
+from mien.evaluation.metrics.expression_following import ExpressionFollowing, offset_difference
+from mien.evaluation.metrics.head_pose import (
+    HeadPose,
+    HeadPoseInHead,
+    HeadPoseOfAll,
+    camera_side_angles,
+    head_side_angles,
+)
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.parametric import FaceModel
 from tests.face_model.faces import coefficients
@@ -122,3 +129,31 @@ def test_clips_count_by_their_frames():
     rows = [np.array([(2.0, 16.0)]), np.array([(5.0, 8.0)]), np.zeros((0, 2))]
     assert weighted_mean(rows) == pytest.approx(3.0)
     assert weighted_mean([np.zeros((0, 2))]) != weighted_mean([np.zeros((0, 2))])
+
+
+def clip_of(face: FaceCoefficients | None) -> TrackedClip:
+    """A clip whose fit is known."""
+    clip = TrackedClip(
+        np.zeros((FRAMES, 4, 4, 3), np.uint8), np.zeros((FRAMES, 468, 3), np.float32)
+    )
+    vars(clip)["fit"] = face
+    return clip
+
+
+def test_lost_frames_leave_both_clips_and_the_weight():
+    face = turning(3)
+    lost = face.at(np.array([0, 2, 5, 6]))
+    pair = Comparison(Task.FOLLOW, clip_of(lost), clip_of(face), clip_of(face).part(0, 1))
+    assert HeadPose().of_clip(pair) == HeadPoseInHead().of_clip(pair) == 0
+    assert HeadPoseOfAll().features(pair).tolist() == [[0, 4]]
+
+
+@pytest.mark.parametrize("known", [None, np.array([7])])
+def test_less_than_two_common_frames_are_no_score(known):
+    face = turning(3)
+    clip = clip_of(None if known is None else face.at(known))
+    pair = Comparison(Task.FOLLOW_OTHER, clip, clip_of(face), clip_of(face).part(0, 1))
+    for metric in (HeadPose(), HeadPoseInHead(), ExpressionFollowing()):
+        assert np.isnan(metric.of_clip(pair))
+    assert HeadPoseOfAll().features(pair).shape == (0, 2)
+    assert np.isnan(HeadPoseOfAll().of_set([HeadPoseOfAll().features(pair)], []))

@@ -25,6 +25,7 @@ from mien.evaluation.systems import Pair, System, resized
 from mien.media import Frames, to_bytes
 
 SIZE = 256  # pixels of drivers and portraits; what a system draws smaller is enlarged to it
+SHARP = 128  # pixels of a picture below which faces are too small to be sure of
 _SECONDS = 4.0  # of a driver's clip in which a frame at rest is looked for
 STILL, ANOTHER, DRIVER = "still portrait", "another driver", "driver"
 FOLLOWING = "head_pose", "head_pose_in_head", "expression"
@@ -60,11 +61,14 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Followed:
-    """A portrait as all systems drew it, and the baselines."""
+    """A portrait as all systems drew it, and the baselines; `sizes` are the sides in pixels of what
+    each system draws.
+    """
 
     name: str
     person: str
     rows: dict[str, Comparison]
+    sizes: dict[str, int]
 
 
 def load_drivers(records: Sequence[ClipRecord], root: Path, frames: int) -> list[Person]:
@@ -133,7 +137,8 @@ def follow(
     """Draw one portrait as one driver moves, by every system."""
     same = task == Task.FOLLOW
     pair = Pair(driver.clip, driver.rest, portrait.clip, same)
-    clips = {name: _tracked(system(pair)) for name, system in systems.items()}
+    drawn = {name: system(pair) for name, system in systems.items()}
+    clips = {name: _tracked(frames) for name, frames in drawn.items()}
     clips[STILL] = portrait.clip.held(0, len(driver.clip))
     if other is not None:
         clips[ANOTHER] = other
@@ -142,7 +147,8 @@ def follow(
         name: Comparison(task, clip, driver.clip, portrait.clip) for name, clip in clips.items()
     }
     name = driver.name if same else f"{portrait.name} by {driver.name}"
-    return Followed(name, portrait.identity, rows)
+    sizes = {system: frames.shape[1] for system, frames in drawn.items()}
+    return Followed(name, portrait.identity, rows, sizes)
 
 
 def follow_all(
@@ -179,9 +185,19 @@ def figures(kind: str, scored: Sequence[Scored], of_set: Mapping[str, Scores]) -
     }
 
 
+def note(found: Findings, text: str) -> None:
+    """Add a note that is not there yet."""
+    if text not in found.notes:
+        found.notes.append(text)
+
+
 def show(found: Findings, output: Output, followed: Followed, systems: Sequence[str]) -> None:
     """Add a pair's video, strip and curves to the findings."""
     rows = followed.rows
+    for name, size in followed.sizes.items():
+        if size < SHARP:
+            note(found, f"{name} draws {size} pixels: identities and fits of faces are less sure "
+                 f"below {SHARP}")  # fmt: skip
     clips = [rows[name].clip for name in (STILL, DRIVER, *systems)]
     caption = f"{followed.name}: portrait, driver, {', '.join(systems)}"
     found.videos.append((caption, output.video(followed.name, *(clip.frames for clip in clips))))

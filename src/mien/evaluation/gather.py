@@ -135,7 +135,8 @@ def followed(given: Namespace, output: Output) -> Findings:
             scored.append(Scored(each.name, each.person, suite.score(each.rows)))
             follow.show(found, output, each, tuple(systems))
         found.figures |= without_nan(follow.figures(kind, scored, suite.of_set()))
-        found.notes += [note for note in suite.notes if note not in found.notes]
+        for text in suite.notes:
+            follow.note(found, text)
         found.meaning = _meaning(follow.MEANING, suite)
     return found
 

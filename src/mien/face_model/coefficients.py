@@ -37,6 +37,13 @@ class Camera:
         flat = points[..., :2] * (focal / depth) + middle
         return np.concatenate([flat, depth], axis=-1).astype(points.dtype)
 
+    def rays(self, pixels: Float[Array, "*n 2"]) -> Float[Array, "*n 3"]:
+        """Unit vectors from the camera through places of the picture."""
+        focal = self.focal * max(self.width, self.height)
+        flat = (pixels - np.array(self.center) * (self.width, self.height)) / focal
+        rays = np.concatenate([flat, np.ones_like(flat[..., :1])], axis=-1)
+        return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+
 
 @dataclass(frozen=True)
 class FaceCoefficients:

@@ -35,14 +35,21 @@ def gaze_of(
         radius = float(-arms[:, 2].min())
         moved = (shape[ball] - model.neutral[ball]).mean(axis=0)
         place = rotation.apply(center + moved + ahead) + translation
-        scale = (sight.focal / place[:, 2])[:, None]
-        across = (sight.points[:, iris, :2] - sight.camera.project(place)[:, :2]) / scale / radius
-        across *= np.minimum(1, 0.95 / np.maximum(np.linalg.norm(across, axis=1), 1e-6))[:, None]
-        depth = -np.sqrt(1 - np.square(across).sum(axis=1, keepdims=True))
-        directions.append(rotation.inv().apply(np.concatenate([across, depth], axis=1)))
+        hit = _on_sphere(sight.camera.rays(sight.points[:, iris, :2]), place, radius)
+        directions.append(rotation.inv().apply((hit - place) / radius))
     x, y, z = np.mean(directions, axis=0).T
     found = np.stack([np.arctan2(x, -z), np.arctan2(-y, np.hypot(x, z))], axis=1)
     return np.clip(found, -_LIMITS, _LIMITS)
+
+
+def _on_sphere(
+    rays: Float[Array, "t 3"], centers: Float[Array, "t 3"], radius: float
+) -> Float[Array, "t 3"]:
+    """Where rays from the camera meet spheres first; of those that miss, what is nearest."""
+    along = (rays * centers).sum(axis=1)
+    inside = np.square(along) - np.square(centers).sum(axis=1) + radius**2
+    hit = (along - np.sqrt(np.maximum(inside, 0)))[:, None] * rays - centers
+    return centers + radius * hit / np.linalg.norm(hit, axis=1, keepdims=True)
 
 
 def lids_of(model: FaceModel, eyes: Float[Array, "t 2"]) -> Float[Array, "t e"]:

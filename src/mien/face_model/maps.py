@@ -4,6 +4,12 @@ In the paper (Loki) the diffusion model sees the driver only through such maps. 
 draws them for training and for use: what is drawn is a fixed box of the clip's picture. Neck and
 shoulders, which do not turn with the head, are left out; back faces are culled, so that an open
 mouth shows teeth, tongue and the cavity behind them.
+
+What is drawn as positions: Loki's repository is described as encoding the posed mesh's normalised
+device coordinates ("projected"). CAP4D, whose conditioning it takes over (the same 42 + 3 channels,
+the same deviation), draws the template's coordinates ("neutral"): they say which place of the face
+a pixel shows, while projected x and y only repeat where the pixel is. Both are here. Culling and
+leaving out the neck are CAP4D's; one fixed box for training and use is ours.
 Axes: t frames, n vertices, k triangles, h w space.
 """
 

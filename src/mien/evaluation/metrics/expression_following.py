@@ -31,8 +31,10 @@ class ExpressionFollowing(ClipMetric):
 
     def of_clip(self, pair: Comparison) -> float:
         """Over the frames in which both faces were found."""
-        both = fitted(pair)
-        return UNKNOWN if both is None else offset_difference(*both)
+        if self.name not in pair.known:
+            both = fitted(pair)
+            pair.known[self.name] = UNKNOWN if both is None else offset_difference(*both)
+        return pair.known[self.name]
 
 
 class ExpressionFollowingOfAll(SetMetric):

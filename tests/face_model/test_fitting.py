@@ -1,0 +1,279 @@
+"""Fitting recovers what was projected; errors are printed (`pytest -rP`) and bounded."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from mien.errors import UserError
+from mien.face_model.coefficients import FaceCoefficients
+from mien.face_model.fitting import fit_points
+from mien.face_model.gaze import gaze_of, lids_of
+from mien.face_model.parametric import FaceModel
+from mien.face_model.point_basis import PointBasis
+from mien.face_model.points import points_of
+from mien.face_model.residuals import Sight, equations
+from mien.face_model.smooth_solve import bending, smoothness, solve
+from tests.face_model.faces import CAMERA, coefficients
+
+SIZE = (CAMERA.width, CAMERA.height)
+JITTER = 0.4  # pixels: standard deviation of FaceMesh's points between frames of a still face
+EYES = 6.3  # centimetres between the eyes
+
+
+@pytest.fixture(scope="module")
+def model() -> FaceModel:
+    return FaceModel.load()
+
+
+@pytest.fixture(scope="module")
+def basis(model) -> PointBasis:
+    return PointBasis.of(model)
+
+
+def clip(model: FaceModel, t: int = 50, seed: int = 0) -> FaceCoefficients:
+    """A made-up person, looking ahead, with expressions that are fitted."""
+    here = coefficients(model, t, seed)
+    expression = here.expression.copy()
+    for n, name in enumerate(model.expression_names):
+        if name.startswith(("eyeLook", "cheekRaiser")):
+            expression[:, n] = 0
+    return replace(here, expression=expression, eyes=np.zeros_like(here.eyes))
+
+
+def fitted(model, basis, points, identity=None) -> FaceCoefficients:
+    return fit_points(
+        points, SIZE, 25.0, model=model, basis=basis, focal=CAMERA.focal, identity=identity
+    )
+
+
+def errors(model: FaceModel, true: FaceCoefficients, found: FaceCoefficients) -> dict[str, float]:
+    """Degrees, per cent of the eye distance in the picture and in space, units of expression."""
+    turn = Rotation.from_rotvec(true.rotation) * Rotation.from_rotvec(found.rotation).inv()
+    skin = model.vertices_of("face")
+    scale = CAMERA.focal * CAMERA.width / true.translation[:, None, 2:]
+    flat = (model.project(true) - model.project(found))[:, skin, :2] / scale
+    still = np.zeros_like(true.eyes)
+    shapes = [
+        (model.shape(c.identity) + model.offsets(c.expression, still))[:, skin]
+        for c in (true, found)
+    ]
+    away = np.subtract(*(s - s.mean(axis=1, keepdims=True) for s in shapes))
+    return {
+        "rotation": float(np.degrees(turn.magnitude()).mean()),
+        "picture": 100 / EYES * float(np.linalg.norm(flat, axis=2).mean()),
+        "space": 100 / EYES * float(np.linalg.norm(away, axis=2).mean()),
+        "expression": float(np.abs(true.expression - found.expression).mean()),
+    }
+
+
+@pytest.mark.parametrize("noise", [0.0, JITTER])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_projected_clip_is_recovered(model, basis, noise, seed):
+    true = clip(model, seed=seed)
+    random = np.random.default_rng(seed)
+    points = points_of(model, true)
+    found = fitted(model, basis, points + random.normal(0, noise, points.shape))
+    error = errors(model, true, found)
+    print(f"noise {noise} px, seed {seed}:", {k: round(v, 3) for k, v in error.items()})
+    assert error["rotation"] < 0.6  # degrees
+    assert error["picture"] < 2.0  # per cent of the eye distance
+    assert error["space"] < 3.5
+    assert error["expression"] < 0.05  # of a range of 1
+
+
+def difference(one: FaceCoefficients, other: FaceCoefficients) -> tuple[float, float, float]:
+    """Rotation in degrees, expression, and the changes of expression in time."""
+    turn = Rotation.from_rotvec(one.rotation) * Rotation.from_rotvec(other.rotation).inv()
+    changes = [c.expression - c.expression.mean(axis=0) for c in (one, other)]
+    return (
+        float(np.degrees(turn.magnitude()).mean()),
+        float(np.abs(one.expression - other.expression).mean()),
+        float(np.abs(np.subtract(*changes)).mean()),
+    )
+
+
+def test_motion_is_the_same_under_two_identities(model, basis):
+    """Another person's identity, half a standard deviation off on each axis, fitted to the clip."""
+    points = points_of(model, clip(model, seed=2))
+    own = fitted(model, basis, points)
+    random = np.random.default_rng(9)
+    someone = own.identity + 0.5 * random.normal(size=len(own.identity))
+    turn, level, changes = difference(own, fitted(model, basis, points, identity=someone))
+    print(f"rotation {turn:.2f} degrees, expression {level:.3f}, its changes {changes:.3f}")
+    assert turn < 2 and level < 0.1 and changes < 0.03
+
+
+def test_two_people_who_move_alike_are_fitted_alike(model, basis):
+    one = clip(model, seed=3)
+    other = one.with_identity_of(clip(model, seed=4))
+    fits = [fitted(model, basis, points_of(model, person)) for person in (one, other)]
+    turn, level, changes = difference(*fits)
+    print(f"rotation {turn:.2f} degrees, expression {level:.3f}, its changes {changes:.3f}")
+    assert turn < 1 and level < 0.06 and changes < 0.03
+    assert np.linalg.norm(fits[0].identity - fits[1].identity) > 3, "they are two people"
+
+
+def test_a_known_identity_is_kept(model, basis):
+    true = clip(model, t=8)
+    found = fitted(model, basis, points_of(model, true), identity=true.identity)
+    np.testing.assert_array_equal(found.identity, true.identity)
+    assert errors(model, true, found)["space"] < 1.5
+
+
+def test_a_still_head_does_not_tremble_and_a_step_has_no_lag(model, basis):
+    true = clip(model, t=40)
+    yaw = np.radians(10) / (1 + np.exp(-(np.arange(40) - 19.5) / 2))
+    true = replace(
+        true,
+        expression=np.zeros_like(true.expression),
+        rotation=np.stack([0 * yaw, yaw, 0 * yaw], axis=1),
+        translation=np.tile([0.0, 0.0, 100.0], (40, 1)),
+    )
+    points = points_of(model, true)
+    noisy = points + np.random.default_rng(0).normal(0, 2 * JITTER, points.shape)
+    found = fitted(model, basis, noisy)
+    seen = found.rotation[:, 1]
+    assert np.degrees(np.abs(np.diff(seen[:10], 2))).mean() < 0.05
+    shifts = np.arange(-3, 4)
+    match = [np.square(np.roll(seen, s)[5:-5] - yaw[5:-5]).mean() for s in shifts]
+    assert shifts[int(np.argmin(match))] == 0
+
+
+def test_expressions_stay_within_their_bounds(model, basis):
+    true = clip(model, t=10)
+    wild = replace(true, expression=true.expression * 6 - 0.8)
+    found = fitted(model, basis, points_of(model, wild))
+    assert found.expression.min() >= 0 and found.expression.max() <= 1
+    assert np.isfinite(found.rotation).all()
+
+
+def test_lost_frames_are_left_out_and_numbered(model, basis):
+    points = points_of(model, clip(model, t=12))
+    points[[0, 5, 6]] = np.nan
+    found = fitted(model, basis, points)
+    assert found.frames.tolist() == [1, 2, 3, 4, 7, 8, 9, 10, 11]
+    assert len(found.rotation) == len(found) == 9
+
+
+@pytest.mark.parametrize("t", [1, 2, 3])
+def test_a_picture_is_a_clip_of_one_frame(model, basis, t):
+    true = clip(model, t=t)
+    found = fitted(model, basis, points_of(model, true))
+    assert errors(model, true, found)["rotation"] < 1.5
+
+
+def test_a_long_clip_is_solved_in_overlapping_parts(model, basis):
+    true = clip(model, t=620)
+    found = fitted(model, basis, points_of(model, true))
+    jumps = np.degrees(np.abs(np.diff(found.rotation, 2, axis=0))).max(axis=1)
+    assert jumps[280:340].max() < jumps.max() + 0.05
+    assert errors(model, true, found)["rotation"] < 0.6
+
+
+def test_no_face_is_said(model, basis):
+    with pytest.raises(UserError, match="none of 3 frames"):
+        fitted(model, basis, np.full((3, 468, 3), np.nan))
+
+
+def test_without_points_a_model_cannot_be_fitted(model):
+    with pytest.raises(UserError, match="no FaceMesh points"):
+        PointBasis.of(replace(model, points=None))
+
+
+def test_the_gradient_is_that_of_the_residuals(model, basis):
+    true = clip(model, t=2)
+    sight = Sight(points_of(model, true), CAMERA)
+    turn = Rotation.from_rotvec(true.rotation + 0.03)
+    shift = true.translation + 0.5
+    heads = np.broadcast_to(basis.neutral, (2, 468, 3))
+    count = basis.expressions
+    found = equations(basis, sight, heads, turn, shift, count)
+
+    def cost(step: np.ndarray, t: int) -> float:
+        moved = heads[t] + basis.shape(step[6:])
+        placed = (Rotation.from_rotvec(step[:3]) * turn[t]).apply(moved) + shift[t] + step[3:6]
+        part = Sight(sight.points[t : t + 1], CAMERA)
+        residual = part.residuals(basis, placed[None], shift[t : t + 1])[0]
+        return 0.5 * float((np.square(residual) * [1, 1, 0.1] * basis.weights[:, None]).sum())
+
+    for t in range(2):
+        for n in (0, 1, 2, 3, 4, 6, 20, 40):
+            step = np.zeros(6 + count)
+            step[n] = 1e-5
+            slope = (cost(-step, t) - cost(step, t)) / 2e-5 / 0.25**2
+            assert found.gradient[t, n] == pytest.approx(slope, rel=2e-4, abs=1e-3)
+
+
+def test_the_solve_is_that_of_the_full_matrix():
+    random = np.random.default_rng(0)
+    t, n = 7, 4
+    root = random.normal(size=(t, n, n))
+    curvature, gradient = root @ root.transpose(0, 2, 1) + np.eye(n), random.normal(size=(t, n))
+    smooth, frames = random.uniform(0, 3, n), np.array([0, 1, 2, 3, 5, 6, 7])
+    still = random.random((t, n)) < 0.2
+    full = np.zeros((t * n, t * n))
+    for f in range(t):
+        full[f * n : f * n + n, f * n : f * n + n] = curvature[f]
+    for f in range(t - 2):
+        if frames[f + 2] - frames[f] == 2:
+            for j in range(n):
+                row = np.zeros(t * n)
+                row[[f * n + j, (f + 1) * n + j, (f + 2) * n + j]] = 1, -2, 1
+                full += smooth[j] * np.outer(row, row)
+    free = ~still.reshape(-1)
+    wanted = np.zeros(t * n)
+    wanted[free] = np.linalg.solve(full[np.ix_(free, free)], gradient.reshape(-1)[free])
+    found = solve(curvature, gradient, smooth, frames, still)
+    np.testing.assert_allclose(found.reshape(-1), wanted, atol=1e-9)
+
+
+def test_half_of_a_motion_at_the_cutoff_stays():
+    t, fps, cutoff = 200, 25.0, 5.0
+    frames = np.arange(t)
+    wave = np.sin(2 * np.pi * cutoff / fps * frames)[:, None]
+    curvature = np.full((t, 1, 1), 3.0)
+    smooth = smoothness(curvature, np.array([cutoff]), fps)
+    still = np.zeros((t, 1), bool)
+    found = solve(curvature, 3 * wave, smooth, frames, still)
+    assert np.abs(found[50:150]).max() == pytest.approx(0.5 * np.abs(wave[50:150]).max(), rel=0.02)
+    assert bending(found, frames).shape == (t, 1)
+    assert smoothness(curvature, np.array([13.0]), fps) == 0
+
+
+def test_the_gaze_is_read_from_the_irises(model):
+    true = replace(
+        clip(model, t=6), eyes=np.radians([[0, 0], [10, 0], [-10, 0], [0, 8], [0, -8], [6, 4]])
+    )
+    turn, shift = Rotation.from_rotvec(true.rotation), true.translation
+    points = np.zeros((6, 478, 3))
+    shape, radius = model.shape(true.identity), 1.0
+    for name, center, iris, ahead in zip(
+        ("eye_left", "eye_right"),
+        model.eye_centers,
+        (473, 468),
+        model.points.iris_shifts,
+        strict=True,
+    ):
+        ball = model.vertices_of(name)
+        radius = -(model.neutral[ball] - center)[:, 2].min()
+        moved = (shape[ball] - model.neutral[ball]).mean(axis=0)
+        yaw, pitch = true.eyes.T
+        look = np.stack(
+            [np.sin(yaw) * np.cos(pitch), -np.sin(pitch), -np.cos(yaw) * np.cos(pitch)], axis=1
+        )
+        points[:, iris] = true.camera.project(
+            turn.apply(center + moved + ahead + radius * look) + shift
+        )
+    found = gaze_of(model, true.identity, Sight(points, true.camera), turn, shift)
+    np.testing.assert_allclose(np.degrees(found), np.degrees(true.eyes), atol=0.6)
+
+
+def test_lids_follow_the_eyes(model):
+    axes = lids_of(model, np.radians([[15.0, 0.0], [0.0, -30.0]]))
+    values = dict(zip(model.expression_names, axes.T, strict=True))
+    np.testing.assert_allclose(values["eyeLookOutLeft"], [0.5, 0])
+    np.testing.assert_allclose(values["eyeLookInRight"], [0.5, 0])
+    np.testing.assert_allclose(values["eyeLookDownLeft"], [0, 1])
+    assert values["eyeLookUpLeft"].max() == values["eyeLookInLeft"].max() == 0
