@@ -11,14 +11,18 @@ from mien import _compat
 if TYPE_CHECKING:
     from mien.checkpoint import load_animator, load_speech_to_motion
     from mien.errors import UserError
+    from mien.loki.config import LokiConfig
+    from mien.loki.net import Loki
+    from mien.loki.weights import load_loki
     from mien.media import Sound, VideoWriter
     from mien.motion.controls import Controls
     from mien.motion.rollout import SamplingConfig
     from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
-    from mien.pipeline import animate, reenact
+    from mien.pipeline import animate, reenact, reenact_by_loki
     from mien.portrait.animator import Animator, AnimatorConfig
     from mien.report import Report
     from mien.session import FrameStream, Portrait, Session, TimedFrames
+    from mien.session.loki import LokiSession
     from mien.session.session import load_models
 
 _HOMES = {
@@ -26,6 +30,9 @@ _HOMES = {
     "AnimatorConfig": "mien.portrait.animator",
     "Controls": "mien.motion.controls",
     "FrameStream": "mien.session",
+    "Loki": "mien.loki.net",
+    "LokiConfig": "mien.loki.config",
+    "LokiSession": "mien.session.loki",
     "Portrait": "mien.session",
     "Report": "mien.report",
     "SamplingConfig": "mien.motion.rollout",
@@ -38,9 +45,11 @@ _HOMES = {
     "VideoWriter": "mien.media",
     "animate": "mien.pipeline",
     "load_animator": "mien.checkpoint",
+    "load_loki": "mien.loki.weights",
     "load_models": "mien.session.session",
     "load_speech_to_motion": "mien.checkpoint",
     "reenact": "mien.pipeline",
+    "reenact_by_loki": "mien.pipeline",
 }
 
 __all__ = [
@@ -48,6 +57,9 @@ __all__ = [
     "AnimatorConfig",
     "Controls",
     "FrameStream",
+    "Loki",
+    "LokiConfig",
+    "LokiSession",
     "Portrait",
     "Report",
     "SamplingConfig",
@@ -60,9 +72,11 @@ __all__ = [
     "VideoWriter",
     "animate",
     "load_animator",
+    "load_loki",
     "load_models",
     "load_speech_to_motion",
     "reenact",
+    "reenact_by_loki",
 ]
 
 _compat.install()

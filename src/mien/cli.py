@@ -22,7 +22,7 @@ USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien prepare FOOTAGE -o DATASET                 clips to train on from your footage
        mien make-pairs PORTRAITS CLIPS -o DATASET      clips to train on from still portraits
        mien evaluate speech|cross|reenact|follow|sync  metrics of lips and frames, with baselines
-       mien fit --config stage1.yaml --data.root DIR   train (stage2.yaml: the second stage)
+       mien fit --config stage1.yaml --data.root DIR   train (stage2.yaml, or loki.yaml: Loki)
        mien validate|test|predict --config stage1.yaml --ckpt_path last.ckpt --data.root DIR
        mien doctor                                     what works on this machine, or why not
        mien COMMAND --help, mien --version"""

@@ -1,8 +1,10 @@
 """Training of Loki: the net denoises windows of a clip, given another frame of it and its faces.
 
 Same-identity pairs alone, one independent timestep for each frame, and dropout of the conditions
-for guidance, as in the authors' repository; the velocity form with zero terminal SNR is ours, since
-at pure noise a prediction of the noise says nothing of the picture.
+for guidance, as in the authors' repository. The velocity form with zero terminal SNR is ours, since
+at pure noise a prediction of the noise says nothing of the picture; and the clean picture itself in
+pixels, weighted as the velocity's error is: a patch holds more values than a small net can carry
+noise through.
 Axes: b batch, t frames, c channels of a sample, h w space.
 """
 
