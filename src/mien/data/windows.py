@@ -74,13 +74,13 @@ class ClipFaces:
 
     def maps(self, record: ClipRecord, rows: Sequence[int]) -> Float[Tensor, "n 7 h w"]:
         """The maps of some rows of a clip's coefficients."""
-        new = [row for row in dict.fromkeys(rows) if (record.path, row) not in self._maps]
-        if new:
-            known = self.of(record).at(np.array(new))
-            drawn = face_maps(face_model(), known, self.size, self.positions).half()
-            self._maps.update(
-                {(record.path, row): one for row, one in zip(new, drawn, strict=True)}
-            )
+        for row in rows:
+            # One at a time: products of matrices differ in their last bits by the number of rows,
+            # and a map must not depend on which others are in the cache.
+            if (record.path, row) not in self._maps:
+                known = self.of(record).at(np.array([row]))
+                drawn = face_maps(face_model(), known, self.size, self.positions)
+                self._maps[record.path, row] = drawn[0].half()
         shown = torch.stack([self._maps[record.path, row] for row in rows]).float()
         for row in rows:
             self._maps.move_to_end((record.path, row))
