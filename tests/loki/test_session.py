@@ -171,7 +171,15 @@ def test_the_command_writes_a_film(film: Path, tmp_path: Path, capsys):
     Image.fromarray(skimage.data.astronaut()).save(picture)
     given = [str(film), str(picture), "-o", str(made), "--device", "cpu"]
     by_loki = [*given, "--system", "loki", "--loki", str(weights), "--steps", "2"]
-    more = ["--freeze-pose", "--expression-scale", "1.2", "--transfer", "absolute", "--guidance", "1"]
+    more = [
+        "--freeze-pose",
+        "--expression-scale",
+        "1.2",
+        "--transfer",
+        "absolute",
+        "--guidance",
+        "1",
+    ]
     assert reenact([*by_loki, *more]) == 0
     info = probe_video(made)
     assert (info.fps, info.width, len(read_video(made))) == (25.0, 32, 26)
