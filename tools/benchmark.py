@@ -1,21 +1,32 @@
 #!/usr/bin/env python
-"""Benchmark of inference: render only, end to end, time per stage, and GFLOP per frame.
+"""Benchmark of inference: render only, end to end cold and warm, time per stage, GFLOP per frame,
+and the share of what a 3x3 convolution reaches on this machine.
 
     python tools/benchmark.py [--device cuda --precision bf16-mixed] [--threads N]
                               [--animator FILE --speech FILE] [--json FILE]
 
 The demo's portrait speaks the demo's sentence. Parts that are timed alone: best of three runs.
+Cold: `mien infer` in a new process, with imports and weights. Warm: the session's second video.
 """
 
 import argparse
 import json
+import math
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mien.command_line import Parser, run_guarded
-from mien.devices import add_device_options, autocast, choose_device
+from mien.devices import FULL, MIXED, add_device_options, autocast, choose_device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mien.types import Appearance
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,6 +45,7 @@ def measure(given: argparse.Namespace) -> None:
     import torch
 
     from mien.report import back_ends, machine
+    from mien.session import Session
     from mien.session.session import load_models
 
     if given.threads:
@@ -46,7 +58,9 @@ def measure(given: argparse.Namespace) -> None:
     print(f"device     {device}, {given.precision}")
     print(f"picture    {animator.config.image_size} px\n")
     with torch.inference_mode(), autocast(device, given.precision):
-        figures = nets_alone(animator, speech) | face_model() | end_to_end(animator, speech)
+        figures = nets_alone(animator, speech) | face_model()
+    figures |= mixed_precision(animator, device) if given.precision == FULL else {}
+    figures |= end_to_end(Session(animator, speech, given.precision), given)
     for name, value in figures.items():
         print(f"{name:42}{value:10.3f}")
     if given.json is not None:
@@ -66,17 +80,12 @@ def nets_alone(animator, speech) -> dict[str, float]:
     from mien.session.guiding import with_mesh_at_rest
 
     device = next(animator.parameters()).device
-    size, window = animator.config.image_size, speech.config.window
-    source = torch.rand(1, 3, size, size, device=device) * 2 - 1
+    window = speech.config.window
+    draw, appearance, still = rendering(animator)
+    source = appearance.picture
     features = torch.randn(1, window * STEPS_PER_FRAME, speech.config.front_end.dims, device=device)
-    appearance = animator.encode_appearance(source)
-    still = animator.encode_motion(source)
     at_rest = with_mesh_at_rest(still) if speech.config.mesh else still
-    motion = still[:, None] + 0.1 * torch.randn(1, FRAMES_AT_ONCE, still.shape[-1], device=device)
     context = speech.encode_audio(features)
-
-    def draw() -> None:
-        animator.render(appearance, still, motion)
 
     def move() -> None:
         generator = torch.Generator().manual_seed(0)
@@ -86,7 +95,8 @@ def nets_alone(animator, speech) -> dict[str, float]:
         work()  # warms up
         return best_time(work, device)
 
-    rendering = best(draw) / FRAMES_AT_ONCE
+    seconds, operations = best(draw) / FRAMES_AT_ONCE, gflop(draw) / FRAMES_AT_ONCE
+    ceiling = convolution_ceiling(device)
     return {
         "encode the portrait, ms": 1e3 * best(lambda: animator.encode_appearance(source)),
         "encode audio, ms a second of audio": 1e3
@@ -94,10 +104,12 @@ def nets_alone(animator, speech) -> dict[str, float]:
         * FPS
         / window,
         "motion, ms a frame": 1e3 * best(move) / window,
-        "render, ms a frame": 1e3 * rendering,
-        "render only, frames a second": 1 / rendering,
+        "render, ms a frame": 1e3 * seconds,
+        "render only, frames a second": 1 / seconds,
         "motion, GFLOP a frame": gflop(move) / window,
-        "render, GFLOP a frame": gflop(draw) / FRAMES_AT_ONCE,
+        "render, GFLOP a frame": operations,
+        "a 3x3 convolution, GFLOP a second": ceiling,
+        "render, share of that": operations / seconds / ceiling,
     }
 
 
@@ -140,23 +152,96 @@ def face_model() -> dict[str, float]:
     }
 
 
-def end_to_end(animator, speech) -> dict[str, float]:
-    """The demo, and its time per stage."""
+def rendering(animator) -> "tuple[Callable[[], Tensor], Appearance, Tensor]":
+    """What renders a few frames of the demo's portrait, its appearance, and its motion."""
+    import torch
+    from skimage import data
+
+    from mien.portrait.appearance import fit_to
+    from mien.portrait.streaming import FRAMES_AT_ONCE
+
+    device = next(animator.parameters()).device
+    picture = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None].to(device)
+    source = fit_to(picture / 127.5 - 1, animator.config.image_size)
+    appearance, still = animator.encode_appearance(source), animator.encode_motion(source)
+    motion = still[:, None] + 0.1 * torch.randn(1, FRAMES_AT_ONCE, still.shape[-1], device=device)
+    return lambda: animator.render(appearance, still, motion), appearance, still
+
+
+def mixed_precision(animator, device) -> dict[str, float]:
+    """Rendering in bf16-mixed, and how near its frames are to those in full precision."""
+    import torch
+
+    from mien.portrait.streaming import FRAMES_AT_ONCE
+    from mien.report import best_time
+
+    with torch.inference_mode():
+        draw, _, _ = rendering(animator)
+        exact = draw()
+        with autocast(device, MIXED):
+            error = (draw().float() - exact).square().mean().item()
+            seconds = best_time(draw, device) / FRAMES_AT_ONCE
+    return {
+        f"render in {MIXED}, ms a frame": 1e3 * seconds,
+        f"render in {MIXED}, dB between frames": -10 * math.log10(max(error, 1e-12) / 4),
+    }
+
+
+def convolution_ceiling(device) -> float:
+    """GFLOP a second of a large 3x3 convolution, which rendering can approach."""
+    import torch
+    from torch.nn import functional as F
+
+    from mien.nn.conv import channels_last
+    from mien.report import best_time, gflop
+
+    x = channels_last(torch.randn(8, 64, 64, 64, device=device))
+    weight = channels_last(torch.randn(64, 64, 3, 3, device=device))
+
+    def convolve() -> None:
+        F.conv2d(x, weight, padding=1)
+
+    convolve()
+    return gflop(convolve) / best_time(convolve, device)
+
+
+def end_to_end(session, given: argparse.Namespace) -> dict[str, float]:
+    """The demo by a new process and by a session that is warm, and its time per stage."""
     from importlib.resources import as_file, files
 
+    from PIL import Image
     from skimage import data
 
     from mien.pipeline import animate
 
     with tempfile.TemporaryDirectory() as folder, as_file(files("mien") / "assets/demo.wav") as wav:
-        output = Path(folder) / "demo.mp4"
-        report = animate(wav, data.astronaut(), output, animator=animator, speech=speech)
+        output, portrait = Path(folder) / "demo.mp4", Path(folder) / "portrait.png"
+        Image.fromarray(data.astronaut()).save(portrait)
+        cold = seconds_of_command([str(wav), str(portrait), "-o", str(output)], given)
+        for _ in range(2):
+            report = animate(wav, portrait, output, session=session, overwrite=True)
     shares = {f"  {part}, s": seconds for part, seconds in report.work.items()}
     return {
+        "cold start and first video, s": cold,
         "end to end, s of work a second of video": report.work_per_second,
         "end to end, frames a second": report.frames / sum(report.work.values()),
         **shares,
     }
+
+
+def seconds_of_command(arguments: list[str], given: argparse.Namespace) -> float:
+    """Seconds of `mien infer` in a process of its own."""
+    from mien.session.session import default_weights
+
+    weights = default_weights()
+    options = {"--animator": given.animator or weights[0], "--speech": given.speech or weights[1]}
+    options |= {"--device": given.device, "--precision": given.precision}
+    options |= {"--threads": given.threads}
+    chosen = [text for name, value in options.items() if value for text in (name, str(value))]
+    begin = time.perf_counter()
+    command = [sys.executable, "-m", "mien", "infer", *arguments, *chosen]
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":

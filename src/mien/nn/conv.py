@@ -176,8 +176,10 @@ class Hourglass(nn.Module):
         x = levels.pop()
         for up in self.up:
             finer = levels.pop()
-            if isinstance(up[0], nn.Conv2d) and finer.shape[2:] == (2 * x.shape[2], 2 * x.shape[3]):
-                x = up[1:](conv_upsampled(x, finer, up[0]))
+            assert isinstance(up, nn.Sequential)
+            conv, norm, act = up
+            if isinstance(conv, nn.Conv2d) and finer.shape[2:] == (2 * x.shape[2], 2 * x.shape[3]):
+                x = act(norm(conv_upsampled(x, finer, conv)))
             else:
                 x = F.interpolate(x, size=finer.shape[2:], mode="nearest")
                 x = up(torch.cat((x, finer), dim=1))

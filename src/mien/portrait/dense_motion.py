@@ -73,6 +73,7 @@ class DeviationDecoder(nn.Module):
         deviations = torch.cat((deviations, torch.zeros_like(deviations[:, :1])), dim=1)
         x = rearrange(deviations, "b t r k y x -> (b t) (r k) y x")
         for i, (conv, film) in enumerate(zip(self.lift, self.films, strict=True)):
+            assert isinstance(conv, nn.Conv2d)
             x = conv_upsampled(x, None, conv) if i else conv(channels_last(x))
             if self.uses_appearance:
                 scale, shift = repeat_frames(film(vector), frames)[:, :, None, None].chunk(2, dim=1)

@@ -155,7 +155,9 @@ class ResidualDecoder(nn.Module):
         entered = self.entry(channels_last(features))
         x = self.middle(entered if face is None else entered + face)
         half, full = skips or (None, None)
-        x = self.to_half[1](self.to_half[0].upsample(x, half))
+        upsampling, second = self.to_half
+        assert isinstance(upsampling, ConvBlock)
+        x = second(upsampling.upsample(x, half))
         return self.to_full.upsample(x, full)
 
 
