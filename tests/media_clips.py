@@ -38,7 +38,7 @@ def flash_and_click(
         video.time_base = video.codec_context.time_base = Fraction(1, TICKS)
         sound = container.add_stream("aac", rate=RATE, layout="stereo")
         samples = np.arange(int(seconds * RATE)) / RATE
-        heard = np.where((samples - sound_late) % 1 < MARK, np.sin(samples * 2 * np.pi * 440), 0)
+        wave = np.where((samples - sound_late) % 1 < MARK, np.sin(samples * 2 * np.pi * 440), 0)
         written = 0
         for time in times:
             shade = 255 if time % 1 < MARK else 0
@@ -46,8 +46,8 @@ def flash_and_click(
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = int(time * TICKS), Fraction(1, TICKS)
             container.mux(video.encode(frame))
-            while written + 1024 <= min(len(heard), float(time) * RATE + RATE):
-                part = np.tile(heard[written : written + 1024].astype(np.float32) * 0.5, (2, 1))
+            while written + 1024 <= min(len(wave), float(time) * RATE + RATE):
+                part = np.tile(wave[written : written + 1024].astype(np.float32) * 0.5, (2, 1))
                 block = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo")
                 block.sample_rate, block.pts = RATE, written
                 container.mux(sound.encode(block))

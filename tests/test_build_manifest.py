@@ -49,8 +49,8 @@ def test_folders_are_people_and_mouths_are_found(clips, tmp_path, capsys):
     x0, y0, x1, y1 = one.mouth
     assert 0.3 < x0 < 0.45 and 0.55 < x1 < 0.72 and 0.6 < y0 < 0.7 and 0.72 < y1 < 0.85
     assert records["nobody.mp4"].identity == "nobody" and records["nobody.mp4"].mouth is None
-    told = capsys.readouterr().out
-    assert "3 clips, 2 people" in told and "no face in 1 of them, such as nobody.mp4" in told
+    printed = capsys.readouterr().out
+    assert "3 clips, 2 people" in printed and "no face in 1 of them, such as nobody.mp4" in printed
 
 
 def test_a_table_says_who_is_who_and_licences_are_chosen(clips, tmp_path):
@@ -77,8 +77,8 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path, capsys, rows: str | None,
         (tmp_path / "manifest.tsv").write_text(rows)
     before = sorted(tmp_path.iterdir())
     assert build_manifest.main([str(tmp_path), "-o", str(tmp_path / "out.jsonl")]) == 1
-    told = capsys.readouterr().err.splitlines()
-    assert complaint in told[-1] and told[-1].startswith("error: ")
+    printed = capsys.readouterr().err.splitlines()
+    assert complaint in printed[-1] and printed[-1].startswith("error: ")
     assert sorted(tmp_path.iterdir()) == before
 
 

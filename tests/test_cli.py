@@ -104,9 +104,9 @@ def test_mistakes_get_one_sentence_and_leave_nothing(
     monkeypatch.chdir(here)
 
     assert main(arguments) == 1
-    told = capsys.readouterr().err.splitlines()
-    sentence = next(line for line in told if line.startswith("error: "))
-    assert told[-1] == sentence
+    printed = capsys.readouterr().err.splitlines()
+    sentence = next(line for line in printed if line.startswith("error: "))
+    assert printed[-1] == sentence
     for word in words:
         assert word in sentence
     assert not list(here.iterdir())

@@ -175,7 +175,7 @@ def test_stages_of_an_overlay_fit_each_other():
         assert first.appearance_dim == second.appearance_dim, overlay
 
 
-# What each preset hears with, and whether Mamba-l is taught by a head of its own.
+# The front end of each preset, and whether Mamba-l is taught by a head of its own.
 EARS = {
     "small": ("whisper2", 384, True),
     "base": ("whisper2", 384, True),

@@ -30,9 +30,9 @@ def seconds_of(path, kind: str) -> float:
 def test_the_astronaut_speaks_the_sentence(tiny_weights, tmp_path, capsys):
     assert demo.main([]) == 0
     made = tmp_path / "demo.mp4"
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for part in (str(made), "length", "per second of video", "machine", "back ends"):
-        assert part in told
+        assert part in printed
     assert abs(seconds_of(made, "video") - seconds_of(made, "audio")) <= 1 / 25
     assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["demo.mp4"]
 

@@ -29,11 +29,11 @@ def test_every_back_end_is_judged_and_the_one_in_use_is_marked(capsys):
     lines = capsys.readouterr().out.splitlines()
     for operation in ("the selective scan", "the causal convolution"):
         assert any(line.startswith(operation) for line in lines)
-    told = {line[3:].split()[0]: line for line in lines if line[3:17].strip()}
+    printed = {line[3:].split()[0]: line for line in lines if line[3:17].strip()}
     for back_end in SELECTIVE_SCAN.back_ends:
-        assert "works (error" in told[back_end.name] or "no: " in told[back_end.name]
+        assert "works (error" in printed[back_end.name] or "no: " in printed[back_end.name]
     if not torch.cuda.is_available():
-        assert told["numba"].startswith("->") and "works" in told["numba"]
+        assert printed["numba"].startswith("->") and "works" in printed["numba"]
 
 
 def test_a_back_end_that_computes_something_else_is_not_called_working(capsys, monkeypatch):

@@ -139,8 +139,8 @@ def test_speech_of_tiny_nets_goes_all_the_way(folder, tmp_path, capsys):
     assert set(figures["clips"][CLIPS[0]]) == {"drawn", "real", "copied", "other sound"}
     assert figures["medians"]["real"]["spread"] == 1
     assert figures["medians"]["drawn"]["joins"] > 0  # 25 frames are more than a window of 20
-    told = capsys.readouterr().out
-    assert "medians" in told and f"{CLIPS[1]} other sound" in told
+    printed = capsys.readouterr().out
+    assert "medians" in printed and f"{CLIPS[1]} other sound" in printed
     page = (tmp_path / "index.html").read_text()
     assert page.count("<svg") == 2 and "http" not in page
     strips = sorted(path.name for path in (tmp_path / "strips").iterdir())

@@ -1,4 +1,4 @@
-"""Metrics as files: found by themselves, told apart by level, with the figures they always had."""
+"""Metrics as files: found by themselves, kept apart by level, with the figures they always had."""
 
 import json
 from dataclasses import replace

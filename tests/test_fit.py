@@ -235,8 +235,8 @@ def test_other_numbers_cannot_continue_a_run(
     arguments = ["fit", *STAGE1, "--data.root", str(clips), "--ckpt_path", str(stage1.path)]
     arguments += ["--trainer.default_root_dir", str(tmp_path), "--trainer.max_steps", "30"]
     assert main([*arguments, "--model.animator.max_displacement", "0.4"]) == 1
-    told = "error: the checkpoint has max_displacement 0.5, the config says 0.4"
-    assert told in capsys.readouterr().err
+    printed = "error: the checkpoint has max_displacement 0.5, the config says 0.4"
+    assert printed in capsys.readouterr().err
 
 
 def test_other_animator_is_refused(

@@ -66,9 +66,9 @@ def test_a_voice_and_a_portrait_become_a_video_named_after_the_voice(folder, wei
     assert (video, audio, rate) == ("h264", "aac", 25.0)
     assert seconds == pytest.approx(1.0)
     assert sounding == pytest.approx(1.0, abs=0.1)  # AAC pads to whole blocks of 1024
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for part in ("voice.mp4", "1.00 s, 25 frames", "per second of video", "torch", "seed"):
-        assert part in told
+        assert part in printed
 
 
 @pytest.mark.real_world("outputs")
@@ -136,8 +136,10 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("arguments, told", BAD.values(), ids=BAD.keys())
-def test_bad_input_gets_one_sentence_and_leaves_nothing(arguments, told, folder, weights, capsys):
+@pytest.mark.parametrize("arguments, printed", BAD.values(), ids=BAD.keys())
+def test_bad_input_gets_one_sentence_and_leaves_nothing(
+    arguments, printed, folder, weights, capsys
+):
     (folder / "folder.mp4").mkdir()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     fitting = [] if "--animator" in arguments else weights
@@ -146,7 +148,7 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(arguments, told, folder,
     out, error = capsys.readouterr()
     assert error.startswith("error: ")
     assert error.count("\n") == 1, error
-    assert told in error
+    assert printed in error
     assert not out and "Traceback" not in error
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
@@ -303,7 +305,7 @@ class TestJobs:
         assert (folder / "a.mp4").read_bytes() == (folder / "b.mp4").read_bytes()
 
     @pytest.mark.parametrize(
-        "text, told",
+        "text, printed",
         [
             ("audio,portrait\nvoice.wav,portrait.png\n", "no column output"),
             ("audio,portrait,output,mood\n", "unknown column mood"),
@@ -311,11 +313,13 @@ class TestJobs:
             ("audio,portrait,output\na,b,c.mp4\na,b,c.mp4\n", "lines 2 and 3"),
         ],
     )
-    def test_a_file_that_is_no_list_of_jobs_is_refused(self, text, told, folder, weights, capsys):
+    def test_a_file_that_is_no_list_of_jobs_is_refused(
+        self, text, printed, folder, weights, capsys
+    ):
         (folder / "jobs.csv").write_text(text)
         assert main(["--jobs", "jobs.csv", *weights]) == 1
         error = capsys.readouterr().err
-        assert told in error and error.count("\n") == 1
+        assert printed in error and error.count("\n") == 1
 
     def test_inputs_beside_the_list_are_refused(self, folder, weights, capsys):
         assert main(["voice.wav", "portrait.png", "--jobs", "jobs.csv", *weights]) == 1

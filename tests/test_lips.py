@@ -308,9 +308,9 @@ def test_only_sounds_that_close_the_lips_are_taken(monkeypatch):
     class Model:
         def __call__(self, waveform, rate):
             assert rate == 16_000 and len(waveform) == 800
-            return "heard"
+            return "closures"
 
-        def phoneme_spans(self, heard):
+        def phoneme_spans(self, compared):
             symbols = ["p", "a", "mː", "f", "bʲ", "n", "w"]
             return [SimpleNamespace(phoneme=s, start_frame=10 * i) for i, s in enumerate(symbols)]
 
@@ -335,6 +335,6 @@ def test_real_lips_close_on_p_b_and_m_and_less_so_beside_them(footage):
     path = footage / "valid" / "hdtf_RD4.mp4"
     frames = read_video(path, 256)
     real = TrackedClip(frames, track(FaceMesh(), frames))
-    heard = pair(real, real, *Phonemes().closures(load_audio(path)).tolist())
-    closed, beside = Closed().of_clip(heard), ClosedOff().of_clip(heard)
+    compared = pair(real, real, *Phonemes().closures(load_audio(path)).tolist())
+    closed, beside = Closed().of_clip(compared), ClosedOff().of_clip(compared)
     assert closed > 0.8 and closed > beside + 0.15

@@ -47,16 +47,16 @@ def encode(path: Path, sound: np.ndarray, codec: str, form: str, rate: int = 44_
 @pytest.mark.parametrize(
     ("codec", "form"), [("aac", "adts"), ("aac", "mp4"), ("libmp3lame", "mp3")]
 )
-@pytest.mark.real_world("length told wrongly by the file")
+@pytest.mark.real_world("wrong length in the file")
 def test_nothing_of_the_end_is_lost(codec: str, form: str, seconds: float, tmp_path: Path):
     """Long pauses mislead what estimates a length by the rate of bits."""
     rate = 44_100
     sound = voice(seconds, rate)
     sound[round(0.3 * len(sound)) : round(0.8 * len(sound))] = 0
     path = encode(tmp_path / f"sound.{form}", sound, codec, form)
-    heard = load_audio(path)
-    assert abs(len(heard) / RATE - seconds) < 0.06  # an encoder's delay and its last block
-    assert rms(heard[-RATE:]) > 0.5 * rms(sound[-rate:])
+    loaded = load_audio(path)
+    assert abs(len(loaded) / RATE - seconds) < 0.06  # an encoder's delay and its last block
+    assert rms(loaded[-RATE:]) > 0.5 * rms(sound[-rate:])
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_a_voice_is_as_loud_as_it_came(right: float, noted: bool, tmp_path: Path
     mono = voice(2.0)
     path = tmp_path / "two.wav"
     soundfile.write(path, np.stack([mono, right * mono], axis=1), RATE)
-    heard, note = speaking_channel(read_sound(path), name=str(path))
-    assert rms(heard) > 0.6 * rms(mono)
+    loaded, note = speaking_channel(read_sound(path), name=str(path))
+    assert rms(loaded) > 0.6 * rms(mono)
     assert (note is not None) == noted
     if abs(right) <= 0.05 or noted:
-        assert rms(heard) == pytest.approx(rms(mono), rel=0.01)
+        assert rms(loaded) == pytest.approx(rms(mono), rel=0.01)
     assert note is None or str(path) in note
 
 
@@ -82,9 +82,9 @@ def test_a_voice_is_as_loud_as_it_came(right: float, noted: bool, tmp_path: Path
 @pytest.mark.real_world("channels")
 def test_a_channel_can_be_chosen(channel: str, index: int | None):
     samples = np.random.default_rng(0).normal(0, 0.1, (3, 100))
-    heard, note = speaking_channel(Sound(samples, RATE), channel)
+    loaded, note = speaking_channel(Sound(samples, RATE), channel)
     assert note is None
-    assert np.array_equal(heard, samples.mean(axis=0) if index is None else samples[index])
+    assert np.array_equal(loaded, samples.mean(axis=0) if index is None else samples[index])
 
 
 @pytest.mark.parametrize("channel", ["0", "3", "middle", "-1", "1.5"])
@@ -145,5 +145,5 @@ def test_a_song_with_a_cover_is_no_film(tmp_path: Path):
 def test_waveforms_are_numbers_of_the_nets(tmp_path: Path):
     path = tmp_path / "loud.wav"
     soundfile.write(path, 3 * voice(1.0, 44_100), 44_100, subtype="FLOAT")
-    heard = load_audio(path)
-    assert heard.dtype == torch.float32 and heard.abs().max() <= 1 and len(heard) == RATE
+    loaded = load_audio(path)
+    assert loaded.dtype == torch.float32 and loaded.abs().max() <= 1 and len(loaded) == RATE

@@ -41,47 +41,47 @@ def encode(path: Path, codec: str, rate: int, sound: np.ndarray, picture: bool =
     return path
 
 
-def likeness(heard: torch.Tensor, seconds: float = SECONDS) -> float:
+def likeness(loaded: torch.Tensor, seconds: float = SECONDS) -> float:
     """Correlation with the tone at 16 kHz, in the middle, where no codec fades in or out."""
     wanted = torch.from_numpy(tone(16_000, seconds)).float()
-    middle = slice(1600, min(len(wanted), len(heard)) - 1600)
-    return float(torch.nn.functional.cosine_similarity(heard[middle], wanted[middle], dim=0))
+    middle = slice(1600, min(len(wanted), len(loaded)) - 1600)
+    return float(torch.nn.functional.cosine_similarity(loaded[middle], wanted[middle], dim=0))
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_any_wav_is_the_same_sound(tmp_path, rate: int, subtype: str):
     soundfile.write(tmp_path / "a.wav", tone(rate), rate, subtype=subtype)
-    heard = load_audio(tmp_path / "a.wav")
-    assert heard.dtype == torch.float32 and abs(len(heard) - 8000) <= 1
-    assert likeness(heard) > 0.999 and heard.abs().max() == pytest.approx(0.5, abs=0.03)
+    loaded = load_audio(tmp_path / "a.wav")
+    assert loaded.dtype == torch.float32 and abs(len(loaded) - 8000) <= 1
+    assert likeness(loaded) > 0.999 and loaded.abs().max() == pytest.approx(0.5, abs=0.03)
 
 
 @pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.mp3", "a.aiff", "a.au"])
 def test_any_format_of_libsndfile_is_the_same_sound(tmp_path, name: str):
     soundfile.write(tmp_path / name, tone(44_100), 44_100)
-    heard = load_audio(tmp_path / name)
-    assert abs(len(heard) - 8000) < 20 and likeness(heard) > 0.995
+    loaded = load_audio(tmp_path / name)
+    assert abs(len(loaded) - 8000) < 20 and likeness(loaded) > 0.995
 
 
 @pytest.mark.parametrize(
     ("name", "codec", "rate"), [("a.m4a", "aac", 44_100), ("a.mka", "libopus", 48_000)]
 )
 def test_any_format_of_ffmpeg_is_the_same_sound(tmp_path, name: str, codec: str, rate: int):
-    heard = load_audio(encode(tmp_path / name, codec, rate, tone(rate)))
-    assert abs(len(heard) - 8000) < 400 and likeness(heard) > 0.99
+    loaded = load_audio(encode(tmp_path / name, codec, rate, tone(rate)))
+    assert abs(len(loaded) - 8000) < 400 and likeness(loaded) > 0.99
 
 
 def test_the_sound_of_a_video_is_heard(tmp_path):
-    heard = load_audio(encode(tmp_path / "a.mp4", "aac", 16_000, tone(16_000), picture=True))
-    assert abs(len(heard) - 8000) <= 1 and likeness(heard) > 0.99
+    loaded = load_audio(encode(tmp_path / "a.mp4", "aac", 16_000, tone(16_000), picture=True))
+    assert abs(len(loaded) - 8000) <= 1 and likeness(loaded) > 0.99
 
 
 def test_channels_are_averaged(tmp_path):
     left = tone(48_000)
     soundfile.write(tmp_path / "a.wav", np.stack((left, np.zeros_like(left)), 1), 48_000)
-    heard = load_audio(tmp_path / "a.wav")
-    assert heard.abs().max() == pytest.approx(0.5, abs=0.01) and likeness(heard) > 0.999
+    loaded = load_audio(tmp_path / "a.wav")
+    assert loaded.abs().max() == pytest.approx(0.5, abs=0.01) and likeness(loaded) > 0.999
 
 
 def test_silence_is_silence(tmp_path):
@@ -91,8 +91,8 @@ def test_silence_is_silence(tmp_path):
 
 def test_what_exceeds_full_scale_is_made_quieter_as_a_whole(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(16_000, loudness=7.0), 16_000, subtype="FLOAT")
-    heard = load_audio(tmp_path / "a.wav")
-    assert heard.abs().max() == pytest.approx(1.0) and likeness(heard) > 0.999
+    loaded = load_audio(tmp_path / "a.wav")
+    assert loaded.abs().max() == pytest.approx(1.0) and likeness(loaded) > 0.999
 
 
 @pytest.mark.parametrize("name", ["it's two words.wav", '"quoted".wav', "zoë 声音.wav", "%d.wav"])

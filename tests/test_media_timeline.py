@@ -100,9 +100,9 @@ def test_holes_in_the_sound_are_silent_and_what_follows_stays_in_its_place(tmp_p
             block.sample_rate, block.pts = RATE, number * RATE // 10
             container.mux(sound.encode(block))
         container.mux(sound.encode(None))
-    heard = np.concatenate(list(sound_on_grid(path, Fraction(0))))
-    assert abs(len(heard) - 6 * SAMPLE_RATE) < 20
-    loud = np.abs(heard[: 6 * SAMPLE_RATE]).reshape(60, -1).mean(axis=1) > 0.1
+    loaded = np.concatenate(list(sound_on_grid(path, Fraction(0))))
+    assert abs(len(loaded) - 6 * SAMPLE_RATE) < 20
+    loud = np.abs(loaded[: 6 * SAMPLE_RATE]).reshape(60, -1).mean(axis=1) > 0.1
     assert loud.tolist() == [True] * 20 + [False] * 20 + [True] * 20
     later = np.concatenate(list(sound_on_grid(path, Fraction(1))))
     assert abs(len(later) - 5 * SAMPLE_RATE) < 20

@@ -32,13 +32,13 @@ def write(path: Path, frames: np.ndarray, sound: torch.Tensor, at_once: int = 8)
 def test_frames_and_sound_come_back(tmp_path):
     frames, sound = moving_bar(30), tone(30 * 640 - 100)
     path = write(tmp_path / "a.mp4", frames, sound)
-    again, heard = read_video(path), load_audio(path)
+    again, loaded = read_video(path), load_audio(path)
     assert again.shape == frames.shape
     error = np.abs(again.astype(int) - frames)
     assert error.mean() < 4  # the bar's edges: colour has half the resolution
     assert np.median(error) <= 1  # flat places: the same colours, so one matrix both ways
-    assert abs(len(heard) - len(sound)) < 16  # an mp4 counts its length in milliseconds
-    assert torch.nn.functional.cosine_similarity(heard[:18_000], sound[:18_000], dim=0) > 0.999
+    assert abs(len(loaded) - len(sound)) < 16  # an mp4 counts its length in milliseconds
+    assert torch.nn.functional.cosine_similarity(loaded[:18_000], sound[:18_000], dim=0) > 0.999
 
 
 def test_the_file_is_what_players_expect(tmp_path):
@@ -53,9 +53,11 @@ def test_the_file_is_what_players_expect(tmp_path):
         assert float(video.duration * video.time_base) == pytest.approx(30 / 25)
         assert float(audio.duration * audio.time_base) == pytest.approx(30 / 25)
         times = [(p.stream.type, float(p.dts * p.time_base)) for p in container.demux() if p.size]
-    heard = [place for place, (kind, _) in enumerate(times) if kind == "audio"]
+    sounds = [place for place, (kind, _) in enumerate(times) if kind == "audio"]
     seen = [place for place, (kind, _) in enumerate(times) if kind == "video"]
-    assert heard[0] < seen[5] and seen[-1] > heard[len(heard) // 2], "sound and picture interleave"
+    assert sounds[0] < seen[5] and seen[-1] > sounds[len(sounds) // 2], (
+        "sound and picture interleave"
+    )
     assert path.read_bytes().find(b"moov") < path.read_bytes().find(b"mdat"), "starts while loading"
 
 

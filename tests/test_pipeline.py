@@ -168,7 +168,7 @@ class TestReport:
     def test_report_tells_what_was_promised(self):
         work = {"audio": 0.5, "render": 1.5}
         report = Report(Path("out.mp4"), 4.0, 100, work, 3, "a machine", "torch", ("two faces",))
-        told = str(report)
+        printed = str(report)
         assert report.work_per_second == 0.5
         for part in (
             "two faces",
@@ -179,4 +179,4 @@ class TestReport:
             "torch",
             "render 1.5",
         ):
-            assert part in told
+            assert part in printed

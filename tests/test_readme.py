@@ -82,10 +82,10 @@ def test_configs_that_are_named_exist():
 def test_help_of_make_lists_the_targets():
     if shutil.which("make") is None:
         pytest.skip("no make on this machine")
-    told = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, timeout=60).stdout
+    printed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, timeout=60).stdout
     targets = "demo test inputs test-gpu format lint types check hooks clean"
     for target in targets.split():
-        assert f"make {target}" in told
+        assert f"make {target}" in printed
 
 
 def test_reading_order_and_table_name_real_files():

@@ -24,7 +24,7 @@ def whole():
 
 
 def heard_from(encoder, features, frame):
-    """Which steps the output at `frame` listens to."""
+    """Which steps the output at `frame` depends on."""
     features = features.clone().requires_grad_()
     encoder(features, torch.tensor([features.shape[1]]))[0, frame].sum().backward()
     return features.grad[0].abs().sum(-1).nonzero()[:, 0].tolist()
@@ -56,7 +56,7 @@ def test_a_sound_moves_its_own_frame_most():
     sound[0, 12 * 640 : 13 * 640] = 0.1 * torch.randn(640)
     lengths = torch.tensor([100])
     moved = torch.zeros(25)
-    for _ in range(20):  # single random nets may echo louder than they hear
+    for _ in range(20):  # single random nets may respond more to the echo
         encoder = LocalAudioEncoder(80, WIDTH, LocalEncoderConfig(layers=1, state=4))
         gap = encoder(log_mel(sound), lengths) - encoder(log_mel(quiet), lengths)
         moved += gap.detach()[0].norm(dim=-1)
@@ -99,8 +99,8 @@ def test_steps_that_are_no_whole_frames_are_refused():
 
 @pytest.mark.parametrize("encoder", [local(), local(causal=True), whole()])
 def test_every_parameter_gets_a_gradient(encoder):
-    heard = encoder(torch.randn(2, 16, FEATURES), torch.tensor([16, 12]))
-    heard.square().mul(torch.randn_like(heard)).sum().backward()
+    encoded = encoder(torch.randn(2, 16, FEATURES), torch.tensor([16, 12]))
+    encoded.square().mul(torch.randn_like(encoded)).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
 
 

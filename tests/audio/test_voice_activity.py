@@ -58,7 +58,7 @@ NO_SPEECH = {
 LOUDEST = float(SPEECH.abs().max())
 MUSIC = tone(220, 277, 330, seconds=len(SPEECH) / SAMPLE_RATE)
 HUM = tone(50, seconds=len(SPEECH) / SAMPLE_RATE)
-HEARD = {
+SPEECHES = {
     "as recorded": SPEECH,
     "at a peak of -40 dB": SPEECH / LOUDEST * decibels(-40),
     "over music": SPEECH / LOUDEST * 0.5 + MUSIC * decibels(-20),
@@ -73,13 +73,13 @@ def test_shut_where_nobody_speaks(name: str):
     assert not gate_of(NO_SPEECH[name]).any()
 
 
-@pytest.mark.parametrize("name", HEARD)
+@pytest.mark.parametrize("name", SPEECHES)
 @pytest.mark.real_world("faint or uneven speech")
 def test_open_where_somebody_speaks(name: str):
     loudness = frame_loudness(SPEECH, frame_count(len(SPEECH)))
     loud = loudness > 0.3 * loudness.max()
     assert loud.sum() > 20
-    assert gate_of(HEARD[name])[loud].mean() > 0.95
+    assert gate_of(SPEECHES[name])[loud].mean() > 0.95
 
 
 @pytest.mark.real_world("faint or uneven speech")
@@ -133,8 +133,8 @@ def test_every_frame_has_a_probability_also_beyond_the_sound():
 def test_threads_hear_what_one_hears():
     alone = [gate_of(s) for s in (SPEECH, NO_SPEECH["breath"])]
     with ThreadPoolExecutor(4) as pool:
-        heard = list(pool.map(gate_of, [SPEECH, NO_SPEECH["breath"]] * 4))
-    assert all(torch.equal(gate, alone[i % 2]) for i, gate in enumerate(heard))
+        gates = list(pool.map(gate_of, [SPEECH, NO_SPEECH["breath"]] * 4))
+    assert all(torch.equal(gate, alone[i % 2]) for i, gate in enumerate(gates))
 
 
 def test_the_detector_leaves_the_threads_of_torch_alone():

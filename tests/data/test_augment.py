@@ -117,9 +117,9 @@ def test_flow_finds_a_move_and_says_where_it_does_not():
     move = 0.05 * middle * torch.tensor([1.0, -0.5])
     driving = warp_map(source[None], move[None])[0]
     driving[:, :40, :40] = torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(1))
-    found, trust = measure_flow(source, driving)
+    found, confidence = measure_flow(source, driving)
     inner = (slice(96, 160), slice(96, 160))
-    assert trust[inner].mean() > 0.95 and trust[8:32, 8:32].mean() < 0.5
+    assert confidence[inner].mean() > 0.95 and confidence[8:32, 8:32].mean() < 0.5
     assert (found[inner] - move[inner]).abs().mean() < 0.1 * move[inner].abs().mean()
     again, _ = measure_flow(source, driving)
     assert torch.equal(found, again)

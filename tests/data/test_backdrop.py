@@ -73,18 +73,18 @@ def test_the_wall_changes_and_the_person_does_not():
 
 def test_the_wall_stands_still_while_the_person_moves():
     drawn = augmented(studio(0.0), studio(0.12), 1, backdrop=1.0, flow=1.0)
-    displacement, trust = drawn.displacement[0], drawn.displacement_confidence[0, ..., 0]
-    assert displacement[:12].abs().max() == 0 and (trust[:12] == 1).all()
-    inner = person(0.12) & (trust > 0.5)
+    displacement, confidence = drawn.displacement[0], drawn.displacement_confidence[0, ..., 0]
+    assert displacement[:12].abs().max() == 0 and (confidence[:12] == 1).all()
+    inner = person(0.12) & (confidence > 0.5)
     assert inner.sum() > 0.5 * person(0.12).sum()
     assert abs(displacement[inner][:, 0].mean() + 0.12) < 0.02
-    # What the person uncovers cannot be read from the source: no trust there.
+    # What the person uncovers cannot be read from the source: no confidence there.
     uncovered = person(0.0, 0.03) & ~person(0.12, -0.03)
-    assert uncovered.sum() > 50 and trust[uncovered].max() == 0
-    # Where it is trusted, the displacement explains the driving frame.
+    assert uncovered.sum() > 50 and confidence[uncovered].max() == 0
+    # Where it is certain, the displacement explains the driving frame.
     again = warp_map(drawn.source, drawn.displacement)
     error = (again - drawn.driving).abs().mean(dim=1)[0]
-    assert error[trust > 0.9].mean() < 0.03
+    assert error[confidence > 0.9].mean() < 0.03
 
 
 def test_backdrops_differ_and_follow_the_seed():

@@ -1,4 +1,4 @@
-"""A pretrained front end hears each sound once; what it heard is bound to the sound and to it."""
+"""A pretrained front end encodes each sound once; the features are bound to the sound and to it."""
 
 from pathlib import Path
 
@@ -36,16 +36,16 @@ def latents(sound: torch.Tensor) -> ClipLatents:
 
 
 @pytest.fixture
-def heard(monkeypatch) -> list[int]:
+def encoded(monkeypatch) -> list[int]:
     """Lengths of the sounds that the front end is run on, as they come."""
     lengths: list[int] = []
     forward = WhisperSpeech.forward
 
-    def listen(self, waveform):
+    def noted(self, waveform):
         lengths.append(waveform.shape[1])
         return forward(self, waveform)
 
-    monkeypatch.setattr(WhisperSpeech, "forward", listen)
+    monkeypatch.setattr(WhisperSpeech, "forward", noted)
     return lengths
 
 
@@ -53,15 +53,15 @@ def kept(folder: Path) -> list[Path]:
     return sorted(folder.glob("whisper2-*/*.safetensors"))
 
 
-def test_each_clip_is_heard_once(folder: Path, heard: list[int]):
+def test_each_clip_is_encoded_once(folder: Path, encoded: list[int]):
     extract_features(FeatureCache(WHISPER, folder), RECORDS, folder)
-    assert heard == [12800, 12800] and len(kept(folder)) == 2
+    assert encoded == [12800, 12800] and len(kept(folder)) == 2
     clips = SpeechClips(RECORDS, folder, WINDOW, VoiceConfig(), balance=0.0, seed=0)
     fixed = FixedWindows(RECORDS, folder, WINDOW)
     for index in range(4):
         assert clips[index].features.shape == fixed[index].features.shape == (1, 80, 384)
     extract_features(FeatureCache(WHISPER, folder), RECORDS, folder)
-    assert len(heard) == 2
+    assert len(encoded) == 2
 
 
 def test_features_are_kept_in_half_the_bits(folder: Path):
@@ -73,11 +73,11 @@ def test_features_are_kept_in_half_the_bits(folder: Path):
     assert load_file(kept(folder)[0])["features"].dtype == torch.float16
 
 
-def test_a_changed_clip_is_heard_anew(folder: Path, heard: list[int]):
+def test_a_changed_clip_is_encoded_anew(folder: Path, encoded: list[int]):
     extract_features(FeatureCache(WHISPER, folder), RECORDS, folder)
     write(Store(folder), RECORDS[0], latents(0.1 * torch.randn(20 * 640)))
     extract_features(FeatureCache(WHISPER, folder), RECORDS, folder)
-    assert len(heard) == len(kept(folder)) == 3
+    assert len(encoded) == len(kept(folder)) == 3
 
 
 def test_another_front_end_keeps_its_own(folder: Path, monkeypatch):

@@ -48,10 +48,10 @@ measured("1000 draws", lambda: [people.draw_clip(sample_generator(0, i)) for i i
 assert len(measured("spread", lambda: spread(records, 64))) == 64
 names = [Sighting(f"{i:016x}", r.identity) for i, r in enumerate(records)]
 
-def split(sightings, by_face=False):
+def split(candidates, by_face=False):
     known = read_split(folder, by_face)
-    told = known.by_face(sightings) if by_face else known.by_name(sightings)
-    known.add(sightings, told, set(known.newcomers(told)[:250]))
+    found = known.by_face(candidates) if by_face else known.by_name(candidates)
+    known.add(candidates, found, set(known.newcomers(found)[:250]))
     known.write(folder)
     return known
 

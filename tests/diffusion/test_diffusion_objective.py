@@ -158,8 +158,8 @@ def test_stage_2_trains_on_the_very_numbers_it_always_did():
         return (wrong.square() * importance).sum(dim=(1, 2)) / (wrong.shape[1] * wrong.shape[2])
 
     expected = score_of(answer - noise).mean()
-    trust = levels.alpha.square()
-    expected = expected + (trust * score_of(gap.diff(dim=1))).mean()
-    expected = expected + (trust * score_of(gap.diff(n=2, dim=1))).mean()
+    confidence = levels.alpha.square()
+    expected = expected + (confidence * score_of(gap.diff(dim=1))).mean()
+    expected = expected + (confidence * score_of(gap.diff(n=2, dim=1))).mean()
     loss, _ = objective(answer, mixture, clean, noise, levels, "noise", LossWeights(), importance)
     assert torch.equal(loss, expected)

@@ -70,9 +70,11 @@ def test_samplers_ask_only_at_the_levels_they_were_given(noise):
 
 def test_guidance_goes_on_beyond_the_told_answer(noise):
     level = torch.ones(2, dtype=torch.float64)
-    told, untold = (lambda x, level: x + 3), (lambda x, level: x + 1)
+    conditional, unconditional = (lambda x, level: x + 3), (lambda x, level: x + 1)
     for weight, gain in ((0.0, 1), (1.0, 3), (2.0, 5)):
-        torch.testing.assert_close(guided(told, untold, weight)(noise, level), noise + gain)
+        torch.testing.assert_close(
+            guided(conditional, unconditional, weight)(noise, level), noise + gain
+        )
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -62,7 +62,7 @@ def test_lips_that_touch_matter_more_than_wide_ones_a_little_wider():
     assert lip_loss(a, real, sure) > 5 * lip_loss(b, real, sure)
     pressed = motion_of(-0.05, 0.05, 0.1, 0.3).requires_grad_()
     (gradient,) = torch.autograd.grad(lip_loss(pressed, real, sure), pressed)
-    assert gradient[0, 0].any(), "lips pressed on each other are told to come apart"
+    assert gradient[0, 0].any(), "lips pressed on each other are pushed apart"
 
 
 def test_lips_are_part_of_the_objective(make_speech, clip):
@@ -92,23 +92,25 @@ def test_lips_without_a_mesh_are_refused(make_speech):
 
 
 @pytest.fixture(scope="module")
-def heard(shipped) -> LipsFromSound:
+def lips_from_sound(shipped) -> LipsFromSound:
     return LipsFromSound()
 
 
 class TestLipsHeard:
-    def test_a_number_a_frame_and_more_for_speech_than_for_silence(self, heard: LipsFromSound):
+    def test_one_value_per_frame_and_more_for_speech_than_for_silence(
+        self, lips_from_sound: LipsFromSound
+    ):
         speech = load_audio(SENTENCE)
-        gap = heard(speech)
+        gap = lips_from_sound(speech)
         assert len(gap) == len(speech) // (SAMPLE_RATE // FPS)
-        silence = heard(torch.zeros(SAMPLE_RATE))
+        silence = lips_from_sound(torch.zeros(SAMPLE_RATE))
         assert gap.std() > 2 * silence.std() and gap.mean() > 0.02
-        assert len(heard(speech[:100])) == 0
+        assert len(lips_from_sound(speech[:100])) == 0
 
-    def test_late_sound_moves_the_lips_as_much(self, heard: LipsFromSound):
+    def test_late_sound_moves_the_lips_as_much(self, lips_from_sound: LipsFromSound):
         speech = load_audio(SENTENCE)
         late = torch.cat((torch.zeros(5 * SAMPLE_RATE // FPS), speech))
-        a, b = (torch.from_numpy(heard(sound)) for sound in (speech, late))
+        a, b = (torch.from_numpy(lips_from_sound(sound)) for sound in (speech, late))
         at = {lag: correlation(b[lag : lag + 100], a[:100]) for lag in range(11)}
         assert max(at, key=lambda lag: at[lag]) == 5 and at[5] > 0.9
 

@@ -93,9 +93,9 @@ def test_a_window_knows_the_last_four_frames_before_it_and_the_first_knows_none(
     speech = make_speech()
     seen = []
     embed = speech.embed
-    speech.embed = lambda conditioning, told: (
+    speech.embed = lambda conditioning, mask: (
         seen.append(conditioning),
-        embed(conditioning, told),
+        embed(conditioning, mask),
     )[1]
     sampling = SamplingConfig(steps=2, guidance=1.0, crossfade=2)
     made = torch.cat(roll(speech, voice(speech, 19), sampling), dim=1)

@@ -12,7 +12,7 @@ from mien.motion.objective import (
     speech_objective,
 )
 
-TOLD = ConditionDropout(audio=0.0, everything=0.0, history=0.0)
+NO_DROPOUT = ConditionDropout(audio=0.0, everything=0.0, history=0.0)
 
 
 def without_lips(**changes):
@@ -29,7 +29,7 @@ def seeded(seed=0):
 def test_every_form_trains_every_parameter(make_speech, clip, form, schedule):
     speech = make_speech(parameterisation=form, schedule=schedule)
     config = without_lips(dropout=ConditionDropout(0.5, 0.2, 0.5))
-    for seed in range(4):  # enough draws that something is withheld and something told
+    for seed in range(4):  # enough draws that something is dropped and something kept
         loss, parts = speech_objective(speech, clip, config, seeded(seed))
         assert loss.isfinite() and not any(part.requires_grad for part in parts.values())
         loss.backward()
@@ -47,7 +47,7 @@ def test_the_same_seed_gives_the_same_loss_and_another_seed_another(make_speech,
 
 def test_a_few_steps_of_training_learn_the_clip(make_speech, clip):
     speech = make_speech().train()
-    config = without_lips(dropout=TOLD, gain_augmentation=0.0)
+    config = without_lips(dropout=NO_DROPOUT, gain_augmentation=0.0)
     optimizer = torch.optim.Adam(speech.parameters(), lr=3e-3)
     losses = []
     draws = seeded()
@@ -91,7 +91,7 @@ def test_a_perfect_net_predicts_the_true_history(make_speech, clip):
     config = without_lips(predicted_history=1.0, history_noise=(0.0, 0.0))
     motion = torch.cat([clip.history, clip.motion], dim=1)[clip.history_known, :8]
     truth = speech.space.encode(motion, clip.source_motion[clip.history_known])
-    speech.denoise = lambda mixture, level, told: truth
+    speech.denoise = lambda mixture, level, embedded: truth
     made = _history(
         speech, clip, speech.encode_audio(clip.features, clip.feature_lengths), config, seeded()
     )
@@ -101,13 +101,13 @@ def test_a_perfect_net_predicts_the_true_history(make_speech, clip):
 
 def test_motion_and_sound_are_taken_from_the_same_frames(make_speech, clip):
     speech = make_speech()
-    told, embed = [], speech.embed
-    speech.embed = lambda conditioning, who: (told.append(conditioning), embed(conditioning, who))[
+    given, embed = [], speech.embed
+    speech.embed = lambda conditioning, who: (given.append(conditioning), embed(conditioning, who))[
         1
     ]
-    config = without_lips(dropout=TOLD, predicted_history=1.0, gain_augmentation=0.0)
+    config = without_lips(dropout=NO_DROPOUT, predicted_history=1.0, gain_augmentation=0.0)
     speech_objective(speech, clip, config, seeded())
-    before, window = told  # the net's own prediction of the history, then the window itself
+    before, window = given  # the net's own prediction of the history, then the window itself
 
     local = speech.encode_audio(clip.features, clip.feature_lengths).local
     for i, start in enumerate(clip.start.tolist()):
@@ -140,12 +140,12 @@ def test_the_loss_looks_at_the_dimensions_by_their_variance(make_speech, clip):
 
 def test_the_direct_head_teaches_itself_and_the_local_encoder(make_speech, clip):
     speech = make_speech(direct_head=True)
-    untold = ConditionDropout(audio=1.0, everything=1.0, history=1.0)
-    _, parts = speech_objective(speech, clip, without_lips(dropout=untold), seeded())
+    all_dropped = ConditionDropout(audio=1.0, everything=1.0, history=1.0)
+    _, parts = speech_objective(speech, clip, without_lips(dropout=all_dropped), seeded())
     gradients = {}
     for weight in (0.0, 1.0, 2.0):
         speech.zero_grad()
-        config = without_lips(dropout=untold, predicted_history=0.0, direct=weight)
+        config = without_lips(dropout=all_dropped, predicted_history=0.0, direct=weight)
         speech_objective(speech, clip, config, seeded())[0].backward()
         gradients[weight] = {
             name: parameter.grad.clone()

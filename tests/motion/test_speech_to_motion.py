@@ -28,11 +28,11 @@ def conditioning_of(speech, clip):
     )
 
 
-def predict(speech, conditioning, told=None, frames=8):
+def predict(speech, conditioning, conditions=None, frames=8):
     draw = torch.Generator().manual_seed(3)
     mixture = torch.randn(len(conditioning.appearance), frames, 4, generator=draw)
     level = torch.full((len(mixture),), 0.6)
-    embedded = speech.embed(conditioning, told or all_conditions(conditioning))
+    embedded = speech.embed(conditioning, conditions or all_conditions(conditioning))
     return speech.denoise(mixture, level, embedded)
 
 
@@ -59,11 +59,11 @@ def frame_by_frame(speech):
 def test_the_noisy_motion_of_a_frame_is_answered_at_that_frame(make_speech, clip):
     speech = frame_by_frame(make_speech())
     conditioning = conditioning_of(speech, clip)
-    told = speech.embed(conditioning, all_conditions(conditioning))
+    conditions = speech.embed(conditioning, all_conditions(conditioning))
     mixture, level = torch.randn(4, 8, 4), torch.full((4,), 0.6)
     other = mixture.clone()
     other[:, 2] += 1
-    gap = speech.denoise(mixture, level, told) - speech.denoise(other, level, told)
+    gap = speech.denoise(mixture, level, conditions) - speech.denoise(other, level, conditions)
     assert (gap.abs().amax(dim=(0, 2)) > 1e-4).tolist() == [frame == 2 for frame in range(8)]
 
 
@@ -110,7 +110,7 @@ def test_every_condition_is_heeded_when_told(make_speech, clip, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "conditions"),
     [
         ("whole", ConditionMask(NOTHING, ALL, ALL)),
         ("local", ConditionMask(NOTHING, ALL, ALL)),
@@ -119,11 +119,13 @@ def test_every_condition_is_heeded_when_told(make_speech, clip, name):
         ("source", ConditionMask(ALL, ALL, NOTHING)),
     ],
 )
-def test_a_withheld_condition_leaves_no_trace(make_speech, clip, name, told):
+def test_a_withheld_condition_leaves_no_trace(make_speech, clip, name, conditions):
     speech = make_speech()
     conditioning = conditioning_of(speech, clip)
     other = CHANGES[name](conditioning)
-    torch.testing.assert_close(predict(speech, conditioning, told), predict(speech, other, told))
+    torch.testing.assert_close(
+        predict(speech, conditioning, conditions), predict(speech, other, conditions)
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,21 +149,21 @@ def test_each_condition_can_be_ablated(make_speech, clip, change, name):
 
 def test_audio_alone_is_withheld_for_guidance(make_speech, clip):
     conditioning = conditioning_of(make_speech(), clip)
-    told = without_audio(conditioning)
-    assert not told.audio.any() and told.history.all() and told.source.all()
+    conditions = without_audio(conditioning)
+    assert not conditions.audio.any() and conditions.history.all() and conditions.source.all()
 
 
 def test_dropout_draws_the_shares_it_was_given():
-    told = draw_condition_mask(
+    conditions = draw_condition_mask(
         torch.ones(20_000, dtype=torch.bool),
         ConditionDropout(audio=0.2, everything=0.1, history=0.5),
         torch.Generator().manual_seed(0),
     )
     # Standard error of a share of 20,000 is below 0.004.
-    assert told.source.float().mean().item() == pytest.approx(0.9, abs=0.015)
-    assert told.audio.float().mean().item() == pytest.approx(0.9 * 0.8, abs=0.015)
-    assert told.history.float().mean().item() == pytest.approx(0.9 * 0.5, abs=0.015)
-    assert not (told.audio & ~told.source).any()
+    assert conditions.source.float().mean().item() == pytest.approx(0.9, abs=0.015)
+    assert conditions.audio.float().mean().item() == pytest.approx(0.9 * 0.8, abs=0.015)
+    assert conditions.history.float().mean().item() == pytest.approx(0.9 * 0.5, abs=0.015)
+    assert not (conditions.audio & ~conditions.source).any()
 
 
 def test_a_batch_of_two_equals_two_batches_of_one(make_speech, clip):
@@ -174,8 +176,8 @@ def test_a_batch_of_two_equals_two_batches_of_one(make_speech, clip):
         one = type(clip)(**{k: v[i : i + 1] for k, v in vars(clip).items()})
         one = replace(one, features=one.features[:, :steps])
         conditioning = conditioning_of(speech, one)
-        told = speech.embed(conditioning, all_conditions(conditioning))
-        alone = speech.denoise(mixture[i : i + 1], torch.full((1,), 0.6), told)
+        conditions = speech.embed(conditioning, all_conditions(conditioning))
+        alone = speech.denoise(mixture[i : i + 1], torch.full((1,), 0.6), conditions)
         torch.testing.assert_close(alone, together[i : i + 1], atol=1e-4, rtol=1e-4)
 
 

@@ -59,10 +59,10 @@ def test_with_equal_halves_time_reversed_in_is_time_reversed_out():
     net = BidirectionalMamba(8)
     net.backward_in_time.load_state_dict(net.forward_in_time.state_dict())
     sequence, lengths = torch.randn(2, 9, 8), torch.tensor([9, 6])
-    heard = net(reverse_within(sequence, lengths), lengths)
+    result = net(reverse_within(sequence, lengths), lengths)
     expected = reverse_within(net(sequence, lengths), lengths)
-    torch.testing.assert_close(heard[0], expected[0])
-    torch.testing.assert_close(heard[1, :6], expected[1, :6])
+    torch.testing.assert_close(result[0], expected[0])
+    torch.testing.assert_close(result[1, :6], expected[1, :6])
 
 
 def test_reversal_stays_within_each_length():

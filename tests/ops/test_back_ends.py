@@ -1,4 +1,4 @@
-"""Who computes: the choice by device, by name and by what is installed, and what is told of it."""
+"""Who computes: the choice by device, by name and by what is installed, and what is reported."""
 
 import logging
 import subprocess
@@ -74,8 +74,8 @@ def test_without_numba_the_reference_runs_and_the_reason_is_told(monkeypatch, ca
     with caplog.at_level(logging.INFO, "mien"), warnings.catch_warnings(action="error"):
         assert chosen() == "reference"
         assert chosen() == "reference"
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [
+    printed = [record.getMessage() for record in caplog.records]
+    assert printed == [
         "the selective scan: numba is skipped: numba is not installed",
         "the selective scan on cpu: reference",
     ]
@@ -85,22 +85,22 @@ def test_without_numba_the_reference_runs_and_the_reason_is_told(monkeypatch, ca
     ("package", "device"), [("numba", "cpu"), ("mamba_ssm", "cuda"), ("triton", "cuda")]
 )
 @pytest.mark.parametrize(
-    ("statement", "told"),
+    ("statement", "printed"),
     [
         ("raise RuntimeError('undefined symbol: _ZN3c10')", "undefined symbol: _ZN3c10"),
         ("import selective_scan_cuda_of_old", "selective_scan_cuda_of_old"),
     ],
 )
 def test_a_broken_install_is_passed_over_with_one_warning(
-    monkeypatch, tmp_path, package, device, statement, told
+    monkeypatch, tmp_path, package, device, statement, printed
 ):
     break_(monkeypatch, tmp_path, package, statement)
     names = [b.name for b in SELECTIVE_SCAN.back_ends]
     others = {n for n in names if n != package and n != "reference"}
-    with pytest.warns(UserWarning, match=f"{package} is skipped.*{told}") as caught:
+    with pytest.warns(UserWarning, match=f"{package} is skipped.*{printed}") as caught:
         _, problem = loaded(next(b for b in SELECTIVE_SCAN.back_ends if b.name == package))
     assert len([w for w in caught if str(w.message).startswith(package)]) == 1
-    assert told in str(problem)
+    assert printed in str(problem)
     with warnings.catch_warnings(action="error"):
         refuse = {name: "not in this test" for name in others}.get
         assert SELECTIVE_SCAN.choose(device, refuse)[0] == "reference"

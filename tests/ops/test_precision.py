@@ -43,16 +43,16 @@ def the_objective() -> Tensor:
 
 def a_pair(size: int) -> FramePair:
     pictures = normal(4, 1, 3, size, size).unbind()
-    mouth, certain = normal(1, 1, size, size).sigmoid(), torch.ones(1, 1, size, size)
-    move, trust = 0.05 * normal(1, size, size, 2), normal(1, size, size, 1).sigmoid()
+    mouth, pixel_weight = normal(1, 1, size, size).sigmoid(), torch.ones(1, 1, size, size)
+    move, confidence = 0.05 * normal(1, size, size, 2), normal(1, size, size, 1).sigmoid()
     views = pictures[2], pictures[3][:, None]
-    return FramePair(*pictures[:2], *views, mouth, move, trust, certain)
+    return FramePair(*pictures[:2], *views, mouth, move, confidence, pixel_weight)
 
 
 def the_pixel_loss() -> Tensor:
     drawn, driving = normal(2, 2, 3, 32, 32)
-    mouth, certain = normal(2, 2, 1, 32, 32).sigmoid()
-    return pixel_loss(drawn, driving, mouth, certain, LossConfig())["pixel"]
+    mouth, pixel_weight = normal(2, 2, 1, 32, 32).sigmoid()
+    return pixel_loss(drawn, driving, mouth, pixel_weight, LossConfig())["pixel"]
 
 
 WIDE: dict[str, Callable[[], Tensor]] = {

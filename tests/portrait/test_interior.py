@@ -42,7 +42,7 @@ def test_frames_are_the_same_to_the_bit_where_the_interior_is_not():
 def test_at_first_an_opaque_interior_is_what_is_seen():
     interior = torch.rand(1, 4, SIZE, SIZE) * 2 - 1
     interior[:, 3] = 1
-    # 0.998 of the frame: the trust of a fresh decoder
+    # 0.998 of the frame: the confidence of a fresh decoder
     torch.testing.assert_close(drawn(interior), interior[:, :3], atol=0.01, rtol=0)
 
 

@@ -69,7 +69,7 @@ def test_shares_sum_to_one_and_the_background_is_never_withheld():
     shares, mask = attention(torch.randn(2, 4, 2, 8, 8), torch.randn(2, 3, 2, 8, 8, 2) * 0.1)
     torch.testing.assert_close(shares.sum(dim=1), torch.ones(2, 2, 8, 8))
     assert shares[:, 0].min() > 0.9  # every region is gone, the background holds all
-    assert mask.mean() > 0.7  # starts by trusting what moved
+    assert mask.mean() > 0.7  # starts by preferring what moved
 
 
 def test_flow_for_skips_counts_layers_by_their_mask():

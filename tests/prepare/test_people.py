@@ -1,4 +1,4 @@
-"""People are told apart by their faces where nothing else tells."""
+"""People are identified by their faces where nothing else identifies them."""
 
 import csv
 import json

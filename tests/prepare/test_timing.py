@@ -43,7 +43,7 @@ def lit(folder: Path, part: dict) -> np.ndarray:
     return frames[:, rows, columns].mean(axis=(1, 2, 3)) / 255
 
 
-def heard(folder: Path, part: dict, rate: int) -> np.ndarray:
+def audio_of(folder: Path, part: dict, rate: int) -> np.ndarray:
     """The loudest sample of every 1 / rate seconds of a clip."""
     sound = load_audio(folder / "d" / "clips" / f"{part['name']}.mp4").numpy()
     step = SAMPLE_RATE // rate
@@ -67,7 +67,7 @@ def test_flash_and_click_stay_within_half_a_frame(rate: str, tmp_path: Path):
     for part in parts:
         begin = part["first"] / FPS
         flashes += [*(starts(lit(tmp_path, part) > 0.5, FPS) + begin)]
-        clicks += [*(starts(heard(tmp_path, part, 1000) > 0.2, 1000) + begin)]
+        clicks += [*(starts(audio_of(tmp_path, part, 1000) > 0.2, 1000) + begin)]
     half = 0.5 / FPS
     inner = [k for k in range(seconds) if min(abs(k * FPS - part["first"]) for part in parts) > 3]
     for second in inner:

@@ -97,13 +97,13 @@ def test_a_dead_region_costs_and_a_living_one_does_not():
     )
 
 
-def told(trust: torch.Tensor, mouth: torch.Tensor | None = None) -> FramePair:
+def frame_pair(confidence: torch.Tensor, mouth: torch.Tensor | None = None) -> FramePair:
     """Pairs of pictures that moved by 0.1 everywhere."""
-    picture = torch.zeros(len(trust), 3, 8, 8)
-    move = torch.full((len(trust), 8, 8, 2), 0.1)
+    picture = torch.zeros(len(confidence), 3, 8, 8)
+    move = torch.full((len(confidence), 8, 8, 2), 0.1)
     mouth = picture[:, :1] if mouth is None else mouth
     views = picture, picture[:, None]
-    return FramePair(picture, picture, *views, mouth, move, trust, torch.ones_like(mouth))
+    return FramePair(picture, picture, *views, mouth, move, confidence, torch.ones_like(mouth))
 
 
 def still_field(pairs: int) -> MotionField:
@@ -113,14 +113,14 @@ def still_field(pairs: int) -> MotionField:
 
 
 def test_only_trusted_moves_teach_the_field():
-    trust = torch.zeros(2, 8, 8, 1)
-    trust[0, :4] = 1
+    confidence = torch.zeros(2, 8, 8, 1)
+    confidence[0, :4] = 1
     found = still_field(2)
-    loss = displacement_loss(found, told(trust))
+    loss = displacement_loss(found, frame_pair(confidence))
     loss.backward()
     torch.testing.assert_close(
         loss, torch.tensor((0.1 - HUBER_DELTA / 2) / 4)
-    )  # a quarter is trusted
+    )  # a quarter is certain
     gradient = found.displacement.grad
     assert gradient is not None
     assert (gradient[0, 0, :2] != 0).all()
@@ -129,10 +129,14 @@ def test_only_trusted_moves_teach_the_field():
 
 def test_a_move_that_is_trusted_in_part_is_wanted_in_full():
     part = torch.ones(1, 8, 8, 1)
-    part[:, ::2] = 0  # every cell of the field holds trusted pixels and others
+    part[:, ::2] = 0  # every cell of the field holds certain pixels and others
     found = still_field(1)
     wanted = MotionField(torch.full_like(found.displacement, 0.1), found.mask, found.regions)
-    assert displacement_loss(wanted, told(part)) < 1e-6 < displacement_loss(found, told(part))
+    assert (
+        displacement_loss(wanted, frame_pair(part))
+        < 1e-6
+        < displacement_loss(found, frame_pair(part))
+    )
 
 
 def test_the_mouth_counts_more():
@@ -140,26 +144,27 @@ def test_the_mouth_counts_more():
     mouth[..., :4] = 1
     everywhere = torch.ones(1, 8, 8, 1)
     plain, weighted = (
-        displacement_loss(still_field(1), told(everywhere, mouth), more) for more in (0.0, 10.0)
+        displacement_loss(still_field(1), frame_pair(everywhere, mouth), more)
+        for more in (0.0, 10.0)
     )
     torch.testing.assert_close(weighted, plain * 6)
 
 
 def test_places_that_follow_the_move_cost_nothing_and_others_learn_to():
     here = identity_grid(4, 4, like=torch.zeros(1)).expand(1, 4, 4, 2) * 0.8
-    pair = told(torch.ones(1, 8, 8, 1))
+    pair = frame_pair(torch.ones(1, 8, 8, 1))
     assert token_position_loss(here + 0.1, here, pair) < 1e-8
     stuck = here.clone().requires_grad_()
     loss = token_position_loss(stuck, here, pair)
     torch.testing.assert_close(loss, torch.tensor(0.1 - HUBER_DELTA / 2))
     loss.backward()
     assert stuck.grad is not None and (stuck.grad < 0).all()  # they move along
-    assert token_position_loss(here, here, told(torch.zeros(1, 8, 8, 1))) == 0
+    assert token_position_loss(here, here, frame_pair(torch.zeros(1, 8, 8, 1))) == 0
 
 
 def test_places_read_the_move_where_the_driving_token_looks():
     grid = identity_grid(8, 8, like=torch.zeros(1))
-    pair = told(torch.ones(1, 8, 8, 1))
+    pair = frame_pair(torch.ones(1, 8, 8, 1))
     pair = replace(pair, displacement=torch.stack((0.3 * grid[..., 0], 0 * grid[..., 1]), -1)[None])
     driving = identity_grid(4, 4, like=torch.zeros(1)).expand(1, 4, 4, 2) * 0.8
     source = driving * torch.tensor([1.3, 1.0])
@@ -172,7 +177,7 @@ def test_the_places_of_the_mouth_count_more():
     mouth = torch.zeros(1, 1, 8, 8)
     mouth[..., :4] = 1
     here = identity_grid(4, 4, like=torch.zeros(1)).expand(1, 4, 4, 2)
-    pair = told(torch.ones(1, 8, 8, 1), mouth)
+    pair = frame_pair(torch.ones(1, 8, 8, 1), mouth)
     plain, weighted = (token_position_loss(here, here, pair, more) for more in (0.0, 10.0))
     torch.testing.assert_close(weighted, plain * 6)
 

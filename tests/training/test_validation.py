@@ -54,7 +54,7 @@ def test_validation_is_free_of_what_training_draws(make_speech, clip, monkeypatc
 
 
 def test_other_speech_lasts_for_the_whole_window(clip: SpeechClip):  # noqa: F811
-    """Windows of 8 frames; the third clip has 15, so a window from 12 on would hear padding."""
+    """Windows of 8 frames; the third clip has 15, so a window from 12 on would include padding."""
     other = with_other_speech(clip)
     assert other.feature_lengths.tolist() == [80, 80, 72, 60]
     assert other.start.tolist() == [0, 6, 7, 7]

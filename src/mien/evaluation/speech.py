@@ -98,7 +98,7 @@ class Speaking:
     seed: int = 0
     precision: str = FULL
 
-    def hear(self, waveform: Float[Tensor, " s"]) -> Sound:
+    def encode(self, waveform: Float[Tensor, " s"]) -> Sound:
         """Analyse audio: loudness and p, b, m of each frame."""
         loudness = frame_loudness(waveform, frame_count(len(waveform)))
         closures = None if self.phonemes is None else self.phonemes.closures(waveform)
@@ -117,7 +117,7 @@ class Speaking:
         """
         rest = real.rest(REST_WITHIN)
         portrait = real.part(rest, rest + 1)
-        analysed = self.hear(sound)
+        analysed = self.encode(sound)
         said = self._say(portrait, sound)
         drawn = aligned(said, said.speaking, analysed, real, portrait, lag, record.path)
         still = portrait.held(0, len(drawn.reference))

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "src" / "mien"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports point strictly down; portrait and motion are siblings and never meet.
-FLOORS = {
+LAYERS = {
     -1: ("types", "errors", "_compat"),
     0: ("config", "devices", "overlays"),
     1: ("ops", "presets"),
@@ -27,10 +27,10 @@ FLOORS = {
     12: ("cli",),
     13: ("__main__",),
 }
-FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
+LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 
 # Third parties that are heavy, optional or replaceable, and the only places where they may enter.
-DOORS = {
+IMPORTERS = {
     "lightning": (
         "data/portrait_data",
         "data/speech_data",
@@ -142,20 +142,25 @@ def test_imports_point_strictly_down(file: Path):
         there = rest.split(".")[0]
         if top != "mien" or not there or there == here:
             continue
-        assert FLOOR_OF[there] < FLOOR_OF[here], (
-            f"{here} (floor {FLOOR_OF[here]}) imports {there} (floor {FLOOR_OF[there]})"
+        assert LAYER_OF[there] < LAYER_OF[here], (
+            f"{here} (layer {LAYER_OF[here]}) imports {there} (layer {LAYER_OF[there]})"
         )
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_third_parties_enter_by_their_doors(file: Path):
+def test_third_parties_are_imported_where_they_may_be(file: Path):
     here = name_of(file)
     for imported in imports_of(file):
         package = imported.split(".")[0]
-        if package in DOORS:
-            doors = DOORS[package]
-            inside = [here == door or here.startswith(door.rstrip("/") + "/") for door in doors]
-            assert any(inside), f"{here} imports {package}; its doors are {doors or 'none'}"
+        if package in IMPORTERS:
+            importers = IMPORTERS[package]
+            inside = [
+                here == importer or here.startswith(importer.rstrip("/") + "/")
+                for importer in importers
+            ]
+            assert any(inside), (
+                f"{here} imports {package}; it may be imported by {importers or 'none'}"
+            )
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
