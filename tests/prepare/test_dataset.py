@@ -16,6 +16,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from mien.data.faces import FaceCache
 from mien.data.manifest import read_manifest
 from mien.data.records import read_records
 from mien.face import FaceMesh, face_box
@@ -294,6 +295,19 @@ def test_nothing_half_written_stays(prepared: Path):
     listed = {r.path for r in read_manifest(prepared / "train.jsonl")}
     assert listed <= {p.relative_to(prepared).as_posix()
                       for p in (prepared / "clips").rglob("*.mp4")}  # fmt: skip
+
+
+def test_faces_of_the_clips_are_fitted_once(tmp_path: Path):
+    film(tmp_path / "footage" / "ann" / "good.mp4")
+    asked = [*SHORT, "--fit-faces", str(tmp_path / "faces")]
+    assert prepare(tmp_path / "footage", tmp_path / "dataset", *asked) == 0
+    (clip,) = read_records(tmp_path / "dataset", Path("train.jsonl"))
+    faces = FaceCache(tmp_path / "dataset", tmp_path / "faces").faces(clip)
+    assert faces is not None and len(faces) == clip.frames
+    (fit,) = (tmp_path / "faces").glob("*.npz")
+    before = fit.stat().st_mtime_ns
+    assert prepare(tmp_path / "footage", tmp_path / "dataset", *asked) == 0
+    assert fit.stat().st_mtime_ns == before
 
 
 def test_a_second_run_changes_nothing(prepared: Path):

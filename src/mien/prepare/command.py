@@ -4,12 +4,15 @@ import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mien.command_line import Parser, positive, run_guarded
+from mien.data.faces import FaceCache
+from mien.data.manifest import read_manifest
 from mien.errors import UserError
 from mien.face import FaceIdentity
 from mien.overlays import find_config, read_config, shared_folder
@@ -50,6 +53,9 @@ def parser() -> Parser:
                    help="skip a video whose decoder stalls for so long (600)")  # fmt: skip
     p.add_argument("--engine", choices=ENGINES, default=ENGINES[0],
                    help="ray: on the cluster that RAY_ADDRESS names")  # fmt: skip
+    p.add_argument("--fit-faces", type=Path, metavar="FOLDER",
+                   help="also fit the face model to every clip, as loki.yaml needs it, and keep "
+                   "the coefficients here (give the folder as data.faces)")  # fmt: skip
     return p
 
 
@@ -72,7 +78,10 @@ def run(given: Namespace) -> None:
     dataset = DataSet(given.output, given.footage, collection, settings)
     warn_of_flat_footage(dataset)
     listed = dataset.prepare(given.workers, given.engine, given.patience)
-    tell(dataset, listed)
+    print_summary(dataset, listed)
+    if given.fit_faces is not None:
+        clips = [read_manifest(dataset.folder / f"{split}.jsonl") for split in SPLITS]
+        FaceCache(dataset.folder, given.fit_faces).extract([*chain.from_iterable(clips)])
 
 
 def warn_of_flat_footage(dataset: DataSet) -> None:
@@ -139,7 +148,7 @@ def read_settings(name: str, changes: Sequence[str]) -> Preparation:
     return settings
 
 
-def tell(dataset: DataSet, listed: Listed) -> None:
+def print_summary(dataset: DataSet, listed: Listed) -> None:
     """Print how much was accepted, how much was rejected, and why."""
     folder = dataset.folder
     clips, frames = Counter[str](), Counter[str]()
