@@ -25,7 +25,7 @@ def parser() -> Parser:
                    "(default: the model that ships)")  # fmt: skip
     p.add_argument("--focal", type=positive(float),
                    help="focal length of the camera in longer sides of the picture (default: that "
-                   "of a face two metres away, since points of a face hardly tell)")  # fmt: skip
+                   "of a face two metres away: the points hardly determine it)")  # fmt: skip
     return p
 
 
