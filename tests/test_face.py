@@ -249,7 +249,7 @@ class TestPerson:
     def test_what_stands_behind_is_filled_in_from_around_the_person(self, mesh, astronaut):
         points = landmarks_of(mesh, astronaut)[:, :2].astype(float)
         scene = scene_of(astronaut, points)
-        behind = ((scene.behind.transpose(1, 2, 0) + 1) * 127.5).round()
+        behind = ((scene.background.transpose(1, 2, 0) + 1) * 127.5).round()
         nobody = scene.person < 1e-3
         inner = np.zeros_like(nobody)
         inner[:100, :60] = True  # far from her

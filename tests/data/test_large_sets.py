@@ -22,7 +22,7 @@ from lightning import Trainer
 from mien.data.portrait_data import PortraitData
 from mien.data.datasets import People, sample_generator, spread
 from mien.data.manifest import read_manifest
-from mien.prepare.split import Sighting, Split, read_split
+from mien.prepare.split import Candidate, Split, read_split
 from mien.training.losses import LossConfig
 from mien.training.optimization import OptimizerConfig
 from mien.training.stage1 import ReconstructionStage
@@ -46,7 +46,7 @@ records = measured("read", lambda: read_manifest(folder / "train.jsonl"))
 people = measured("people", lambda: People(records, 0.25))
 measured("1000 draws", lambda: [people.draw_clip(sample_generator(0, i)) for i in range(1000)])
 assert len(measured("spread", lambda: spread(records, 64))) == 64
-names = [Sighting(f"{i:016x}", r.identity) for i, r in enumerate(records)]
+names = [Candidate(f"{i:016x}", r.identity) for i, r in enumerate(records)]
 
 def split(candidates, by_face=False):
     known = read_split(folder, by_face)
