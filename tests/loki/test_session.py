@@ -204,3 +204,8 @@ def test_the_command_writes_a_film(film: Path, tmp_path: Path, capsys):
 def test_a_picture_without_a_face_is_refused(session: LokiSession):
     with pytest.raises(UserError, match="cropped portrait: none of 1 frames shows a face"):
         session.read(torch.zeros(1, 3, 256, 256))
+
+
+def test_more_steps_than_timesteps_are_refused():
+    with pytest.raises(UserError, match="steps 1001 must be at most 1000"):
+        LokiSession(Loki(TINY), LokiSamplingConfig(steps=1001))

@@ -96,6 +96,11 @@ class LokiConfig:
         return 3 * self.patch**2 if self.space == "pixels" else self.latent_channels
 
     @property
+    def drawn_positions(self) -> Literal["projected", "neutral"]:
+        """What the maps' position channels hold; a net without positions does not read them."""
+        return self.positions or "projected"
+
+    @property
     def map_channels(self) -> int:
         """Channels of the encoded condition map: 45 with everything."""
         return (2 * 3 * self.octaves if self.positions else 0) + (3 if self.offsets else 0)
