@@ -27,8 +27,8 @@ from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
 from mien.report import Report, Stopwatch, back_ends, machine
 from mien.session import FrameStream, Portrait, PortraitSource, Session, SoundSource
-from mien.session.driving import Transfer
 from mien.session.loki import LokiSession
+from mien.types import Transfer
 
 SPOKEN_PARTS = "audio", "portrait", "motion", "render", "encode"  # of the work, as reports say it
 DRIVEN_PARTS = "driver", "portrait", "motion", "render", "encode"

@@ -6,7 +6,6 @@ Axes: t frames of the driver.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -16,8 +15,8 @@ from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera, FaceCoefficients
 from mien.face_model.parametric import FaceModel
+from mien.types import Transfer
 
-Transfer = Literal["relative", "absolute", "same_person"]  # as mien.session.driving's
 _BLINK = "eyeBlink"
 
 

@@ -33,10 +33,10 @@ from mien.loki.sampling import LokiSamplingConfig, sample_frames
 from mien.loki.weights import load_loki
 from mien.media import Frames, sound_of_video, to_bytes
 from mien.report import Stopwatch
-from mien.session.driving import Transfer, load_driver
+from mien.session.driving import load_driver
 from mien.session.portrait import PortraitSource, load_face
 from mien.session.stream import FrameStream, TimedFrames, iterate_in_context
-from mien.types import FPS
+from mien.types import FPS, Transfer
 
 SEEN = 256  # side at which faces are found and fitted; the net's picture may be smaller
 
