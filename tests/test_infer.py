@@ -259,7 +259,9 @@ class TestSection:
         part = section(sound, 0.25, 9.0)
         np.testing.assert_array_equal(part.samples, sound.samples[:, 4000:])
 
-    @pytest.mark.parametrize("part", [("1.5", "2"), ("0.5", "0.5"), ("0.6", "0.2")])
+    @pytest.mark.parametrize(
+        "part", [("1.5", "2"), ("0.5", "0.5"), ("0.6", "0.2"), ("0", "0.00001")]
+    )
     def test_an_empty_part_is_refused_with_the_length(self, part, folder, weights, capsys):
         asked = ["voice.wav", "portrait.png", "--box", FACE, *weights]
         assert main([*asked, "--start", part[0], "--end", part[1]]) == 1

@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from mien.errors import UserError
-from mien.media import load_audio
+from mien.media import load_audio, to_waveform
 
 SECONDS, PITCH = 0.5, 440.0
 
@@ -167,3 +167,8 @@ def test_rates_are_those_of_the_features():
     from mien.media import sound, video
 
     assert (sound.SAMPLE_RATE, video.FPS) == (features.SAMPLE_RATE, features.FPS)
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_no_samples_are_an_empty_waveform(rate: int):
+    assert to_waveform(np.zeros(0, np.float32), rate).shape == (0,)

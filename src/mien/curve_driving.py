@@ -49,7 +49,8 @@ def _run(given: argparse.Namespace) -> "Report":
     from mien.types import FPS
 
     output = given.output or Path(f"{given.portrait.stem}-{given.curves.stem}.mp4")
-    refuse_output(output, (given.curves, given.portrait), given.overwrite)
+    inputs = given.curves, given.portrait, *((given.audio,) if given.audio else ())
+    refuse_output(output, inputs, given.overwrite)
     if given.threads:
         torch.set_num_threads(given.threads)
     curves = load_curves(given.curves)

@@ -4,8 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mien.command_line import Parser, positive, progress_bar, run_guarded
-from mien.errors import UserError
+from mien.command_line import Parser, positive, progress_bar, refuse_file, run_guarded
 
 SUFFIX = ".npz"
 
@@ -34,28 +33,12 @@ def main(argv: list[str] | None = None) -> int:
     return run_guarded(lambda: print(_run(parser().parse_args(argv))))
 
 
-def refuse_file(output: Path, suffixes: tuple[str, ...], overwrite: bool) -> None:
-    """Check an output path before any work is done.
-
-    Raises:
-        UserError: it has another suffix, its folder is missing, or it exists already.
-    """
-    if output.suffix.lower() not in suffixes:
-        raise UserError(f"the output {output} must end in {' or '.join(suffixes)}")
-    if not output.parent.is_dir():
-        raise UserError(f"the folder {output.parent} of the output does not exist: make it first")
-    if output.is_dir():
-        raise UserError(f"the output {output} is a folder: give the name of a file")
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} exists: choose another name with -o, or add --overwrite")
-
-
 def _run(given: argparse.Namespace) -> str:
     from mien.face_model.clips import fit_file
     from mien.face_model.parametric import FaceModel
 
     output = given.output or given.clip.with_name(f"{given.clip.stem}{SUFFIX}")
-    refuse_file(output, (SUFFIX,), given.overwrite)
+    refuse_file(output, (SUFFIX,), (given.clip,), given.overwrite)
     model = FaceModel.load(given.face_model)
     with progress_bar() as show:
         found = fit_file(

@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.command_line import Parser, box, progress_bar, run_guarded
+from mien.command_line import Parser, box, progress_bar, refuse_file, run_guarded
 from mien.devices import add_device_options
-from mien.face_fitting import refuse_file
 
 if TYPE_CHECKING:
     from mien.face_model.arkit import ArkitCurves
@@ -44,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> str:
     from mien.face_model.live_link import save_curves
 
-    refuse_file(given.output, SUFFIXES, given.overwrite)
+    inputs = given.source, *((given.portrait,) if given.portrait else ())
+    refuse_file(given.output, SUFFIXES, inputs, given.overwrite)
     curves = (_of_clip(given) if given.portrait is None else _of_speech(given)).at_rate(given.fps)
     save_curves(curves, given.output)
     return f"{given.output}: {len(curves)} rows, {given.fps} a second"

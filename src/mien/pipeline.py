@@ -16,9 +16,8 @@ Only the sound is in memory as a whole; frames are written as they are rendered.
 from pathlib import Path
 
 from mien.audio.features import FPS
-from mien.command_line import Progress
+from mien.command_line import Progress, refuse_file
 from mien.devices import FULL
-from mien.errors import UserError
 from mien.face import Box
 from mien.loki.driving import LokiControls
 from mien.media import AUTO, WRITERS
@@ -28,8 +27,8 @@ from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
 from mien.report import Report, Stopwatch, back_ends, machine
 from mien.session import FrameStream, Portrait, PortraitSource, Session, SoundSource
-from mien.session.driving import Transfer
 from mien.session.loki import LokiSession
+from mien.types import Transfer
 
 SPOKEN_PARTS = "audio", "portrait", "motion", "render", "encode"  # of the work, as reports say it
 DRIVEN_PARTS = "driver", "portrait", "motion", "render", "encode"
@@ -171,18 +170,7 @@ def refuse_output(output: Path, inputs: tuple[Path, ...], overwrite: bool) -> No
     Raises:
         UserError: it is not an mp4, its folder is missing, it exists already, or it is an input.
     """
-    if output.suffix.lower() not in WRITERS:
-        raise UserError(f"the output {output} must end in {' or '.join(WRITERS)}")
-    if not output.parent.is_dir():
-        raise UserError(f"the folder {output.parent} of the output does not exist: make it first")
-    if output.is_dir():
-        raise UserError(f"the output {output} is a folder: give the name of a file")
-    if not output.exists():
-        return
-    if any(path.exists() and output.samefile(path) for path in inputs):
-        raise UserError(f"the output {output} is an input as well: choose another name with -o")
-    if not overwrite:
-        raise UserError(f"{output} exists: choose another name with -o, or add --overwrite")
+    refuse_file(output, WRITERS, inputs, overwrite)
 
 
 def _files(*inputs: SoundSource | PortraitSource | Portrait) -> tuple[Path, ...]:

@@ -18,7 +18,7 @@ from mien.errors import UserError
 if TYPE_CHECKING:
     from mien.report import Report
 
-TRANSFERS = "relative", "absolute", "same_person"  # mien.session.driving.Transfer, without torch
+TRANSFERS = "relative", "absolute", "same_person"  # mien.types.Transfer, without torch
 SYSTEMS = "mien", "loki"
 OF_LOKI = "loki", "freeze_pose", "blinks", "seed", "steps", "guidance"  # options of Loki alone
 

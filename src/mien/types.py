@@ -19,6 +19,10 @@ Framing = Literal["face", "half_body"]
 the picture, for gestures."""
 FRAMINGS: tuple[Framing, ...] = get_args(Framing)
 
+Transfer = Literal["relative", "absolute", "same_person"]
+"""What of the driver the portrait takes: how it differs from the driver at rest; that and the place
+of its head in the picture; or all of it, where both are one person, filmed alike."""
+
 
 @dataclass(frozen=True)
 class Appearance:

@@ -163,3 +163,28 @@ def test_head_angles_turn_the_head(model):
         mesh_vectors(replace(one("jawOpen", 0.0), head=np.array([[0.3, 0, 0]])), model)
     )
     np.testing.assert_allclose(turned.turn[0], [0, -0.3, 0], atol=0.03)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"text"])
+def test_an_npz_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.npz"):
+        load_curves(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("wrong", [{"head": np.zeros((2, 3))}, {"fps": np.float64(0)}])
+def test_an_npz_of_other_arrays_is_refused(tmp_path, wrong):
+    save_curves(curves(), tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as kept:
+        arrays = {name: kept[name] for name in kept.files}
+    np.savez(tmp_path / "a.npz", **(arrays | wrong))
+    with pytest.raises(UserError, match=r"a\.npz holds no ARKit curves"):
+        load_curves(tmp_path / "a.npz")
+
+
+def test_a_truncated_npz_is_refused(tmp_path):
+    save_curves(curves(), tmp_path / "a.npz")
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"a\.npz holds no ARKit curves"):
+        load_curves(tmp_path / "a.npz")

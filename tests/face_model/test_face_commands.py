@@ -107,3 +107,15 @@ def test_speech_of_a_net_without_a_mesh_has_no_curves(tmp_path, clip, capsys):
     given += ["--animator", animator, "--speech", speech]
     assert main(list(map(str, given))) == 1
     assert "no face mesh" in capsys.readouterr().err
+
+
+def test_an_input_is_never_overwritten(fitted, tmp_path, capsys):
+    curves = tmp_path / "curves.npz"
+    curves.write_bytes(fitted.read_bytes())
+    assert main(["export-motion", str(curves), "-o", str(curves), "--overwrite"]) == 1
+    assert "is an input as well" in capsys.readouterr().err
+    sound = tmp_path / "talk.mp4"
+    sound.write_bytes(b"sound")
+    given = [str(curves), str(curves), "--audio", str(sound), "-o", str(sound), "--overwrite"]
+    assert main(["drive-arkit", *given]) == 1
+    assert "is an input as well" in capsys.readouterr().err and sound.read_bytes() == b"sound"

@@ -103,7 +103,16 @@ def test_code_in_the_archive_does_not_run(tmp_path, head):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"text", pickle.dumps({"v_template": 1}), pickle.dumps(3)]
+    "content",
+    [
+        b"",
+        b"text",
+        b"a",
+        b"0.",
+        b"\x80\x04q\x00.",
+        pickle.dumps({"v_template": 1}),
+        pickle.dumps(3),
+    ],
 )
 def test_other_files_are_named(tmp_path, content):
     (tmp_path / "other.pkl").write_bytes(content)

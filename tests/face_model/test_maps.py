@@ -65,7 +65,7 @@ def test_depth_has_the_unit_of_x_and_y(model, face):
     assert nearest.min() == pytest.approx(wanted, abs=0.08)
 
 
-def test_everything_is_zero_off_the_mesh_and_nothing_is_drawn_below_the_throat(model, face):
+def test_everything_is_zero_off_the_mesh_and_nothing_is_drawn_below_the_neck(model, face):
     box = 0.0, 0.0, float(face.camera.width), float(face.camera.height)
     maps = draw_maps(model, face, box, SIZE)
     off = ~maps.covered

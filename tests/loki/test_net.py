@@ -100,9 +100,21 @@ def test_attention_sees_all_frames_where_the_multiplier_is_two_and_one_frame_in_
     }
     across = {name: one.across_frames for name, one in attentions.items()}
     assert across == {"down_blocks0": False, "mid_blockattentions": True, "up_blocks1": False}
-    # In the order of the pass, as tokens are recorded.
-    places = [one.place for one in attentions.values()]
-    assert sorted(places) == sorted(set(places))
+
+
+@torch.no_grad()
+def test_tokens_are_numbered_in_the_order_of_the_pass(net: Loki, monkeypatch):
+    called: list[int] = []
+    attend = InjectedSelfAttention.__call__
+
+    def numbered(self, *given, **more):
+        called.append(self.place)
+        return attend(self, *given, **more)
+
+    monkeypatch.setattr(InjectedSelfAttention, "__call__", numbered)
+    sample, timestep, *_ = inputs()
+    net(sample, timestep)
+    assert called == list(range(len(net.backbone.unet.attn_processors)))
 
 
 @torch.no_grad()

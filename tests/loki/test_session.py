@@ -129,6 +129,15 @@ def test_lost_frames_are_interpolated(driver):
     assert filled.frames.tolist() == list(range(8))
 
 
+@pytest.mark.parametrize("lost", [3, 7])
+def test_a_lost_frame_at_rest_is_the_nearest_one(portrait, driver, lost: int):
+    rows = np.array([t for t in range(8) if t != lost])
+    driven = drive_faces(face_model(), portrait, driver.at(rows), lost, "relative")
+    nearest = int(np.abs(rows - lost).argmin())
+    turned = turns(driven)[nearest] * turns(portrait)[0].inv()
+    assert turned.magnitude() < 1e-6
+
+
 @pytest.fixture(scope="module")
 def session() -> LokiSession:
     return LokiSession(awake(Loki(TINY)), LokiSamplingConfig(steps=2))
@@ -195,3 +204,8 @@ def test_the_command_writes_a_film(film: Path, tmp_path: Path, capsys):
 def test_a_picture_without_a_face_is_refused(session: LokiSession):
     with pytest.raises(UserError, match="cropped portrait: none of 1 frames shows a face"):
         session.read(torch.zeros(1, 3, 256, 256))
+
+
+def test_more_steps_than_timesteps_are_refused():
+    with pytest.raises(UserError, match="steps 1001 must be at most 1000"):
+        LokiSession(Loki(TINY), LokiSamplingConfig(steps=1001))

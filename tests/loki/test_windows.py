@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mien.data.clips import ClipCache
-from mien.data.faces import FaceCache, face_model
+from mien.data.faces import FaceCache, face_model, fit_fingerprint
 from mien.data.records import read_records
 from mien.data.windows import (
     ClipFaces,
@@ -177,6 +177,27 @@ def test_a_clip_without_a_face_is_left_out(folder: Path, tmp_path: Path):
     assert faces.faces(record) is None
     with pytest.raises(ValueError, match="shows no face"):
         ClipFaces(faces, SIZE, "projected").of(record)
+
+
+def test_another_fit_is_another_cache(folder: Path, tmp_path: Path, monkeypatch):
+    record = read_records(folder, Path("train.jsonl"))[0]
+    kept = coefficients(face_model(), t=5)
+    FaceCache(folder, tmp_path / "faces").keep(record, kept)
+    known = FaceCache(folder, tmp_path / "faces").faces(record)
+    assert known is not None and np.array_equal(known.expression, kept.expression)
+    monkeypatch.setattr("mien.data.faces.FIT_VERSION", -1)
+    later = FaceCache(folder, tmp_path / "faces")
+    later.extract([record])
+    fitted = later.faces(record)
+    assert fitted is None or not np.array_equal(fitted.expression, kept.expression)
+    assert len({path.parent for path in (tmp_path / "faces").rglob("*.npz")}) == 2
+
+
+def test_another_face_model_is_another_cache(tmp_path: Path, monkeypatch):
+    before = fit_fingerprint()
+    (tmp_path / "other.npz").write_bytes(b"another model")
+    monkeypatch.setattr("mien.data.faces.FACE_MODEL", tmp_path / "other.npz")
+    assert fit_fingerprint() != before
 
 
 def test_no_clip_with_a_face_is_refused(folder: Path, tmp_path: Path):

@@ -35,6 +35,7 @@ class Contents:
         Raises:
             UserError: it cannot be read.
         """
+        self._look_up()  # other processes than the one that called `learn` know the index only so
         address, stamp = self._address(record), self.root.stamp(record.path)
         known = self._known.get(address)
         if known is None or known[0] != stamp:

@@ -3,12 +3,13 @@
 import functools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
-from mien.data.contents import Contents
+from mien.data.contents import DIGITS, Contents
 from mien.data.manifest import ClipRecord
 from mien.data.meshes import face_mesh
 from mien.data.store import Store
@@ -16,7 +17,8 @@ from mien.errors import UserError
 from mien.face.geometry import Picture
 from mien.face_model.clips import fit_frames
 from mien.face_model.coefficients import FaceCoefficients
-from mien.face_model.parametric import FaceModel
+from mien.face_model.fitting import FIT_VERSION
+from mien.face_model.parametric import FACE_MODEL, FaceModel
 from mien.face_model.tracking import FaceTracker
 from mien.media import read_frames
 
@@ -24,12 +26,13 @@ HELD = 1000  # clips whose coefficients each process keeps in memory
 
 
 class FaceCache:
-    """Coefficients in a folder, one file per clip, named by its content hash: a changed clip is
-    fitted again, and equal clips of two data sets only once.
+    """Coefficients in a folder, one file per clip, named by its content hash, in a subfolder named
+    by the face model and the version of the fit: a changed clip is fitted again, as all clips are
+    after a change of either, and equal clips of two data sets are fitted only once.
     """
 
     def __init__(self, root: Path | Store, folder: Path | Store) -> None:
-        self.root, self.folder = Store(root), Store(folder)
+        self.root, self.folder = Store(root), Store(folder).below(fit_fingerprint())
         self._contents = Contents(root, folder)
         self._names: dict[str, str] = {}
         self._held: OrderedDict[str, FaceCoefficients | None] = OrderedDict()
@@ -85,6 +88,16 @@ def faces_in(frames: Iterable[Picture]) -> FaceCoefficients | None:
         return fit_frames(frames, "the clip", face_tracker(), face_model())
     except UserError:
         return None
+
+
+def fit_fingerprint() -> str:
+    """A hash that changes with the face model that ships and with FIT_VERSION."""
+    return _fingerprint_of(FACE_MODEL, FIT_VERSION)
+
+
+@functools.cache
+def _fingerprint_of(model: Path, version: int) -> str:
+    return sha256(f"{version} ".encode() + model.read_bytes()).hexdigest()[:DIGITS]
 
 
 @functools.cache

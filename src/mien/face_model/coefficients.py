@@ -4,7 +4,6 @@ Camera coordinates: x to the picture's right, y down, z away from the camera, in
 Axes: t frames, i identity axes, e expression axes, n points.
 """
 
-import zipfile
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from jaxtyping import Float, Int
 
 from mien.errors import UserError
 from mien.face.geometry import Array
-from mien.media.files import readable, writable, written_whole
+from mien.media.files import NPZ_ERRORS, readable, writable, written_whole
 
 _VERSION = 1
 
@@ -104,7 +103,7 @@ class FaceCoefficients:
             with np.load(path, allow_pickle=False) as kept:
                 arrays = {name: kept[name] for name in kept.files}
             found = cls._from_arrays(arrays)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except NPZ_ERRORS as error:
             raise UserError(
                 f"{path} is no readable file of face coefficients ({error}): "
                 "make it again with mien fit-face"

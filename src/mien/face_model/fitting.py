@@ -28,6 +28,9 @@ from mien.face_model.solution import State, solve_motion, solve_person
 from mien.mesh.alignment import similarity
 from mien.mesh.topology import POINTS, STABLE
 
+# Raised whenever tracking or fitting gives other coefficients of the same clip: caches of fits are
+# named by it.
+FIT_VERSION = 1
 DISTANCE = 200.0  # centimetres from the camera at which a face is taken to be, if nobody says
 _KEYFRAMES = 12
 _PASSES = 2  # over all frames: poses give the gaze, which moves the lids

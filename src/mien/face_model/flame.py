@@ -94,7 +94,10 @@ def read_flame(path: Path) -> dict[str, Array]:
         found = _Reader(io.BytesIO(content), encoding="latin1").load()
         names = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights")
         return {name: _array(found[name]) for name in names}
-    except (pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError) as error:
+    except (
+        *(pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError),
+        *(AttributeError, IndexError, ImportError),  # a damaged pickle raises any of them
+    ) as error:
         raise UserError(
             f"{path} is not FLAME's archive ({error}): give generic_model.pkl or flame2023.pkl as "
             "it was downloaded"

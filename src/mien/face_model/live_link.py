@@ -14,7 +14,7 @@ from jaxtyping import Float
 from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.arkit import CURVES, ArkitCurves
-from mien.media.files import readable, writable, written_whole
+from mien.media.files import NPZ_ERRORS, readable, writable, written_whole
 
 _ANGLES = ("Yaw", "Pitch", "Roll")
 _PARTS = ("Head", "LeftEye", "RightEye")
@@ -62,7 +62,7 @@ def load_curves(path: Path) -> ArkitCurves:
     path = readable(path, "curves")
     try:
         found = _load_csv(path) if path.suffix.lower() == ".csv" else _load_npz(path)
-    except (OSError, ValueError, KeyError, IndexError, csv.Error) as error:
+    except (*NPZ_ERRORS, IndexError, csv.Error) as error:
         raise UserError(
             f"{path} holds no ARKit curves ({error}): give Live Link Face's CSV, "
             "or a file of mien export-motion"
@@ -77,7 +77,14 @@ def _load_npz(path: Path) -> ArkitCurves:
     with np.load(path, allow_pickle=False) as kept:
         if tuple(kept["names"].tolist()) != CURVES:
             raise ValueError("other names of curves")
-        return ArkitCurves(kept["values"], kept["head"], kept["eyes"], float(kept["fps"]))
+        t, fps = len(kept["values"]), float(kept["fps"])
+        shapes = {"values": (t, len(CURVES)), "head": (t, 3), "eyes": (t, 3)}
+        for name, shape in shapes.items():
+            if kept[name].shape != shape:
+                raise ValueError(f"{name} of shape {kept[name].shape} instead of {shape}")
+        if not 0 < fps < float("inf"):
+            raise ValueError(f"{fps:g} frames a second")
+        return ArkitCurves(kept["values"], kept["head"], kept["eyes"], fps)
 
 
 def _load_csv(path: Path) -> ArkitCurves:

@@ -27,7 +27,7 @@ from mien.ops.rasterize import rasterize_perspective
 # What the position channels are: where a point of the mesh is ("projected"), or which point of
 # the face it is ("neutral"); see `draw_maps`.
 Positions = Literal["projected", "neutral"]
-_THROAT = 2.0  # distances of the eyes below them: the head is drawn down to there
+_NECK_CUT = 2.0  # distances of the eyes below them: the head is drawn down to there
 _MARGIN = 0.2  # of `head_box`
 
 
@@ -68,7 +68,7 @@ def draw_maps(
     else:
         shown = np.broadcast_to(_head_coordinates(model), projected.shape)
     offsets = model.offsets(coefficients.expression, coefficients.eyes) / OFFSET_DEVIATION
-    height = np.broadcast_to(_above_throat(model)[:, None], (*projected.shape[:2], 1))
+    height = np.broadcast_to(_above_neck_cut(model)[:, None], (*projected.shape[:2], 1))
     values = np.concatenate([shown, offsets, height], axis=-1)
     drawn = rasterize_perspective(places, head_triangles(model), values, size, size, "front")
     covered = drawn.covered & (drawn.values[:, 6] >= 0)
@@ -77,15 +77,15 @@ def draw_maps(
 
 
 def head_triangles(model: FaceModel) -> Int[Array, "k 3"]:
-    """The triangles of the model that are not wholly below the throat."""
-    return model.triangles[(_above_throat(model)[model.triangles] >= 0).any(axis=1)]
+    """The triangles of the model that are not wholly below the cut through the neck."""
+    return model.triangles[(_above_neck_cut(model)[model.triangles] >= 0).any(axis=1)]
 
 
 def head_box(model: FaceModel, coefficients: FaceCoefficients) -> Box:
     """The square around the head in all frames of the coefficients, in pixels, with a margin of a
     tenth of its side on each side (CAP4D's crop).
     """
-    head = _above_throat(model) >= 0
+    head = _above_neck_cut(model) >= 0
     places = model.project(coefficients)[:, head, :2].reshape(-1, 2)
     low, high = places.min(axis=0), places.max(axis=0)
     half = (1 + _MARGIN) * float((high - low).max()) / 2
@@ -106,14 +106,16 @@ def _device_coordinates(
     return np.stack([2 * across - 1, 2 * down - 1, (depth - origin) * unit], axis=-1)
 
 
-def _above_throat(model: FaceModel) -> Float[Array, " n"]:
-    """How far vertices of the neutral mean head are above the throat; below it, negative."""
+def _above_neck_cut(model: FaceModel) -> Float[Array, " n"]:
+    """How far vertices of the neutral mean head are above the cut through the neck, or below it
+    (negative).
+    """
     left, right = model.eye_centers
-    lowest = (left[1] + right[1]) / 2 + _THROAT * np.linalg.norm(left - right)
+    lowest = (left[1] + right[1]) / 2 + _NECK_CUT * np.linalg.norm(left - right)
     return lowest - model.neutral[:, 1]
 
 
 def _head_coordinates(model: FaceModel) -> Float32[Array, "n 3"]:
-    head = model.neutral[_above_throat(model) >= 0]
+    head = model.neutral[_above_neck_cut(model) >= 0]
     low, high = head.min(axis=0), head.max(axis=0)
     return (2 * model.neutral - (low + high)) / (high - low).max()

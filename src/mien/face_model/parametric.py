@@ -8,7 +8,6 @@ Axes: t frames, n vertices, k triangles, i identity axes, e expression axes, m l
 """
 
 import functools
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +20,7 @@ from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.correspondence import Correspondence
-from mien.media.files import readable, writable, written_whole
+from mien.media.files import NPZ_ERRORS, readable, writable, written_whole
 
 FACE_MODEL = Path(__file__).parents[1] / "assets" / "face_model.npz"
 # Standard deviation (centimetres, about zero) of a coordinate of expression offsets over the skin
@@ -158,7 +157,7 @@ def _loaded(path: Path) -> FaceModel:
                 eye_centers=kept["eye_centers"].astype(np.float32),
                 points=_points(kept),
             )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except NPZ_ERRORS as error:
         raise UserError(
             f"{path} is no face model ({error}): give a file of tools/make_face_model.py "
             "or tools/convert_flame.py"

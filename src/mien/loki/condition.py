@@ -92,7 +92,8 @@ def encode_maps(
 ) -> tuple[Float[Tensor, "n p h w"], Float[Tensor, "n 3 h w"]]:
     """Sinusoids of the positions, of frequencies 1, 2, 4 ..., and the offsets, zero off the mesh.
 
-    The positions are those of the posed mesh in the crop (NDC), as in the authors' repository.
+    What the positions are, those of the posed mesh in the crop (NDC, as in the authors' repository)
+    or those of the neutral face, is the config's `positions`.
     """
     positions, offsets, covered = maps.split((3, 3, 1), dim=1)
     frequencies = 2.0 ** torch.arange(octaves, device=maps.device, dtype=maps.dtype)

@@ -47,8 +47,8 @@ class LokiConfig:
     coefficient_dims: int = 63  # expression axes, rotation, place and gaze (condition coefficients)
     encoder_channels: tuple[int, ...] = (24, 48, 64)  # each further one halves the map
     # the diffusion
-    # of the prediction; in pixels x0 is free of noise after some hundred steps, v after many
-    # thousand (measured); noise: as the papers
+    # What is predicted; noise: as the papers. In pixels x0 was chosen over v by eye, on the preview
+    # strips of two runs: v's still had visible noise where x0's had none. No metric was compared.
     form: Literal["v", "x0", "noise"] = "x0"
     timesteps: int = 1000
     zero_terminal: bool = True  # the last timestep is pure noise
@@ -94,6 +94,11 @@ class LokiConfig:
     def sample_channels(self) -> int:
         """Channels of what is denoised."""
         return 3 * self.patch**2 if self.space == "pixels" else self.latent_channels
+
+    @property
+    def drawn_positions(self) -> Literal["projected", "neutral"]:
+        """What the maps' position channels hold; a net without positions does not read them."""
+        return self.positions or "projected"
 
     @property
     def map_channels(self) -> int:

@@ -6,7 +6,6 @@ Axes: t frames of the driver.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -16,8 +15,8 @@ from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera, FaceCoefficients
 from mien.face_model.parametric import FaceModel
+from mien.types import Transfer
 
-Transfer = Literal["relative", "absolute", "same_person"]  # as mien.session.driving's
 _BLINK = "eyeBlink"
 
 
@@ -54,7 +53,7 @@ def drive_faces(
     controls: LokiControls | None = None,
 ) -> FaceCoefficients:
     """The portrait's person moving as the driver does; `portrait` has one row, `rest` is a frame of
-    the driver that has a row.
+    the driver at rest; the nearest frame with a row stands for it.
 
     Expressions and gaze are the driver's: the face model's axes have the same rest for everybody.
     `relative`: the head moves from the portrait's pose by the driver's difference from rest;
@@ -65,7 +64,7 @@ def drive_faces(
     controls = controls or LokiControls()
     person = driver if transfer == "same_person" else portrait
     moving = _seen_by(driver, person.camera)
-    row = int(np.searchsorted(driver.frames, rest))
+    row = int(np.abs(driver.frames - rest).argmin())  # the fit may have lost the frame itself
     base = portrait if transfer == "relative" else moving.at(slice(row, row + 1))
     rotation, translation = _moved(base, moving, row, controls.pose_scale)
     if controls.freeze_pose:

@@ -1,5 +1,7 @@
 """Checks of input paths before decoding, and atomic writing of files."""
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +10,12 @@ from uuid import uuid4
 from av.error import FFmpegError
 
 from mien.errors import UserError
+
+# What reading the arrays of a damaged or foreign .npz can raise.
+NPZ_ERRORS = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 def readable(path: Path, what: str) -> Path:

@@ -124,12 +124,12 @@ def section(
         return sound
     seconds = sound.samples.shape[1] / sound.rate
     last = seconds if end is None else min(end, seconds)
-    if not 0 <= start < last:
+    first, after = round(start * sound.rate), round(last * sound.rate)
+    if not 0 <= first < after:
         raise UserError(
             f"{name} has no sound from {start:g} s to {last:g} s, it lasts {seconds:.2f} s: "
             "give a start before the end"
         )
-    first, after = round(start * sound.rate), round(last * sound.rate)
     return Sound(sound.samples[:, first:after], sound.rate)
 
 

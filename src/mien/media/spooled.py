@@ -12,11 +12,13 @@ Array = np.ndarray
 
 
 class Spooled:
-    """Rows of one type and width appended to a temporary file, which goes with its last array."""
+    """Rows of one type and width appended to a temporary file, which is deleted with its last
+    array. Without rows the array has one column.
+    """
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as its arrays
-        self._dtype, self._width = np.dtype(np.float32), 0
+        self._dtype, self._width = np.dtype(np.float32), 1
 
     def append(self, rows: Float[Array, "n c"]) -> None:
         """Add rows."""
@@ -25,8 +27,7 @@ class Spooled:
 
     def array(self) -> Float[Array, "_ _"]:
         """All rows, mapped from the file; changes of them are kept."""
-        row = self._dtype.itemsize * self._width
-        count = self._file.tell() // row if row else 0
+        count = self._file.tell() // (self._dtype.itemsize * self._width)
         if not count:
             return np.zeros((0, self._width), self._dtype)
         self._file.flush()

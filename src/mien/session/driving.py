@@ -8,7 +8,6 @@ Axes: t video frames, h w space, m implicit motion, n motion dimensions.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -31,11 +30,8 @@ from mien.portrait.motion_encoder import MOTION_DIM
 from mien.portrait.streaming import FRAMES_AT_ONCE, GuideOf
 from mien.session.guiding import guides_for, with_mesh_at_rest
 from mien.session.portrait import Portrait
-from mien.types import Framing, Guide
+from mien.types import Framing, Guide, Transfer
 
-# What of the driver the portrait takes: how it differs from the driver at rest; that and the place
-# of its head in the picture; or all of it, where both are one person, filmed alike.
-Transfer = Literal["relative", "absolute", "same_person"]
 _NEAR = 0.5  # face sizes: grid step of the enlarged region in which a small face is detected again
 _OFTEN = 0.5  # share of the frames without a face above which the user is warned
 

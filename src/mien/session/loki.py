@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mien.data.faces import face_model, face_tracker
 from mien.devices import AUTO, FULL, autocast, choose_device
+from mien.errors import UserError
 from mien.face import Box
 from mien.face_model.clips import fit_frames
 from mien.face_model.coefficients import FaceCoefficients
@@ -32,10 +33,10 @@ from mien.loki.sampling import LokiSamplingConfig, sample_frames
 from mien.loki.weights import load_loki
 from mien.media import Frames, sound_of_video, to_bytes
 from mien.report import Stopwatch
-from mien.session.driving import Transfer, load_driver
+from mien.session.driving import load_driver
 from mien.session.portrait import PortraitSource, load_face
 from mien.session.stream import FrameStream, TimedFrames, iterate_in_context
-from mien.types import FPS
+from mien.types import FPS, Transfer
 
 SEEN = 256  # side at which faces are found and fitted; the net's picture may be smaller
 
@@ -59,6 +60,10 @@ class LokiSession:
         net: the trained net.
         sampling: steps, guidance and overlap.
         precision: 32-true or bf16-mixed (`mien.devices.autocast`).
+
+    Raises:
+        UserError: the device cannot compute in that precision, or there are more sampling steps
+            than the net has timesteps.
     """
 
     def __init__(
@@ -66,6 +71,11 @@ class LokiSession:
     ) -> None:
         self.net, self.precision = net, precision
         self.sampling = sampling or LokiSamplingConfig()
+        if self.sampling.steps > net.config.timesteps:
+            raise UserError(
+                f"steps {self.sampling.steps} must be at most {net.config.timesteps}, "
+                "the timesteps that the net was trained with"
+            )
         self.device = next(net.parameters()).device
         autocast(self.device, precision)  # raises if the device cannot
 
@@ -174,7 +184,7 @@ class LokiSession:
         self, faces: FaceCoefficients
     ) -> tuple[Float[Tensor, "t 7 h w"], Float[Tensor, "t k"]]:
         config = self.net.config
-        maps = face_maps(face_model(), faces, config.image_size, config.positions or "projected")
+        maps = face_maps(face_model(), faces, config.image_size, config.drawn_positions)
         return maps.to(self.device), face_values(faces).to(self.device)
 
     def _inference(self) -> AbstractContextManager:

@@ -38,11 +38,12 @@ from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import GuideOf, no_guides, render_stream
 from mien.report import Stopwatch
-from mien.session.driving import Transfer, driven_motion, load_driver, refuse_scales
+from mien.session.driving import driven_motion, load_driver, refuse_scales
 from mien.session.guiding import LIP_CONTRAST, guides_for, with_mesh_at_rest
 from mien.session.portrait import Portrait, PortraitSource, load_face, read_portrait
 from mien.session.sound import EncodedSound, SoundSource, encode_sound
 from mien.session.stream import FrameStream, TimedFrames, iterate_in_context
+from mien.types import Transfer
 
 
 def load_models(

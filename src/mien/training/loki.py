@@ -85,7 +85,7 @@ class LokiStage(SteppedModule):
         """What the data module must provide."""
         c = self.loki.config
         accumulate = self.optimizer_config.accumulate
-        return WindowSpec(c.image_size, c.window, c.positions or "projected", accumulate)
+        return WindowSpec(c.image_size, c.window, c.drawn_positions, accumulate)
 
     def _start_from(self, path: Path) -> None:
         state = current_state(read_weights(path, LOKI))
