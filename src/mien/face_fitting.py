@@ -17,14 +17,15 @@ def parser() -> Parser:
         "and camera, as .npz (mien.face_model.coefficients).",
     )
     p.add_argument("clip", type=Path, help="a video or picture that shows a face")
-    p.add_argument("-o", "--output", type=Path, help="file to write (default: CLIP.npz)")
+    p.add_argument("-o", "--output", type=Path, 
+                   help="file to write (default: CLIP.npz, beside the clip)")  # fmt: skip
     p.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     p.add_argument("--face-model", type=Path, metavar="NPZ",
                    help="a file of tools/make_face_model.py or tools/convert_flame.py "
                    "(default: the model that ships)")  # fmt: skip
     p.add_argument("--focal", type=positive(float),
-                   help="focal length of the camera in longer sides of the picture (default: that "
-                   "of a face two metres away: the points hardly determine it)")  # fmt: skip
+                   help="focal length of the camera, as a multiple of the picture's longer side "
+                   "(default: that of a face two metres away)")  # fmt: skip
     return p
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mien.command_line import Parser, box, progress_bar, refuse_file, run_guarded
 from mien.devices import add_device_options
+from mien.errors import UserError
 
 if TYPE_CHECKING:
     from mien.face_model.arkit import ArkitCurves
@@ -23,11 +24,13 @@ def parser() -> Parser:
         "video's face, or of generated speech where an audio file and a portrait are given.",
     )
     p.add_argument("source", type=Path, help="a video, a file of mien fit-face, or an audio file")
-    p.add_argument("portrait", type=Path, nargs="?", help="who says the audio: a picture")
+    p.add_argument("portrait", type=Path, nargs="?", 
+                   help="a picture of the speaker: the motion is then generated from the audio "
+                   "of SOURCE, also where that is a video")  # fmt: skip
     p.add_argument("-o", "--output", type=Path, required=True, help="csv or npz to write")
     p.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
-    p.add_argument("--fps", type=int, choices=RATES, default=RATES[1], help="rows a second (60)")
-    p.add_argument("--seed", type=int, default=0, help="of generated speech (0)")
+    p.add_argument("--fps", type=int, choices=RATES, default=RATES[1], help="rows per second (60)")
+    p.add_argument("--seed", type=int, default=0, help="random seed of generated motion (0)")
     p.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="the portrait's face, in pixels")
     p.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
     p.add_argument("--speech", type=Path, help="stage-2 weights (default: those that ship)")
@@ -47,7 +50,7 @@ def _run(given: argparse.Namespace) -> str:
     refuse_file(given.output, SUFFIXES, inputs, given.overwrite)
     curves = (_of_clip(given) if given.portrait is None else _of_speech(given)).at_rate(given.fps)
     save_curves(curves, given.output)
-    return f"{given.output}: {len(curves)} rows, {given.fps} a second"
+    return f"{given.output}: {len(curves)} rows, {given.fps} per second"
 
 
 def _of_clip(given: argparse.Namespace) -> "ArkitCurves":
@@ -55,11 +58,18 @@ def _of_clip(given: argparse.Namespace) -> "ArkitCurves":
     from mien.face_model.clips import fit_file
     from mien.face_model.coefficients import FaceCoefficients
     from mien.face_model.parametric import FaceModel
+    from mien.media.video import NoVideoStream
 
     if given.source.suffix.lower() == ".npz":
         return curves_of(FaceModel.load(), FaceCoefficients.load(given.source))
-    with progress_bar() as show:
-        found = fit_file(given.source, progress=lambda done: show(done, 0))
+    try:
+        with progress_bar() as show:
+            found = fit_file(given.source, progress=lambda done: show(done, 0))
+    except NoVideoStream as error:
+        raise UserError(
+            f"{given.source} has no video stream: for the motion of its speech, name a portrait "
+            "after it"
+        ) from error
     return curves_of(FaceModel.load(), found)
 
 

@@ -118,19 +118,31 @@ def test_columns_are_found_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "words"),
     [
-        "",
-        "a,b\n1,2\n",
-        "Timecode,JawOpen\n00:00:00:00.000,much\n",
-        "Timecode,JawOpen\n",
-        "Timecode,JawOpen\n00:00:00:00.000,nan\n",
+        ("", "is empty"),
+        ("a,b\n1,2\n", "no column is named after a curve"),
+        ("Timecode,JawOpen\n00:00:00:00.000,much\n", "row 1, JawOpen: 'much' instead of a number"),
+        ("JawOpen,HeadYaw\n1,1\n1\n", "row 2, HeadYaw: nothing instead of a number"),
+        ("Timecode,JawOpen\n", "has no rows"),
+        ("Timecode,JawOpen\n00:00:00:00.000,nan\n", "not finite"),
     ],
 )
-def test_a_csv_without_curves_is_refused(tmp_path, content):
+def test_a_csv_without_curves_is_refused(tmp_path, content, words):
     (tmp_path / "a.csv").write_text(content)
-    with pytest.raises(UserError, match="a.csv"):
+    with pytest.raises(UserError, match=f"a.csv.*{words}"):
         load_curves(tmp_path / "a.csv")
+
+
+def test_an_npz_without_curves_is_refused(tmp_path, model):
+    path = tmp_path / "a.npz"
+    coefficients(model).save(path)
+    with pytest.raises(UserError, match="no array names; mien export-motion converts"):
+        load_curves(path)
+    for content in (b"\0\1", path.read_bytes()[:-40]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="a.npz.*damaged, or neither"):
+            load_curves(path)
 
 
 def test_another_rate_keeps_the_motion_and_its_length():

@@ -17,7 +17,7 @@ from mien.face_model.points import points_of
 from mien.face_model.tracking import FaceTracker
 from mien.media import read_frames
 from tests.astronaut import write_drifting
-from tests.tiny_nets import save_tiny_pair
+from tests.tiny_nets import save_tiny_pair, write_wav
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +119,10 @@ def test_an_input_is_never_overwritten(fitted, tmp_path, capsys):
     given = [str(curves), str(curves), "--audio", str(sound), "-o", str(sound), "--overwrite"]
     assert main(["drive-arkit", *given]) == 1
     assert "is an input as well" in capsys.readouterr().err and sound.read_bytes() == b"sound"
+
+
+def test_audio_without_a_portrait_has_no_motion(tmp_path, capsys):
+    wav = write_wav(tmp_path / "a.wav", np.zeros(1600, np.float32))
+    assert main(["export-motion", str(wav), "-o", str(tmp_path / "a.csv")]) == 1
+    assert "a.wav has no video stream: for the motion of its speech" in capsys.readouterr().err
+    assert not (tmp_path / "a.csv").exists()

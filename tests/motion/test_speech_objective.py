@@ -154,7 +154,9 @@ def test_the_direct_head_teaches_itself_and_the_local_encoder(make_speech, clip)
         }
     assert not any(gradient.any() for gradient in gradients[0.0].values())
     assert all(gradient.any() for gradient in gradients[1.0].values())
-    assert {"direct.weight", "direct.bias", "local_encoder.stem.to_frames.weight"} <= set(gradients[1.0])
+    assert {"direct.weight", "direct.bias", "local_encoder.stem.to_frames.weight"} <= set(
+        gradients[1.0]
+    )
     for name, gradient in gradients[1.0].items():
         torch.testing.assert_close(gradients[2.0][name], 2 * gradient)
     assert parts["direct"] > 0 and not parts["direct"].requires_grad

@@ -6,6 +6,7 @@ Axes: t frames.
 """
 
 import csv
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ _ANGLES = ("Yaw", "Pitch", "Roll")
 _PARTS = ("Head", "LeftEye", "RightEye")
 _NAMES = tuple(name[0].upper() + name[1:] for name in CURVES)
 COLUMNS = (*_NAMES, *(f"{part}{angle}" for part in _PARTS for angle in _ANGLES))
+_ARRAYS = ("names", "values", "head", "eyes", "fps")  # of an .npz
 _USUAL = 60.0
 _RATES = (24, 25, 30, 50, 60, 120)  # frames a second that recordings have
 
@@ -57,24 +59,30 @@ def load_curves(path: Path) -> ArkitCurves:
     """Read either form; columns of a CSV may be in any order, and missing ones are 0.
 
     Raises:
-        UserError: the file is missing or damaged, or holds no curve.
+        UserError: the file is missing or damaged, or contains no curves.
     """
     path = readable(path, "curves")
     try:
         found = _load_csv(path) if path.suffix.lower() == ".csv" else _load_npz(path)
     except (*NPZ_ERRORS, IndexError, csv.Error) as error:
         raise UserError(
-            f"{path} holds no ARKit curves ({error}): give Live Link Face's CSV, "
+            f"{path} contains no ARKit curves ({error}): give Live Link Face's CSV, "
             "or a file of mien export-motion"
         ) from error
     parts = (found.values, found.head, found.eyes)
     if not len(found) or not all(np.isfinite(part).all() for part in parts):
-        raise UserError(f"{path} has no row, or values that are not finite: repair it")
+        raise UserError(f"{path} has no rows, or values that are not finite: export it again")
     return found
 
 
 def _load_npz(path: Path) -> ArkitCurves:
-    with np.load(path, allow_pickle=False) as kept:
+    kept = np.load(path, allow_pickle=False) if zipfile.is_zipfile(path) else None
+    if kept is None:
+        raise ValueError("damaged, or neither .csv nor .npz")
+    with kept:
+        missing = [name for name in _ARRAYS if name not in kept.files]
+        if missing:
+            raise ValueError(f"no array {missing[0]}; mien export-motion converts mien fit-face's")
         if tuple(kept["names"].tolist()) != CURVES:
             raise ValueError("other names of curves")
         t, fps = len(kept["values"]), float(kept["fps"])
@@ -89,7 +97,7 @@ def _load_npz(path: Path) -> ArkitCurves:
 
 def _load_csv(path: Path) -> ArkitCurves:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        head, *rows = [row for row in csv.reader(file) if row]
+        head, *rows = [row for row in csv.reader(file) if row] or [[]]
     place = {name.strip().lower(): n for n, name in enumerate(head)}
     known = [name for name in _NAMES if name.lower() in place]
     if not known:
@@ -100,7 +108,7 @@ def _load_csv(path: Path) -> ArkitCurves:
         found = np.zeros((len(rows), len(names)))
         for n, name in enumerate(names):
             if name in table:
-                found[:, n] = [float(row[table[name]]) for row in rows]
+                found[:, n] = [_number(row, table[name], name, t) for t, row in enumerate(rows, 1)]
         return found
 
     eyes = [columns(tuple(f"{eye}{angle}" for angle in _ANGLES)) for eye in _PARTS[1:]]
@@ -111,6 +119,19 @@ def _load_csv(path: Path) -> ArkitCurves:
         (eyes[0] + eyes[1]) / 2,
         _rate([row[where] for row in rows]),
     )
+
+
+def _number(row: list[str], column: int, name: str, t: int) -> float:
+    """One cell of row `t` (1: the first below the header); its place is named if it is no number.
+
+    Raises:
+        ValueError: the row is too short, or the cell contains something else.
+    """
+    try:
+        return float(row[column])
+    except (ValueError, IndexError) as error:
+        found = repr(row[column]) if column < len(row) else "nothing"
+        raise ValueError(f"row {t}, {name}: {found} instead of a number") from error
 
 
 def _timecode(t: int, fps: float) -> str:

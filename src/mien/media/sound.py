@@ -124,11 +124,13 @@ def section(
         return sound
     seconds = sound.samples.shape[1] / sound.rate
     last = seconds if end is None else min(end, seconds)
+    if not 0 <= start < seconds:
+        raise UserError(f"{name} lasts {seconds:.2f} s: give a start before that, not {start:g} s")
     first, after = round(start * sound.rate), round(last * sound.rate)
-    if not 0 <= first < after:
+    if first >= after:
         raise UserError(
-            f"{name} has no sound from {start:g} s to {last:g} s, it lasts {seconds:.2f} s: "
-            "give a start before the end"
+            f"{name} lasts {seconds:.2f} s: the part must end after its start {start:g} s, "
+            f"not at {last:g} s"
         )
     return Sound(sound.samples[:, first:after], sound.rate)
 

@@ -39,6 +39,10 @@ Array = np.ndarray
 Frames = UInt8[Array, "t h w 3"]
 
 
+class NoVideoStream(UserError):
+    """A file with audio only, where a video was expected."""
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """The metadata of a video, without decoding; `frames` is 0 if the file does not say."""
@@ -136,7 +140,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
     try:
         with av.open(str(path)) as container:
             if not _films(container):
-                raise UserError(f"{path} has no video stream: take a video")
+                raise NoVideoStream(f"{path} has no video stream: take a video")
             yield container
     except FFmpegError as error:
         raise UserError(f"{path} cannot be read as a video: damaged, or not a video") from error
