@@ -49,8 +49,12 @@ def _real_world(request: pytest.FixtureRequest, record_property) -> None:
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    """Every test starts from the same random numbers, whatever ran before it in this process."""
+    """Every test starts from the same random numbers, whatever ran before it in this process, and
+    leaves no autocast behind that would change what the next one computes.
+    """
     torch.manual_seed(0)
+    yield
+    assert not torch.is_autocast_enabled("cpu"), "a generator or context left autocast on"
 
 
 @pytest.fixture(scope="session")

@@ -145,8 +145,8 @@ for module in pkgutil.walk_packages(mien.__path__, "mien."):
     own = module.name.startswith("mien.ops.selective_scan_") and "reference" not in module.name
     own |= module.name.startswith(("mien.ops.rasterize_numba", "mien.ops.numba_compiler"))
     late = module.name.startswith(("mien.training", "mien.__main__"))
-    late |= module.name in ("mien.data.portrait_data", "mien.data.speech_data")
-    late |= module.name == "mien.data.loading"
+    data = ("portrait_data", "speech_data", "loki_data", "loading")
+    late |= module.name in [f"mien.data.{name}" for name in data]
     if not own and not late:
         importlib.import_module(module.name)
 assert "lightning" not in sys.modules

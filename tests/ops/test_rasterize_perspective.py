@@ -212,6 +212,7 @@ def test_frames_are_drawn_in_groups_that_fit_in_memory(monkeypatch):
 
 
 @pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_the_gpu_draws_the_same_to_the_bit():
     for kind in KINDS:
         vertices, triangles, values = mesh(kind, 0)
