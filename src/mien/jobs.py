@@ -64,7 +64,8 @@ def read_jobs(path: Path) -> list[Job]:
             rows = [(reader.line_num, row) for row in reader]
             names = list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"the jobs {path} cannot be read ({error}): give a CSV file") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"the jobs {path} cannot be read ({reason}): give a CSV file") from error
     for name in _NEEDED:
         if name not in names:
             raise UserError(f"{path} has no column {name}: its columns are {', '.join(_TYPES)}")

@@ -105,13 +105,22 @@ def read_blinks(path: Path) -> Float[Array, " n"]:
         UserError: the file is missing, or has a line that is no such number.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split()
-        curve = np.array([float(line) for line in lines])
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the blinks {path}: {error}") from error
-    if not len(curve) or not ((curve >= 0) & (curve <= 1)).all():
-        raise UserError(f"the blinks {path} must be numbers from 0 to 1, one a line")
-    return curve
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise UserError(f"cannot read the blinks {path}: {reason}") from error
+    wanted = f"the blinks {path} must be numbers from 0 to 1, one per line"
+    curve = []
+    for number, line in enumerate(text.rstrip().splitlines(), start=1):
+        try:
+            curve.append(float(line))
+        except ValueError as error:
+            raise UserError(f"{wanted}, not {line!r} as in line {number}") from error
+        if not 0 <= curve[-1] <= 1:
+            raise UserError(f"{wanted}, not {line} as in line {number}")
+    if not curve:
+        raise UserError(f"{wanted}: the file is empty")
+    return np.array(curve)
 
 
 def _seen_by(faces: FaceCoefficients, camera: Camera) -> FaceCoefficients:
