@@ -190,7 +190,7 @@ def test_an_npz_of_other_arrays_is_refused(tmp_path, wrong):
     with np.load(tmp_path / "a.npz") as kept:
         arrays = {name: kept[name] for name in kept.files}
     np.savez(tmp_path / "a.npz", **(arrays | wrong))
-    with pytest.raises(UserError, match=r"a\.npz holds no ARKit curves"):
+    with pytest.raises(UserError, match=r"a\.npz contains no ARKit curves"):
         load_curves(tmp_path / "a.npz")
 
 
@@ -198,5 +198,5 @@ def test_a_truncated_npz_is_refused(tmp_path):
     save_curves(curves(), tmp_path / "a.npz")
     whole = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"a\.npz holds no ARKit curves"):
+    with pytest.raises(UserError, match=r"a\.npz contains no ARKit curves"):
         load_curves(tmp_path / "a.npz")
