@@ -304,7 +304,7 @@ def test_faces_of_the_clips_are_fitted_once(tmp_path: Path):
     (clip,) = read_records(tmp_path / "dataset", Path("train.jsonl"))
     faces = FaceCache(tmp_path / "dataset", tmp_path / "faces").faces(clip)
     assert faces is not None and len(faces) == clip.frames
-    (fit,) = (tmp_path / "faces").glob("*.npz")
+    (fit,) = (tmp_path / "faces").rglob("*.npz")
     before = fit.stat().st_mtime_ns
     assert prepare(tmp_path / "footage", tmp_path / "dataset", *asked) == 0
     assert fit.stat().st_mtime_ns == before
