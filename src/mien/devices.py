@@ -5,7 +5,8 @@ torch is imported late, so that a command line can be read without it.
 
 import re
 from argparse import ArgumentParser
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from mien.errors import UserError
@@ -88,6 +89,15 @@ def autocast(device: "Device", precision: str = FULL) -> AbstractContextManager[
                 name = torch.cuda.get_device_name()
                 raise UserError(f"{name} has no bfloat16: give --precision {FULL}")
     return torch.autocast(device.type, torch.bfloat16)
+
+
+@contextmanager
+def inference(device: "Device", precision: str = FULL) -> Iterator[None]:
+    """A context without gradients, in this precision (`autocast`)."""
+    import torch
+
+    with torch.inference_mode(), autocast(device, precision):
+        yield
 
 
 def synchronize(device: "Device | None" = None) -> None:

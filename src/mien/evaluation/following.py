@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mien.evaluation.comparison import Comparison
-from mien.evaluation.metric import Features
+from mien.evaluation.metric import ClipMetric, Features, SetMetric
 from mien.evaluation.series import UNKNOWN, ratio
 from mien.face_model.coefficients import FaceCoefficients
 
@@ -46,3 +46,17 @@ def weighted_mean(clips: Sequence[Features]) -> float:
     """The mean of the scores, weighted by frames (the paper's T / 16; the 16 cancels)."""
     rows = np.concatenate(clips) if clips else np.zeros((0, 2))
     return ratio(float(rows.prod(axis=1).sum()), float(rows[:, 1].sum())) if len(rows) else UNKNOWN
+
+
+class WeightedMean(SetMetric):
+    """A clip's metric over all clips: their mean weighted by the frames with a face in both."""
+
+    of: ClipMetric
+
+    def features(self, pair: Comparison) -> Features:
+        """Score and weight."""
+        return counted(self.of.of_clip(pair), pair)
+
+    def of_set(self, clips: Sequence[Features], references: Sequence[Features]) -> float:
+        """The weighted mean."""
+        return weighted_mean(clips)

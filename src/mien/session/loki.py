@@ -9,7 +9,7 @@ Axes: t video frames, h w space.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.data.faces import face_model, face_tracker
-from mien.devices import AUTO, FULL, autocast, choose_device
+from mien.devices import AUTO, FULL, autocast, choose_device, inference
 from mien.errors import UserError
 from mien.face import Box
 from mien.face_model.clips import fit_frames
@@ -189,10 +189,7 @@ class LokiSession:
 
     def _inference(self) -> AbstractContextManager:
         """Gradients off, in the session's precision."""
-        context = ExitStack()
-        context.enter_context(torch.inference_mode())
-        context.enter_context(autocast(self.device, self.precision))
-        return context
+        return inference(self.device, self.precision)
 
 
 def resized(pictures: Float[Tensor, "n 3 _ _"], size: int) -> Float[Tensor, "n 3 size size"]:

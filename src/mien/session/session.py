@@ -11,7 +11,7 @@ Axes: t video frames, n motion numbers.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from mien.checkpoint import (
     motion_fingerprint,
 )
 from mien.devices import AUTO as AUTO_DEVICE
-from mien.devices import FULL, autocast, choose_device
+from mien.devices import FULL, autocast, choose_device, inference
 from mien.errors import UserError
 from mien.face import Box
 from mien.media import AUTO, Frames, sound_of_video, to_bytes
@@ -252,7 +252,4 @@ class Session:
 
     def _inference(self) -> AbstractContextManager:
         """Gradients off, in the session's precision."""
-        context = ExitStack()
-        context.enter_context(torch.inference_mode())
-        context.enter_context(autocast(self.device, self.precision))
-        return context
+        return inference(self.device, self.precision)

@@ -5,14 +5,13 @@ so that neither pose nor identity enters; both faces' offset maps are compared o
 driver's mesh. Fitted with ICT-FaceKit's model: figures do not compare with the paper's (FLAME).
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from mien.evaluation.comparison import Comparison, Task
-from mien.evaluation.following import counted, fitted, weighted_mean
-from mien.evaluation.metric import ClipMetric, Features, SetMetric
+from mien.evaluation.following import WeightedMean, fitted
+from mien.evaluation.metric import ClipMetric
 from mien.evaluation.series import UNKNOWN
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.maps import draw_maps, head_box
@@ -37,19 +36,12 @@ class ExpressionFollowing(ClipMetric):
         return pair.known[self.name]
 
 
-class ExpressionFollowingOfAll(SetMetric):
+class ExpressionFollowingOfAll(WeightedMean):
     """expression of all clips: their mean weighted by the frames with a face in both."""
 
     name = "expression"
     tasks = ExpressionFollowing.tasks
-
-    def features(self, pair: Comparison) -> Features:
-        """Score and weight."""
-        return counted(ExpressionFollowing().of_clip(pair), pair)
-
-    def of_set(self, clips: Sequence[Features], references: Sequence[Features]) -> float:
-        """The weighted mean."""
-        return weighted_mean(clips)
+    of = ExpressionFollowing()
 
 
 def offset_difference(

@@ -7,14 +7,12 @@ camera's side. Fitted with ICT-FaceKit's model: figures do not compare with the 
 Axes: t frames.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mien.evaluation.comparison import Comparison, Task
-from mien.evaluation.following import counted, fitted, weighted_mean
-from mien.evaluation.metric import ClipMetric, Features, SetMetric
+from mien.evaluation.following import WeightedMean, fitted
+from mien.evaluation.metric import ClipMetric
 from mien.evaluation.series import UNKNOWN, Series
 from mien.face_model.coefficients import FaceCoefficients
 
@@ -45,34 +43,20 @@ class HeadPoseInHead(ClipMetric):
         return UNKNOWN if both is None else float(head_side_angles(*both).mean())
 
 
-class HeadPoseOfAll(SetMetric):
+class HeadPoseOfAll(WeightedMean):
     """head_pose of all clips: their mean weighted by the frames with a face in both."""
 
     name = "head_pose"
     tasks = HeadPose.tasks
-
-    def features(self, pair: Comparison) -> Features:
-        """Score and weight."""
-        return counted(HeadPose().of_clip(pair), pair)
-
-    def of_set(self, clips: Sequence[Features], references: Sequence[Features]) -> float:
-        """The weighted mean."""
-        return weighted_mean(clips)
+    of = HeadPose()
 
 
-class HeadPoseInHeadOfAll(SetMetric):
+class HeadPoseInHeadOfAll(WeightedMean):
     """head_pose_in_head of all clips, weighted in the same way."""
 
     name = "head_pose_in_head"
     tasks = HeadPose.tasks
-
-    def features(self, pair: Comparison) -> Features:
-        """Score and weight."""
-        return counted(HeadPoseInHead().of_clip(pair), pair)
-
-    def of_set(self, clips: Sequence[Features], references: Sequence[Features]) -> float:
-        """The weighted mean."""
-        return weighted_mean(clips)
+    of = HeadPoseInHead()
 
 
 def camera_side_angles(one: FaceCoefficients, other: FaceCoefficients) -> Series:
