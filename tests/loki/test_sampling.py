@@ -8,6 +8,7 @@ import torch
 from mien.diffusion.samplers import ddim
 from mien.loki.net import Loki
 from mien.loki.sampling import LokiSamplingConfig, denoiser, sample_frames
+from mien.training.loki import as_sampled
 from tests.loki.tiny import TINY, awake
 
 FAST = LokiSamplingConfig(steps=2, guidance=2.0, overlap=1)
@@ -54,6 +55,45 @@ def test_same_seed_same_bytes_and_another_seed_another_film(net: Loki):
 
 def test_a_longer_film_begins_as_the_shorter(net: Loki):
     assert torch.equal(draw(net, 3)[0], draw(net, 8)[0][:, :3])
+
+
+def test_with_common_noise_frames_of_one_map_are_alike(net: Loki):
+    generator = torch.Generator().manual_seed(0)
+    picture, maps = torch.rand(1, 3, 32, 32), torch.rand(1, 1, 7, 32, 32)
+    values = torch.zeros(1, 1, TINY.coefficient_dims)
+    with torch.no_grad():
+        reference = net.encode_reference(picture, maps[:, 0], values[:, 0])
+        condition = net.encode_condition(maps, values)
+
+    def spread(common: bool) -> float:
+        sampling = LokiSamplingConfig(steps=2, common_noise=common)
+        drawn = sample_frames(
+            net,
+            reference,
+            3,
+            lambda a, b: condition.expand(-1, b - a, -1, -1, -1),
+            sampling,
+            generator,
+        )
+        return torch.cat(list(drawn), dim=1).detach().std(dim=1).max().item()
+
+    assert spread(common=True) < 1e-5
+    assert spread(common=False) > 0.01
+
+
+def test_training_windows_as_sampled_have_one_timestep_and_noise_or_a_clean_first_frame():
+    generator = torch.Generator().manual_seed(0)
+    timestep, noise = torch.arange(1, 1201).reshape(400, 3), torch.randn(400, 3, 2, 1, 1)
+    for share in (0.0, 0.5, 1.0):
+        level, drawn = as_sampled(timestep, noise, share, generator)
+        same = level[:, 1] == level[:, 2]
+        assert abs(float(same.float().mean()) - share) < 0.08
+        clean = level[:, 0] == 0
+        assert not (clean & ~same).any()
+        assert abs(float(clean.float().mean()) - share / 2) < 0.08
+        assert torch.equal(drawn[same], noise[same][:, -1:].expand(-1, 3, -1, -1, -1))
+        assert torch.equal(level[~same], timestep[~same])
+        assert torch.equal(drawn[~same], noise[~same])
 
 
 @torch.no_grad()

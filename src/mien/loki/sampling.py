@@ -26,6 +26,7 @@ class LokiSamplingConfig:
     steps: int = 20
     guidance: float = 2.0  # of map and reference together; 1: none
     overlap: int = 1  # frames that a window shares with the one before
+    common_noise: bool = True  # all frames begin with the same noise, which keeps them steady; ours
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.overlap < 0:
@@ -52,12 +53,16 @@ def sample_frames(
     """
     overlap = min(sampling.overlap, net.config.window - 1)
     past: Tensor | None = None
+    noise = _noise(net, reference, 1, generator) if sampling.common_noise else None
     start = 0
     while start < count:
         first = start if past is None else start - past.shape[1]
         last = min(first + net.config.window, count)
         condition = condition_of(first, last)
-        samples = _window(net, reference, condition, past, last - first, sampling, generator)
+        frames = last - first
+        start_from = _noise(net, reference, frames, generator) if noise is None else noise
+        start_from = start_from.expand(-1, frames, -1, -1, -1).to(condition.device)
+        samples = _window(net, reference, condition, past, start_from, sampling)
         yield net.decode(samples[:, start - first :])
         start, past = last, samples[:, last - first - overlap :] if overlap else None
 
@@ -67,14 +72,10 @@ def _window(
     reference: ReferenceTokens,
     condition: Float[Tensor, "b _ d _ _"],
     past: Float[Tensor, "b _ c _ _"] | None,
-    frames: int,
+    noise: Float[Tensor, "b _ c _ _"],
     sampling: LokiSamplingConfig,
-    generator: Generator,
 ) -> Float[Tensor, "b _ c _ _"]:
     """One window; the frames of `past` stand at its beginning, as they are."""
-    c, b = net.config, len(condition)
-    size = b, frames, c.sample_channels, c.feature_size, c.feature_size
-    noise = torch.randn(size, generator=generator).to(condition.device)
     denoise = guided(
         denoiser(net, condition, reference, past),
         denoiser(net, None, None, past),
@@ -85,6 +86,14 @@ def _window(
     if past is not None:
         samples[:, : past.shape[1]] = past
     return samples
+
+
+def _noise(
+    net: Loki, reference: ReferenceTokens, frames: int, generator: Generator
+) -> Float[Tensor, "b _ c _ _"]:
+    c = net.config
+    size = len(reference[0]), frames, c.sample_channels, c.feature_size, c.feature_size
+    return torch.randn(size, generator=generator)
 
 
 def denoiser(

@@ -1,10 +1,12 @@
 """Training of Loki: the net denoises windows of a clip, given another frame of it and its faces.
 
 Same-identity pairs alone, one independent timestep for each frame, and dropout of the conditions
-for guidance, as in the authors' repository. The velocity form with zero terminal SNR is ours, since
-at pure noise a prediction of the noise says nothing of the picture; and the clean picture itself in
-pixels, weighted as the velocity's error is: a patch holds more values than a small net can carry
-noise through.
+for guidance, as in the authors' repository. Half of the windows are noised as sampling begins
+instead (ours): among independent timesteps one frame is nearly always cleaner than the others, and
+a small net learns to copy that one before it looks at the reference. The velocity form with zero
+terminal SNR is ours, since at pure noise a prediction of the noise says nothing of the picture; and
+the clean picture itself in pixels, weighted as the velocity's error is: a patch holds more values
+than a small net can carry noise through.
 Axes: b batch, t frames, c channels of a sample, h w space.
 """
 
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 from torch.optim import AdamW
 
@@ -40,6 +42,9 @@ class LokiObjectiveConfig:
 
     condition_dropout: float = 0.1  # chance that a window's maps are dropped
     reference_dropout: float = 0.1  # chance that its reference is; the smaller of both drops both
+    # chance that a window is noised as in sampling: one timestep and one noise for all its frames,
+    # or for all but a clean first one (of the window before); ours, 0 as the authors' repository
+    as_sampled: float = 0.5
     face: float = 1.0  # extra weight of the error where the face is; ours, 0 as the papers
 
 
@@ -114,12 +119,13 @@ class LokiStage(SteppedModule):
         timesteps = len(self.loki.schedule.alphas)
         timestep = torch.randint(timesteps, (b, t), generator=generator)
         clean = self.loki.encode(batch.frames)
-        noise = torch.randn(clean.shape, generator=generator).to(clean)
+        noise = torch.randn(clean.shape, generator=generator)
         # One draw for both conditions: they are dropped together, as in guidance.
         chance = torch.rand(b, generator=generator).to(clean.device)
+        timestep, noise = as_sampled(timestep, noise, config.as_sampled, generator)
         return Noised(
             clean,
-            noise,
+            noise.to(clean),
             self.loki.schedule.at(timestep, clean),
             chance >= config.condition_dropout,
             chance >= config.reference_dropout,
@@ -167,7 +173,7 @@ class LokiStage(SteppedModule):
         self._score(batch, batch_idx, "test")
 
     def _score(self, batch: FaceWindow, seed: int, prefix: str) -> None:
-        everything = replace(self.objective_config, condition_dropout=0.0, reference_dropout=0.0)
+        everything = LokiObjectiveConfig(0.0, 0.0, 1.0, self.objective_config.face)
         noised = self._noised(batch, everything, seed)
         none = torch.zeros_like(noised.has_map)
         scores: dict[str, Tensor] = {}
@@ -215,3 +221,21 @@ class LokiStage(SteppedModule):
         refuse_other_run(checkpoint, LOKI, self.loki.config)
         use_current_names(checkpoint, LOKI)
         self.skipped_steps = checkpoint["skipped_steps"]
+
+
+def as_sampled(
+    timestep: Int[Tensor, "b t"],
+    noise: Float[Tensor, "b t c h w"],
+    share: float,
+    generator: Generator,
+) -> tuple[Int[Tensor, "b t"], Float[Tensor, "b t c h w"]]:
+    """A share of the windows with the last frame's timestep and noise for all frames; half of them
+    with a clean first frame, if there are others.
+    """
+    kind = torch.rand(len(timestep), generator=generator)
+    same = kind < share
+    timestep = torch.where(same[:, None], timestep[:, -1:], timestep)
+    noise = torch.where(same[:, None, None, None, None], noise[:, -1:], noise)
+    if timestep.shape[1] > 1:
+        timestep[kind < share / 2, 0] = 0
+    return timestep, noise
