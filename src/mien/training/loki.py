@@ -45,7 +45,9 @@ class LokiObjectiveConfig:
 
 @dataclass(frozen=True)
 class Noised:
-    """A batch with noise, the same for every net that is compared on it."""
+    """A batch with noise, the same for every net that is compared on it; which samples have their
+    map and their reference is on the CPU.
+    """
 
     clean: Float[Tensor, "b t c h w"]
     noise: Float[Tensor, "b t c h w"]
@@ -116,7 +118,7 @@ class LokiStage(SteppedModule):
         clean = self.loki.encode(batch.frames)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
         # One draw for both conditions: they are dropped together, as in guidance.
-        chance = torch.rand(b, generator=generator).to(clean.device)
+        chance = torch.rand(b, generator=generator)
         return Noised(
             clean,
             noise,
@@ -134,7 +136,8 @@ class LokiStage(SteppedModule):
         net, levels = self.loki, noised.levels
         mixture = add_noise(noised.clean, noised.noise, levels)
         condition = net.encode_condition(batch.maps, batch.coefficients)
-        condition = condition * noised.has_map[:, None, None, None, None]
+        has_map = noised.has_map.to(condition.device)
+        condition = condition * has_map[:, None, None, None, None]
         reference = net.encode_reference(
             batch.reference, batch.reference_map, batch.reference_coefficients
         )
