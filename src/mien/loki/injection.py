@@ -85,11 +85,12 @@ class InjectedSelfAttention:
         count = len(keys)
         query, own_keys, own_values = (part[:count] for part in own)
         mask = _mask(injection.has_reference, own_keys.shape[1], keys.shape[1], copies)
-        joined = torch.cat((own_keys, keys), dim=1), torch.cat((own_values, values), dim=1)
-        attended = _attend(query, *joined, heads, mask)
+        keys, values = torch.cat((own_keys, keys), dim=1), torch.cat((own_values, values), dim=1)
+        attended = _attend(query, keys, values, heads, mask)
         if count == len(own[0]):
             return attended
-        return torch.cat((attended, _attend(*(part[count:] for part in own), heads)))
+        query, keys, values = (part[count:] for part in own)
+        return torch.cat((attended, _attend(query, keys, values, heads)))
 
 
 def _attend(

@@ -27,7 +27,7 @@ from mien.face_model.clips import fit_frames
 from mien.face_model.coefficients import FaceCoefficients
 from mien.loki.driving import LokiControls, drive_faces, fill_frames
 from mien.loki.faces import face_maps, face_values
-from mien.loki.injection import ReferenceTokens
+from mien.loki.injection import ReferenceKeys
 from mien.loki.net import Loki
 from mien.loki.sampling import LokiSamplingConfig, sample_frames
 from mien.loki.weights import load_loki
@@ -44,12 +44,12 @@ SEEN = 256  # side at which faces are found and fitted; the net's picture may be
 @dataclass(frozen=True)
 class LokiPortrait:
     """A portrait that Loki has encoded: the cropped picture in [-1, 1], the coefficients of its
-    face (one row) and the reference's tokens; `notes` are for the user.
+    face (one row) and the reference's keys and values; `notes` are for the user.
     """
 
     source: Float[Tensor, "1 3 h w"]
     faces: FaceCoefficients
-    reference: ReferenceTokens
+    reference: ReferenceKeys
     notes: tuple[str, ...] = ()
 
 
