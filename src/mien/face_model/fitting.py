@@ -101,6 +101,7 @@ def fit_points(
         camera=sight.camera,
         frames=frames,
         fps=fps,
+        expression_names=model.expression_names,
     )
 
 

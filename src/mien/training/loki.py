@@ -25,7 +25,7 @@ from mien.kinds import current_state, describe, read_weights, refuse_other_run, 
 from mien.loki.config import LokiConfig
 from mien.loki.net import Loki
 from mien.loki.sampling import LokiSamplingConfig, sample_frames
-from mien.loki.weights import LOKI
+from mien.loki.weights import LOKI, face_model_record, refuse_other_face_model
 from mien.training.optimization import OptimizerConfig, decay_groups
 from mien.training.steps import SteppedModule
 from mien.types import FaceWindow
@@ -90,7 +90,9 @@ class LokiStage(SteppedModule):
         return WindowSpec(c.image_size, c.window, c.drawn_positions, accumulate)
 
     def _start_from(self, path: Path) -> None:
-        state = current_state(read_weights(path, LOKI))
+        weights = read_weights(path, LOKI)
+        refuse_other_face_model(weights.face_model, path)
+        state = current_state(weights)
         try:
             self.loki.load_state_dict(state)
         except RuntimeError as error:
@@ -209,12 +211,16 @@ class LokiStage(SteppedModule):
         return AdamW(decay_groups(self.loki, c.weight_decay), c.learning_rate, c.betas)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store kind, config and fingerprint; by now the weights are the averaged ones."""
+        """Store kind, config, fingerprint and face model; by now the weights are the averaged
+        ones.
+        """
         describe(checkpoint, LOKI, self.loki.config)
+        checkpoint["face_model"] = face_model_record()
         checkpoint["skipped_steps"] = self.skipped_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume with another config than that of the run."""
+        """Refuse to resume with another config or face model than that of the run."""
         refuse_other_run(checkpoint, LOKI, self.loki.config)
+        refuse_other_face_model(checkpoint.get("face_model"), "the checkpoint")
         use_current_names(checkpoint, LOKI)
         self.skipped_steps = checkpoint["skipped_steps"]
