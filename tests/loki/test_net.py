@@ -287,6 +287,10 @@ def test_pixels_survive_the_fold():
         ({"positions": None, "offsets": False}, "neither positions nor offsets"),
         ({"reference": "frozen"}, "has not learned maps"),
         ({"autoencoder": "vae"}, "latent needs one"),
+        *(
+            ({name: 0}, f"{name} 0 must be at least 1")
+            for name in ("window", "patch", "layers", "head_dim", "octaves")
+        ),
     ],
 )
 def test_configs_that_do_not_fit_are_refused(wrong: dict, message: str):
