@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from mien.errors import UserError
-from mien.media import VideoWriter, load_audio, probe_video, read_frames, read_frames_at, read_video
+from mien.media import (
+    VideoWriter,
+    load_audio,
+    probe_video,
+    read_frames,
+    read_frames_at,
+    read_video,
+    scaled,
+)
 
 
 def moving_bar(count: int, size: int = 64) -> np.ndarray:
@@ -39,6 +47,16 @@ def test_frames_and_sound_come_back(tmp_path):
     assert np.median(error) <= 1  # flat places: the same colours, so one matrix both ways
     assert abs(len(loaded) - len(sound)) < 16  # an mp4 counts its length in milliseconds
     assert torch.nn.functional.cosine_similarity(loaded[:18_000], sound[:18_000], dim=0) > 0.999
+
+
+def test_pictures_are_scaled_as_frames_are(tmp_path):
+    """Grey, since colour is scaled from half the resolution when a clip is read."""
+    noise = np.random.default_rng(0).integers(60, 200, (3, 16, 16), np.uint8)
+    blocks = noise.repeat(4, axis=1).repeat(4, axis=2)
+    path = write(tmp_path / "a.mp4", np.stack([blocks] * 3, axis=-1), tone(1920))
+    for size in (24, 32, 96):
+        wanted = read_video(path, size).astype(int)
+        assert np.abs(scaled(read_video(path), size) - wanted).max() <= 3
 
 
 def test_the_file_is_what_players_expect(tmp_path):

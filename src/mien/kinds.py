@@ -8,7 +8,7 @@ training (of those the averaged weights, which are the ones to use).
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from pickle import PickleError
@@ -83,7 +83,8 @@ class Weights:
     """A file of weights, read and checked, before a net is built from it.
 
     `animator_fingerprint` names the motion (motion_fingerprint) that they were trained on; None for
-    weights that are bound to no animator.
+    weights that are bound to no animator. `face_model` says on which face model's maps they were
+    trained; None for weights that see none, and for files that do not say it.
     """
 
     kind: str
@@ -91,6 +92,7 @@ class Weights:
     state: dict[str, Tensor]
     fingerprint: str
     animator_fingerprint: str | None = None
+    face_model: dict[str, Any] | None = None
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
@@ -117,6 +119,8 @@ def save_weights(path: Path, weights: Weights) -> None:
     }
     if weights.animator_fingerprint is not None:
         metadata["animator_fingerprint"] = weights.animator_fingerprint
+    if weights.face_model is not None:
+        metadata["face_model"] = json.dumps(weights.face_model)
 
     state = {name: value.contiguous() for name, value in weights.state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,9 +135,7 @@ def to_float16(weights: Weights) -> Weights:
         name: value.half() if value.is_floating_point() else value
         for name, value in weights.state.items()
     }
-    return Weights(
-        weights.kind, weights.config, state, weights.fingerprint, weights.animator_fingerprint
-    )
+    return replace(weights, state=state)
 
 
 def load(path: Path, kind: Kind[Net]) -> Net:
@@ -244,6 +246,7 @@ def _read_shipped(path: Path) -> Weights:
         state,
         metadata["fingerprint"],
         metadata.get("animator_fingerprint"),
+        json.loads(metadata.get("face_model", "null")),
     )
 
 
@@ -255,6 +258,7 @@ def _read_training(path: Path) -> Weights:
         part_of(saved["state_dict"], kind_named(saved["kind"]).part),
         saved["fingerprint"],
         saved.get("animator_fingerprint"),
+        saved.get("face_model"),
     )
 
 

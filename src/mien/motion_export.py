@@ -61,7 +61,9 @@ def _of_clip(given: argparse.Namespace) -> "ArkitCurves":
     from mien.media.video import NoVideoStream
 
     if given.source.suffix.lower() == ".npz":
-        return curves_of(FaceModel.load(), FaceCoefficients.load(given.source))
+        model, found = FaceModel.load(), FaceCoefficients.load(given.source)
+        model.refuse_other_coefficients(found, str(given.source))
+        return curves_of(model, found)
     try:
         with progress_bar() as show:
             found = fit_file(given.source, progress=lambda done: show(done, 0))

@@ -46,7 +46,7 @@ def parser() -> Parser:
                       help="0 (open) to 1 (shut), a line for each frame of 25 a second, instead of "
                       "the driver's blinks")  # fmt: skip
     loki.add_argument("--seed", type=int, help="of the noise (default 0)")
-    loki.add_argument("--steps", type=positive(int), help="of the sampler (default 20)")
+    loki.add_argument("--steps", type=positive(int), help="of the sampler (default 10)")
     loki.add_argument("--guidance", type=positive(float), help="1: none (default 2)")
     return p
 

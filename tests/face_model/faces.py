@@ -35,4 +35,5 @@ def coefficients(
         camera=CAMERA,
         frames=np.arange(t),
         fps=25.0,
+        expression_names=model.expression_names,
     )

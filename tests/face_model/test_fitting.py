@@ -177,6 +177,22 @@ def test_no_face_is_said(model, basis):
         fitted(model, basis, np.full((3, 468, 3), np.nan))
 
 
+@pytest.mark.parametrize("point", [np.inf, np.nan, 1e200, 7.0])
+def test_a_frame_of_points_that_are_no_face_is_named(model, basis, point):
+    points = points_of(model, clip(model, t=6))
+    points[4, : 468 if point == 7 else 1] = point  # 7: all at one place
+    with pytest.raises(UserError, match="the points of frame 4 are not finite or not those"):
+        fitted(model, basis, points)
+
+
+def test_equations_without_a_solution_are_one_sentence(model, basis):
+    points = points_of(model, clip(model, t=6))
+    points[3] += np.random.default_rng(0).normal(size=points[3].shape) * 20
+    with pytest.raises(UserError, match="cannot be fitted .*frame 3: leave"):
+        nowhere = replace(basis, expression_columns=basis.expression_columns * np.nan)
+        fitted(model, nowhere, points, identity=np.zeros(100))
+
+
 def test_without_points_a_model_cannot_be_fitted(model):
     with pytest.raises(UserError, match="no FaceMesh points"):
         PointBasis.of(replace(model, points=None))

@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from mien.errors import UserError
+from mien.face_model.arkit import curves_of
 from mien.face_model.coefficients import Camera, FaceCoefficients
 from mien.face_model.face_reduction import reduced_model
 from mien.face_model.parametric import EYES, FACE_MODEL, FaceModel
@@ -151,6 +152,25 @@ def test_coefficients_that_are_not_finite_or_not_whole_are_refused(model, tmp_pa
         FaceCoefficients.load(path)
     np.savez(path, version=1, frames=np.arange(3))
     with pytest.raises(UserError, match="camera_center"):
+        FaceCoefficients.load(path)
+
+
+def test_coefficients_of_another_face_model_are_refused(model, tmp_path):
+    """As ICT's on FLAME: other names, or another number where an older file has no names."""
+    own = coefficients(model)
+    names = tuple(f"expression{n:03d}" for n in range(len(own.expression_names)))
+    for refuse in (model.project, lambda other: curves_of(model, other)):
+        with pytest.raises(UserError, match=r"\(expression000 \.\.\. .*fit again"):
+            refuse(replace(own, expression_names=names))
+    with pytest.raises(UserError, match="40 expressions, this face model has 55 others"):
+        model.project(replace(own, expression=own.expression[:, :40], expression_names=()))
+
+    path = tmp_path / "older.npz"
+    replace(own, expression_names=()).save(path)
+    np.testing.assert_array_equal(model.project(FaceCoefficients.load(path)), model.project(own))
+    with np.load(path) as kept:
+        np.savez(path, **{**kept, "expression_names": np.array(["jawOpen"])})
+    with pytest.raises(UserError, match="1 names of 55 expressions"):
         FaceCoefficients.load(path)
 
 

@@ -1,5 +1,6 @@
 """`lightning fit --config loki.yaml` trains, resumes bit for bit, and leaves what a run leaves."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from omegaconf import OmegaConf
 
 from mien.cli import main
-from mien.loki.weights import load_loki
+from mien.errors import UserError
+from mien.kinds import config_of, read_weights, save_weights, to_float16
+from mien.loki.weights import LOKI, face_model_record, load_loki
 from mien.overlays import join_configs
 from mien.presets import LOKI_PRESETS
+from mien.training.loki import LokiStage
 from tests.loki.tiny import write_faces
 from tests.test_fit import differences
 
@@ -118,3 +122,20 @@ def test_run_leaves_strips_and_weights_that_load(run):
     for name, value in net.state_dict().items():
         assert torch.equal(value, saved["state_dict"][f"loki.{name}"])
     assert saved["skipped_steps"] == 0
+
+
+def test_weights_are_bound_to_the_face_model_of_their_maps(run, tmp_path, monkeypatch):
+    folder, saved = run
+    assert saved["face_model"] == face_model_record()
+    shipped, older = tmp_path / "loki.safetensors", tmp_path / "older.safetensors"
+    weights = to_float16(read_weights(folder / "last.ckpt"))
+    save_weights(shipped, weights)
+    save_weights(older, replace(weights, face_model=None))
+    for path in (shipped, older):
+        load_loki(path)
+    monkeypatch.setattr("mien.loki.weights.OFFSET_DEVIATION", 0.2)
+    for path in (folder / "last.ckpt", shipped, older):
+        with pytest.raises(UserError, match=rf"{path.name} was trained on maps .*0\.124 cm"):
+            load_loki(path)
+    with pytest.raises(UserError, match="the checkpoint was trained on maps"):
+        LokiStage(config_of(LOKI, saved["config"])).on_load_checkpoint(dict(saved))

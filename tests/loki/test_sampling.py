@@ -36,6 +36,15 @@ def draw(net: Loki, count: int, sampling: LokiSamplingConfig = FAST, seed: int =
     return torch.cat(windows, dim=1), asked
 
 
+@torch.no_grad()
+def conditions(net: Loki):
+    """Condition of a window of three frames, and a reference."""
+    torch.manual_seed(3)
+    maps, values = torch.rand(1, 3, 7, 32, 32), torch.zeros(1, 3, TINY.coefficient_dims)
+    reference = net.encode_reference(torch.rand(1, 3, 32, 32), maps[:, 0], values[:, 0])
+    return net.encode_condition(maps, values), reference
+
+
 @pytest.mark.parametrize("overlap", [0, 1, 2, 9])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 8])
 def test_any_number_of_frames_and_windows_that_overlap(net: Loki, count: int, overlap: int):
@@ -105,8 +114,9 @@ def test_the_past_is_seen_clean_and_kept(net: Loki):
     def spy(module, given):
         seen.append(given)
 
+    condition, reference = conditions(net)
     handle = net.register_forward_pre_hook(spy)
-    denoiser(net, None, None, past)(x, torch.tensor([700]))
+    denoiser(net, condition, reference, past)(x, torch.tensor([700]))
     handle.remove()
     sample, timestep = seen[0][:2]
     assert torch.equal(sample[:, :1], past) and torch.equal(sample[:, 1:], x[:, 1:])
@@ -114,14 +124,21 @@ def test_the_past_is_seen_clean_and_kept(net: Loki):
 
 
 @torch.no_grad()
-def test_guidance_of_one_asks_the_net_once_a_step(net: Loki):
-    calls: list = []
-    handle = net.register_forward_pre_hook(lambda module, given: calls.append(1))
-    for guidance, wanted in ((1.0, 3), (2.0, 6)):
-        calls.clear()
-        draw(net, 2, LokiSamplingConfig(steps=3, guidance=guidance))
-        assert len(calls) == wanted
+def test_guidance_leads_away_from_the_net_without_map_and_reference(net: Loki):
+    """One pass of twice as many samples, and no sample is beyond what a picture can be."""
+    condition, reference = conditions(net)
+    x, level = torch.randn(1, 3, TINY.sample_channels, 8, 8), torch.tensor([700])
+    timestep = level[:, None].repeat(1, 3)
+    given, plain = net(x, timestep, condition, reference), net(x, timestep)
+    sizes: list[int] = []
+    handle = net.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    for guidance in (1.0, 0.5, 9.0):
+        wanted = (plain + guidance * (given - plain)).clamp(-2, 2)
+        found = denoiser(net, condition, reference, guidance=guidance)(x, level)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
     handle.remove()
+    assert sizes == [1, 2, 2]
+    assert (found.abs() == 2).any()
 
 
 @pytest.mark.parametrize("form", ["v", "noise"])
@@ -131,7 +148,7 @@ def test_a_net_that_knows_the_picture_gives_it_back(form: str, monkeypatch):
     net = Loki(replace(TINY, form=form, zero_terminal=form == "v"))
     wanted = torch.rand(1, 2, TINY.sample_channels, 8, 8)
 
-    def ideal(sample, timestep, condition=None, reference=None, known=None):
+    def ideal(sample, timestep, condition, reference):
         levels = net.schedule.at(timestep, sample)
         alpha, sigma = (v[..., None, None, None] for v in (levels.alpha, levels.sigma))
         noise = (sample - alpha * wanted) / sigma
@@ -141,5 +158,5 @@ def test_a_net_that_knows_the_picture_gives_it_back(form: str, monkeypatch):
     noise = torch.randn(1, 2, TINY.sample_channels, 8, 8)
     levels = net.schedule.sampling_levels(5, noise)
     torch.testing.assert_close(
-        ddim(denoiser(net, None, None), noise, levels), wanted, rtol=1e-3, atol=1e-3
+        ddim(denoiser(net, *conditions(net)), noise, levels), wanted, rtol=1e-3, atol=1e-3
     )

@@ -62,6 +62,15 @@ def test_a_sample_is_a_function_of_its_number_whatever_is_cached(folder: Path):
     assert not equal(kept[0], kept[5])
 
 
+def test_kept_maps_are_those_that_are_drawn_in_use(folder: Path):
+    """16 bits keep all that `face_maps` gives."""
+    faces = ClipFaces(cache(folder), SIZE, "neutral", capacity=10**6)
+    record = read_records(folder, Path("train.jsonl"))[0]
+    for row in (0, 3):
+        drawn = face_maps(face_model(), faces.of(record).at(np.array([row])), SIZE, "neutral")
+        assert torch.equal(faces.maps(record, [row]), drawn)
+
+
 def test_the_cache_of_maps_keeps_to_its_size(folder: Path):
     faces = ClipFaces(cache(folder), SIZE, "projected", capacity=5 * 2 * 7 * SIZE**2)
     record = read_records(folder, Path("train.jsonl"))[0]
@@ -86,7 +95,7 @@ def test_a_window_shows_frames_and_their_own_maps(folder: Path):
         rows = [int((values == one).all(1).nonzero()) for one in window.coefficients[0]]
         assert len({np.diff(rows)[0], np.diff(rows)[-1]}) == 1 and 1 <= rows[1] - rows[0] <= 4
         wanted = face_maps(model, faces.at(np.array(rows)), SIZE, "projected")
-        # Reading a picture at its own pixels, and 16 bits.
+        # Reading a picture at its own pixels.
         torch.testing.assert_close(window.maps[0], wanted, atol=0.02, rtol=2e-3)
 
 

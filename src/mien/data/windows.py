@@ -49,7 +49,7 @@ class WindowAugmentConfig:
 
 class ClipFaces:
     """The faces of clips as maps and values. Drawing takes longer than decoding, so drawn maps are
-    kept, in 16 bits, the least recently used evicted first.
+    kept, in the 16 bits that `face_maps` rounds to, the least recently used evicted first.
 
     Args:
         faces: the fitted coefficients.

@@ -76,7 +76,11 @@ class ArkitCurves:
 def curves_of(model: FaceModel, coefficients: FaceCoefficients) -> ArkitCurves:
     """The curves of a fit, lost frames filled in between their neighbours; tongueOut, which the
     model lacks, is 0. Axes that the model has left and right and ARKit once are averaged.
+
+    Raises:
+        UserError: the coefficients are of another face model.
     """
+    model.refuse_other_coefficients(coefficients)
     values = np.zeros((len(coefficients), len(CURVES)))
     for n, name in enumerate(CURVES):
         own = [i for i, axis in enumerate(model.expression_names) if axis in _names_of(name)]
@@ -118,6 +122,7 @@ def coefficients_of(
         camera=camera,
         frames=np.arange(len(curves)),
         fps=curves.fps,
+        expression_names=model.expression_names,
     )
 
 

@@ -52,7 +52,8 @@ class FaceCoefficients:
     axes, `rotation` an axis-angle vector from head to camera (radians), `translation` in camera
     coordinates (centimetres), `eyes` the gaze in the head: yaw (to the picture's right) and pitch
     (up), radians. `scale` is the size of the person's head over the model's, `frames` are the
-    numbers of the frames in their clip, `fps` is the clip's rate.
+    numbers of the frames in their clip, `fps` is the clip's rate. `expression_names` are those of
+    the face model's axes; older files have none.
     """
 
     identity: Float[Array, " i"]
@@ -64,6 +65,7 @@ class FaceCoefficients:
     camera: Camera
     frames: Int[Array, " t"]
     fps: float
+    expression_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -127,6 +129,9 @@ class FaceCoefficients:
         for name in (*moving, "identity", "scale", "fps"):
             if not np.isfinite(arrays[name]).all():
                 raise ValueError(f"{name} holds values that are not finite")
+        names = tuple(arrays["expression_names"].tolist()) if "expression_names" in arrays else ()
+        if names and len(names) != moving["expression"].shape[1]:
+            raise ValueError(f"{len(names)} names of {moving['expression'].shape[1]} expressions")
         return cls(
             identity=arrays["identity"],
             **moving,
@@ -134,4 +139,5 @@ class FaceCoefficients:
             camera=camera,
             frames=arrays["frames"].astype(np.int64),
             fps=float(arrays["fps"]),
+            expression_names=names,
         )

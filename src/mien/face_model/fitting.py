@@ -13,7 +13,7 @@ Axes: t frames, m points, i identity axes, e expression axes, f fitted ones.
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
 from mien.errors import UserError
@@ -33,6 +33,8 @@ from mien.mesh.topology import POINTS, STABLE
 FIT_VERSION = 1
 DISTANCE = 200.0  # centimetres from the camera at which a face is taken to be, if nobody says
 _KEYFRAMES = 12
+_SMALLEST = 0.05  # pixels to a centimetre: a face of one pixel
+_FARTHEST = 100  # sides of the picture: points beyond are no face's
 _PASSES = 2  # over all frames: poses give the gaze, which moves the lids
 # Hz at which half of a motion stays, by the beginning of an expression's name: blinks last three
 # frames, lips shut for two.
@@ -67,27 +69,30 @@ def fit_points(
     `basis` is the model's for that many points, if it is already made.
 
     Raises:
-        UserError: there is no frame with a face, or the model has no FaceMesh points.
+        UserError: there is no frame with a face, a frame's points are not finite or no face's, or
+            the model has no FaceMesh points.
     """
     model = FaceModel.load() if model is None else model
     basis = PointBasis.of(model, points.shape[1]) if basis is None else basis
-    frames = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))
+    frames = _frames_with_face(points, max(size))
     if not len(frames):
         raise UserError(f"none of {len(points)} frames shows a face: give a clip with one")
     seen = points[frames].astype(np.float64)
-    sight, state = _start(model, basis, seen[:, :POINTS], size, focal)
+    sight, state = _start(model, basis, seen[:, :POINTS], frames, size, focal)
     irises = Sight(seen, sight.camera)
-    if identity is None:
-        rows = np.unique(np.linspace(0, len(frames) - 1, _KEYFRAMES).round().astype(int))
-        some = Sight(sight.points[rows], sight.camera)
-        nobody = np.zeros(len(model.identity_axes))
-        ready = _with_known(model, irises, state, nobody)
-        identity = nobody
-        identity[: len(state.identity)] = solve_person(basis, some, ready.at(rows)).identity
-    cutoffs = _by_name(model, basis, _CUTOFFS)
-    for _ in range(_PASSES):
-        state = _with_known(model, irises, state, identity)
-        state = solve_motion(basis, sight, state, frames, fps, cutoffs)
+    try:
+        if identity is None:
+            identity = _identity_of(model, basis, sight, irises, state)
+        cutoffs = _by_name(model, basis, _CUTOFFS)
+        for _ in range(_PASSES):
+            state = _with_known(model, irises, state, identity)
+            state = solve_motion(basis, sight, state, frames, fps, cutoffs)
+    except np.linalg.LinAlgError as error:
+        worst = int(state.misfits(basis, sight).argmax())
+        raise UserError(
+            f"the face model cannot be fitted ({error}), least to the points of frame "
+            f"{frames[worst]}: leave that frame out"
+        ) from error
     eyes = gaze_of(model, identity, irises, state.rotation, state.translation)
     expression = lids_of(model, eyes)
     expression[:, basis.fitted] = state.expression
@@ -101,13 +106,43 @@ def fit_points(
         camera=sight.camera,
         frames=frames,
         fps=fps,
+        expression_names=model.expression_names,
     )
+
+
+def _frames_with_face(points: Float[Array, "t m 3"], side: int) -> Int[Array, " n"]:
+    """The numbers of the frames with points near the picture; those of others must all be nan."""
+    near = (np.abs(points) < _FARTHEST * side).all(axis=(1, 2))
+    _refuse_frames(np.flatnonzero(~near & ~np.isnan(points).all(axis=(1, 2))))
+    return np.flatnonzero(near)
+
+
+def _refuse_frames(frames: Int[Array, " n"]) -> None:
+    if len(frames):
+        raise UserError(
+            f"the points of frame {frames[0]} are not finite or not those of a face: leave that "
+            "frame out"
+        )
+
+
+def _identity_of(
+    model: FaceModel, basis: PointBasis, sight: Sight, irises: Sight, state: State
+) -> Float[Array, " i"]:
+    """The identity that fits some of the frames best; axes that points do not show are zero."""
+    t = len(state.translation)
+    rows = np.unique(np.linspace(0, t - 1, _KEYFRAMES).round().astype(int))
+    identity = np.zeros(len(model.identity_axes))
+    ready = _with_known(model, irises, state, identity).at(rows)
+    found = solve_person(basis, Sight(sight.points[rows], sight.camera), ready)
+    identity[: len(state.identity)] = found.identity
+    return identity
 
 
 def _start(
     model: FaceModel,
     basis: PointBasis,
     points: Float[Array, "t m 3"],
+    frames: Int[Array, " t"],
     size: tuple[int, int],
     focal: float | None,
 ) -> tuple[Sight, State]:
@@ -115,6 +150,7 @@ def _start(
     known = basis.neutral[list(STABLE)]
     poses = [similarity(seen[list(STABLE)] * DEPTH, known) for seen in points]
     scales = np.array([pose.scale for pose in poses])
+    _refuse_frames(frames[~(scales > _SMALLEST)])
     if focal is None:
         focal = float(np.median(scales)) * DISTANCE / max(size)
     camera = Camera(focal, (0.5, 0.5), *size)

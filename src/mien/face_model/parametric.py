@@ -8,6 +8,7 @@ Axes: t frames, n vertices, k triangles, i identity axes, e expression axes, m l
 """
 
 import functools
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,6 +28,7 @@ FACE_MODEL = Path(__file__).parents[1] / "assets" / "face_model.npz"
 # of the face in fitted real footage: 37 clips, 5,251 frames
 # (tools/measure_offsets.py). The paper's for its own model is .0104.
 OFFSET_DEVIATION = 0.124
+_DIGITS = 16  # of a fingerprint
 # Regions that the eyes' rotation moves, in the order of `eye_centers`.
 EYES = ("eye_left", "eye_right")
 
@@ -118,8 +120,30 @@ class FaceModel:
             moved[:, ball] += np.einsum("txy,ny->tnx", turn, arms)
         return moved
 
+    def refuse_other_coefficients(
+        self, coefficients: FaceCoefficients, name: str = "the coefficients"
+    ) -> None:
+        """Check that coefficients are of this model's expression axes; `name` is for messages.
+
+        Raises:
+            UserError: they were fitted with another face model.
+        """
+        names, count = coefficients.expression_names, coefficients.expression.shape[1]
+        if count != len(self.expression_names) or names not in ((), self.expression_names):
+            own = self.expression_names
+            theirs = f"{count} expressions" + (f" ({names[0]} ... {names[-1]})" if names else "")
+            raise UserError(
+                f"{name} have {theirs}, this face model has {len(own)} others ({own[0]} ... "
+                f"{own[-1]}): give the model that they were fitted with, or fit again"
+            )
+
     def in_camera(self, coefficients: FaceCoefficients) -> Float32[Array, "t n 3"]:
-        """The vertices of every frame in camera coordinates (centimetres)."""
+        """The vertices of every frame in camera coordinates (centimetres).
+
+        Raises:
+            UserError: the coefficients are of another face model.
+        """
+        self.refuse_other_coefficients(coefficients)
         face = self.shape(coefficients.identity)
         face = face + self.offsets(coefficients.expression, coefficients.eyes)
         turn = Rotation.from_rotvec(coefficients.rotation.reshape(-1, 3)).as_matrix()
@@ -128,7 +152,11 @@ class FaceModel:
         return face @ turn.transpose(0, 2, 1) + shift
 
     def project(self, coefficients: FaceCoefficients) -> Float32[Array, "t n 3"]:
-        """x and y in pixels of the clip's picture, z the depth in centimetres."""
+        """x and y in pixels of the clip's picture, z the depth in centimetres.
+
+        Raises:
+            UserError: the coefficients are of another face model.
+        """
         return coefficients.camera.project(self.in_camera(coefficients))
 
     def vertices_of(self, name: str) -> Int[Array, " n"]:
@@ -136,9 +164,19 @@ class FaceModel:
         return np.flatnonzero(self.region == self.region_names.index(name))
 
 
+def face_model_fingerprint() -> str:
+    """A hash that changes with the face model that the package carries."""
+    return _fingerprint_of(FACE_MODEL)
+
+
 def gaze_rotation(eyes: Float[Array, "t 2"]) -> Rotation:
     """How the eyeballs turn in the head for a gaze of yaw (picture's right) and pitch (up)."""
     return Rotation.from_euler("YX", -eyes)
+
+
+@functools.cache
+def _fingerprint_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS]
 
 
 @functools.lru_cache(maxsize=4)

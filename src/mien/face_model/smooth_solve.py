@@ -42,11 +42,15 @@ def solve(
     gradient: Float[Array, "t n"],
     smooth: Float[Array, " n"],
     frames: Int[Array, " t"],
-    still: Bool[Array, "t n"],
+    fixed: Bool[Array, "t n"],
 ) -> Float[Array, "t n"]:
-    """The Newton step of all frames; values that are `still` make none."""
+    """The Newton step of all frames; values that are `fixed` make none.
+
+    Raises:
+        LinAlgError: the equations have no finite solution.
+    """
     t, n = gradient.shape
-    free = ~still
+    free = ~fixed
     blocks = curvature * (free[:, :, None] & free[:, None])
     joined = _joined(frames)
     weight = np.zeros((3, t))  # on the frame itself, between it and the next, and the one after
@@ -67,6 +71,8 @@ def solve(
     found = solveh_banded(
         banded.reshape(2 * n + 1, t * n), wanted, lower=True, overwrite_ab=True, check_finite=False
     )
+    if not np.isfinite(found).all():
+        raise np.linalg.LinAlgError("the step is not finite")
     return found.reshape(t, n)
 
 

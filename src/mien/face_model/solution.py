@@ -41,6 +41,12 @@ class State:
         person = basis.neutral + basis.shape(self.identity, basis.expressions)
         return person + basis.shape(self.expression) + self.known
 
+    def misfits(self, basis: PointBasis, sight: Sight) -> Float[Array, " t"]:
+        """How far the points of each frame are from the model's, in centimetres."""
+        turn = self.rotation.as_matrix().transpose(0, 2, 1)
+        placed = self.heads(basis) @ turn + self.translation[:, None]
+        return np.abs(sight.residuals(basis, placed, self.translation)).mean(axis=(1, 2))
+
     def moved(self, step: Float[Array, "t n"]) -> "State":
         """After a step of pose and expression, within the bounds."""
         return replace(

@@ -16,7 +16,12 @@ from torch import Tensor, nn
 
 from mien.errors import UserError
 from mien.loki.config import LokiConfig
-from mien.loki.injection import InjectedSelfAttention, Injection, ReferenceTokens
+from mien.loki.injection import (
+    InjectedSelfAttention,
+    Injection,
+    ReferenceKeys,
+    ReferenceTokens,
+)
 
 _TEXT = ".attn2.", ".norm2."  # keys of a transformer block that only text needs
 _ACROSS = 2  # channel multiplier from which self-attention sees all frames
@@ -58,10 +63,10 @@ class Backbone(nn.Module):
         self.unet.set_attn_processor(
             {
                 name: InjectedSelfAttention(
-                    place,
+                    index,
                     attentions[name.removesuffix(".processor")].query_dim >= _ACROSS * width,
                 )
-                for place, name in enumerate(names)
+                for index, name in enumerate(names)
             }
         )
 
@@ -94,6 +99,18 @@ class Backbone(nn.Module):
         over = None if added is None else added[:, None]
         self(sample[:, None], timestep, over, Injection(1, recorded=recorded))
         return tuple(recorded)
+
+    def keys_and_values(self, tokens: ReferenceTokens) -> ReferenceKeys:
+        """Tokens of a reference projected by each self-attention's keys and values."""
+        modules = dict(self.unet.named_modules())
+        attentions = {
+            processor.index: modules[name.removesuffix(".processor")]
+            for name, processor in self.unet.attn_processors.items()
+        }
+        return tuple(
+            (attentions[index].to_k(part), attentions[index].to_v(part))
+            for index, part in enumerate(tokens)
+        )
 
     def load_pretrained(self, name: str) -> None:
         """Start from the weights of a UNet, of its own folder, one with a folder `unet`, or a hub

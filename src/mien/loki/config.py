@@ -55,6 +55,9 @@ class LokiConfig:
     shift: float = 1.0  # factor of the signal-to-noise ratio: large pictures need more noise
 
     def __post_init__(self) -> None:
+        for name in ("window", "patch", "layers", "head_dim", "octaves", "timesteps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
         require_multiple("image_size", self.image_size, "the feature map's pixel", self.factor)
         require_multiple("feature size", self.feature_size, "the UNet's", 2 ** (self.stages - 1))
         for width in self.channels:

@@ -60,7 +60,12 @@ def drive_faces(
     `absolute`: it has the driver's rotation and place in the picture, as in the paper;
     `same_person`: identity and camera are the driver's as well, portrait and driver being framed
     alike.
+
+    Raises:
+        UserError: the coefficients are of another face model.
     """
+    model.refuse_other_coefficients(portrait, "the portrait's coefficients")
+    model.refuse_other_coefficients(driver, "the driver's coefficients")
     controls = controls or LokiControls()
     person = driver if transfer == "same_person" else portrait
     moving = _seen_by(driver, person.camera)

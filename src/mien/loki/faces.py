@@ -19,13 +19,16 @@ from mien.face_model.parametric import FaceModel
 def face_maps(
     model: FaceModel, coefficients: FaceCoefficients, size: int, positions: Positions
 ) -> Float[Tensor, "t 7 size size"]:
-    """The maps of every frame: positions, expression offsets, covered."""
+    """The maps of every frame: positions, expression offsets, covered. The numbers are those of 16
+    bits, in which training keeps drawn maps.
+    """
     camera = coefficients.camera
     maps = draw_maps(
         model, coefficients, (0.0, 0.0, float(camera.width), float(camera.height)), size, positions
     )
     covered = np.asarray(maps.covered, np.float32)[:, None]
-    return torch.from_numpy(np.concatenate((maps.positions, maps.offsets, covered), axis=1))
+    numbers = np.concatenate((maps.positions, maps.offsets, covered), axis=1)
+    return torch.from_numpy(numbers.astype(np.float16).astype(np.float32))
 
 
 def face_values(coefficients: FaceCoefficients) -> Float[Tensor, "t k"]:

@@ -1,10 +1,10 @@
-"""Key-value injection: the reference's hidden states become more tokens of every self-attention.
+"""Identity by key-value injection: a reference enters the generator's self-attention.
 
-One pass of the reference records what enters each self-attention (after its norm); the passes that
-draw append those tokens to their own, and the same to_k and to_v project both: there are no new
-weights. Without a reference nothing is appended, so the net is the plain one; a reference of zeros
-still appends its tokens, to which attention is paid.
-Axes: b batch, t frames, n tokens of a frame, d channels of a stage.
+The reference picture passes once through a net of the same shape at timestep 0. What enters each
+of its self-attentions is projected by the generator's own keys and values, once and not at every
+step, and appended to those of the generator's own tokens: no new weights, and no text. Without a
+reference the net is the plain one; a reference of zeros still is one, to whose keys it attends.
+Axes: b batch, t frames, n tokens of a frame, d channels of a stage, k all tokens attended to.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 ReferenceTokens = tuple[Tensor, ...]  # of each self-attention in the order of the pass: (b n d)
+ReferenceKeys = tuple[tuple[Tensor, Tensor], ...]  # their keys and values, each (b n d)
 
 
 @dataclass(frozen=True)
@@ -25,27 +26,28 @@ class Injection:
 
     Args:
         frames: t; the batch of the pass is (b t).
-        reference: tokens to append; None: nothing is.
-        known: samples that have a reference; None: all. Tokens of the others are masked out.
+        reference: keys and values to append; None: nothing is. If they are of fewer samples than
+            the batch has, they belong to its first ones, and the others have no reference.
+        has_reference: which of the samples with keys attend to them; None: all do.
         recorded: a list to which each self-attention appends its input; None: not recorded.
     """
 
     frames: int
-    reference: ReferenceTokens | None = None
-    known: Bool[Tensor, " b"] | None = None
+    reference: ReferenceKeys | None = None
+    has_reference: Bool[Tensor, " b"] | None = None
     recorded: list[Tensor] | None = None
 
 
 class InjectedSelfAttention:
-    """A processor of diffusers' Attention: self-attention with injected tokens.
+    """A processor of diffusers' Attention: self-attention with injected keys and values.
 
     Args:
-        place: number of this self-attention in the order of the pass.
+        index: of this self-attention in the order of the pass.
         across_frames: attend to the tokens of all frames of a window (3-D), or within each frame.
     """
 
-    def __init__(self, place: int, across_frames: bool) -> None:
-        self.place, self.across_frames = place, across_frames
+    def __init__(self, index: int, across_frames: bool) -> None:
+        self.index, self.across_frames = index, across_frames
 
     def __call__(
         self,
@@ -62,33 +64,58 @@ class InjectedSelfAttention:
         x = hidden_states
         if self.across_frames:
             x = rearrange(x, "(b t) n d -> b (t n) d", t=frames)
-        query, keys, values = attn.to_q(x), attn.to_k(x), attn.to_v(x)
-        mask = None
-        if injection.reference is not None:
-            extra = injection.reference[self.place].to(x.dtype)
+        own = attn.to_q(x), attn.to_k(x), attn.to_v(x)
+        if injection.reference is None:
+            attended = _attend(*own, attn.heads)
+        else:
             copies = 1 if self.across_frames else frames
-            keys, values = (
-                torch.cat((own, repeat(project(extra), "b n d -> (b t) n d", t=copies)), dim=1)
-                for own, project in ((keys, attn.to_k), (values, attn.to_v))
-            )
-            mask = _mask(injection.known, x.shape[1], extra.shape[1], copies)
-        query, keys, values = (
-            rearrange(part, "b n (heads c) -> b heads n c", heads=attn.heads)
-            for part in (query, keys, values)
-        )
-        seen = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-        out = attn.to_out[1](attn.to_out[0](rearrange(seen, "b heads n c -> b n (heads c)")))
+            attended = self._attend_to_reference(own, injection, copies, attn.heads)
+        out = attn.to_out[1](attn.to_out[0](attended))
         return rearrange(out, "b (t n) d -> (b t) n d", t=frames) if self.across_frames else out
+
+    def _attend_to_reference(
+        self, own: tuple[Tensor, Tensor, Tensor], injection: Injection, copies: int, heads: int
+    ) -> Float[Tensor, "rows n d"]:
+        """The first rows with the reference's keys and values, the others without."""
+        assert injection.reference is not None
+        keys, values = (
+            repeat(part.to(own[0].dtype), "b n d -> (b t) n d", t=copies)
+            for part in injection.reference[self.index]
+        )
+        count = len(keys)
+        query, own_keys, own_values = (part[:count] for part in own)
+        mask = _mask(injection.has_reference, own_keys.shape[1], keys.shape[1], copies)
+        keys, values = torch.cat((own_keys, keys), dim=1), torch.cat((own_values, values), dim=1)
+        attended = _attend(query, keys, values, heads, mask)
+        if count == len(own[0]):
+            return attended
+        query, keys, values = (part[count:] for part in own)
+        return torch.cat((attended, _attend(query, keys, values, heads)))
+
+
+def _attend(
+    query: Float[Tensor, "b n d"],
+    keys: Float[Tensor, "b k d"],
+    values: Float[Tensor, "b k d"],
+    heads: int,
+    mask: Bool[Tensor, "b 1 1 k"] | None = None,
+) -> Float[Tensor, "b n d"]:
+    """Attention of several heads."""
+    parts = (
+        rearrange(p, "b n (heads c) -> b heads n c", heads=heads) for p in (query, keys, values)
+    )
+    attended = F.scaled_dot_product_attention(*parts, attn_mask=mask)
+    return rearrange(attended, "b heads n c -> b n (heads c)")
 
 
 def _mask(
-    known: Bool[Tensor, " b"] | None, own: int, extra: int, copies: int
+    has_reference: Bool[Tensor, " b"] | None, own: int, extra: int, copies: int
 ) -> Bool[Tensor, "bt 1 1 k"] | None:
-    """Which keys are seen: own tokens always, the reference's where it is known."""
-    if known is None or bool(known.all()):
+    """Which keys are attended to: own ones always, the reference's by samples that have it."""
+    if has_reference is None:
         return None
-    each = known.repeat_interleave(copies)
-    seen = torch.cat(
+    each = has_reference.repeat_interleave(copies)
+    attended = torch.cat(
         (torch.ones_like(each)[:, None].expand(-1, own), each[:, None].expand(-1, extra)), 1
     )
-    return seen[:, None, None]
+    return attended[:, None, None]

@@ -1,6 +1,6 @@
 """Loki: reference picture and maps of a driven face -> frames, as one net.
 
-    reference (b 3 h w) - encode_reference -> ReferenceTokens, once
+    reference (b 3 h w) - encode_reference -> ReferenceKeys, once
     maps (b t 7 h w)    - encode_condition -> features added to the first feature map, once
     noisy sample, timestep of every frame  - forward -> the prediction (velocity or noise)
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mien.loki.backbone import Backbone
 from mien.loki.condition import CoefficientEncoder, ConditionEncoder
 from mien.loki.config import LokiConfig
-from mien.loki.injection import Injection, ReferenceTokens
+from mien.loki.injection import Injection, ReferenceKeys
 from mien.loki.space import space_of
 
 
@@ -70,27 +70,33 @@ class Loki(nn.Module):
         picture: Float[Tensor, "b 3 h w"],
         maps: Float[Tensor, "b 7 h w"],
         coefficients: Float[Tensor, "b k"],
-    ) -> ReferenceTokens:
-        """The tokens of reference pictures, whose own map is seen if the config says so."""
+    ) -> ReferenceKeys:
+        """Keys and values of reference pictures, whose own map enters if the config says so."""
         added = None
         if self.config.reference_map:
             added = self.encode_condition(maps[:, None], coefficients[:, None])[:, 0]
         sample = self.space.encode(picture)
         if self.reference_backbone is None:
-            return self.backbone.tokens(sample, added)
-        with torch.no_grad():
-            return self.reference_backbone.tokens(sample, added)
+            tokens = self.backbone.tokens(sample, added)
+        else:
+            with torch.no_grad():
+                tokens = self.reference_backbone.tokens(sample, added)
+        return self.backbone.keys_and_values(tokens)
 
     def forward(
         self,
         sample: Float[Tensor, "b t c h w"],
         timestep: Int[Tensor, "b t"],
         condition: Float[Tensor, "b t d _ _"] | None = None,
-        reference: ReferenceTokens | None = None,
-        known: Bool[Tensor, " b"] | None = None,
+        reference: ReferenceKeys | None = None,
+        has_reference: Bool[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "b t c h w"]:
-        """The prediction of noisy samples, each frame at its own timestep. `known` says which
-        samples of the batch have a reference (None: all).
+        """The prediction of noisy samples, each frame at its own timestep.
+
+        The reference may be of the first samples of the batch alone. `has_reference` says which of
+        these use it (None: all); it lies on the CPU, so that no device is waited for.
         """
-        injection = Injection(sample.shape[1], reference, known)
+        if has_reference is not None:
+            has_reference = None if has_reference.all() else has_reference.to(sample.device)
+        injection = Injection(sample.shape[1], reference, has_reference)
         return self.backbone(sample, timestep, condition, injection)

@@ -30,6 +30,7 @@ from mien.media.video import (
     read_frames,
     read_frames_at,
     read_video,
+    scaled,
 )
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "read_sound",
     "read_video",
     "save_strip",
+    "scaled",
     "section",
     "sound_of_video",
     "speaking_channel",

@@ -112,6 +112,14 @@ def read_frames_at(path: Path, numbers: Sequence[int], size: int | None = None) 
     return np.stack(pictures)
 
 
+def scaled(pictures: Frames, size: int) -> UInt8[Array, "t size size 3"]:
+    """Pictures at size x size by the scaler that `read_video` and `read_frames_at` use: FFmpeg's
+    bicubic one (libswscale) through PyAV.
+    """
+    frames = (av.VideoFrame.from_ndarray(each, format="rgb24") for each in pictures)
+    return np.stack([_scaled(frame, size) for frame in frames])
+
+
 def _scaled(frame: av.VideoFrame, size: int | None) -> UInt8[Array, "h w 3"]:
     """As it is or at size x size."""
     return frame.reformat(

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.data.clips import to_picture
 from mien.data.faces import face_model, face_tracker
 from mien.devices import AUTO, FULL, autocast, choose_device, inference
 from mien.errors import UserError
@@ -27,11 +27,11 @@ from mien.face_model.clips import fit_frames
 from mien.face_model.coefficients import FaceCoefficients
 from mien.loki.driving import LokiControls, drive_faces, fill_frames
 from mien.loki.faces import face_maps, face_values
-from mien.loki.injection import ReferenceTokens
+from mien.loki.injection import ReferenceKeys
 from mien.loki.net import Loki
 from mien.loki.sampling import LokiSamplingConfig, sample_frames
 from mien.loki.weights import load_loki
-from mien.media import Frames, sound_of_video, to_bytes
+from mien.media import Frames, scaled, sound_of_video, to_bytes
 from mien.report import Stopwatch
 from mien.session.driving import load_driver
 from mien.session.portrait import PortraitSource, load_face
@@ -44,12 +44,12 @@ SEEN = 256  # side at which faces are found and fitted; the net's picture may be
 @dataclass(frozen=True)
 class LokiPortrait:
     """A portrait that Loki has encoded: the cropped picture in [-1, 1], the coefficients of its
-    face (one row) and the reference's tokens; `notes` are for the user.
+    face (one row) and the reference's keys and values; `notes` are for the user.
     """
 
     source: Float[Tensor, "1 3 h w"]
     faces: FaceCoefficients
-    reference: ReferenceTokens
+    reference: ReferenceKeys
     notes: tuple[str, ...] = ()
 
 
@@ -193,8 +193,9 @@ class LokiSession:
 
 
 def resized(pictures: Float[Tensor, "n 3 _ _"], size: int) -> Float[Tensor, "n 3 size size"]:
-    """Square pictures in [-1, 1] at another size."""
+    """Square pictures in [-1, 1] at another size, scaled as clips are in training
+    (`mien.media.scaled`).
+    """
     if pictures.shape[-1] == size:
         return pictures
-    scaled = F.interpolate(pictures, (size, size), mode="bicubic", antialias=True)
-    return scaled.clamp(-1, 1)
+    return to_picture(torch.from_numpy(scaled(to_bytes(pictures), size)))

@@ -27,7 +27,7 @@ from mien.kinds import current_state, describe, read_weights, refuse_other_run, 
 from mien.loki.config import LokiConfig
 from mien.loki.net import Loki
 from mien.loki.sampling import LokiSamplingConfig, sample_frames
-from mien.loki.weights import LOKI
+from mien.loki.weights import LOKI, face_model_record, refuse_other_face_model
 from mien.training.optimization import OptimizerConfig, decay_groups
 from mien.training.steps import SteppedModule
 from mien.types import FaceWindow
@@ -50,7 +50,9 @@ class LokiObjectiveConfig:
 
 @dataclass(frozen=True)
 class Noised:
-    """A batch with noise, the same for every net that is compared on it."""
+    """A batch with noise, the same for every net that is compared on it; which samples have their
+    map and their reference is on the CPU.
+    """
 
     clean: Float[Tensor, "b t c h w"]
     noise: Float[Tensor, "b t c h w"]
@@ -93,7 +95,9 @@ class LokiStage(SteppedModule):
         return WindowSpec(c.image_size, c.window, c.drawn_positions, accumulate)
 
     def _start_from(self, path: Path) -> None:
-        state = current_state(read_weights(path, LOKI))
+        weights = read_weights(path, LOKI)
+        refuse_other_face_model(weights.face_model, path)
+        state = current_state(weights)
         try:
             self.loki.load_state_dict(state)
         except RuntimeError as error:
@@ -121,7 +125,7 @@ class LokiStage(SteppedModule):
         clean = self.loki.encode(batch.frames)
         noise = torch.randn(clean.shape, generator=generator)
         # One draw for both conditions: they are dropped together, as in guidance.
-        chance = torch.rand(b, generator=generator).to(clean.device)
+        chance = torch.rand(b, generator=generator)
         timestep, noise = as_sampled(timestep, noise, config.as_sampled, generator)
         return Noised(
             clean,
@@ -140,7 +144,8 @@ class LokiStage(SteppedModule):
         net, levels = self.loki, noised.levels
         mixture = add_noise(noised.clean, noised.noise, levels)
         condition = net.encode_condition(batch.maps, batch.coefficients)
-        condition = condition * noised.has_map[:, None, None, None, None]
+        has_map = noised.has_map.to(condition.device)
+        condition = condition * has_map[:, None, None, None, None]
         reference = net.encode_reference(
             batch.reference, batch.reference_map, batch.reference_coefficients
         )
@@ -212,13 +217,17 @@ class LokiStage(SteppedModule):
         return AdamW(decay_groups(self.loki, c.weight_decay), c.learning_rate, c.betas)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store kind, config and fingerprint; by now the weights are the averaged ones."""
+        """Store kind, config, fingerprint and face model; by now the weights are the averaged
+        ones.
+        """
         describe(checkpoint, LOKI, self.loki.config)
+        checkpoint["face_model"] = face_model_record()
         checkpoint["skipped_steps"] = self.skipped_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume with another config than that of the run."""
+        """Refuse to resume with another config or face model than that of the run."""
         refuse_other_run(checkpoint, LOKI, self.loki.config)
+        refuse_other_face_model(checkpoint.get("face_model"), "the checkpoint")
         use_current_names(checkpoint, LOKI)
         self.skipped_steps = checkpoint["skipped_steps"]
 
