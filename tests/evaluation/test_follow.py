@@ -79,7 +79,8 @@ def test_a_perfect_system_scores_zero_and_a_still_one_as_the_baseline(
     figures = evaluated(folder, tmp_path, "--system", "mirror", "still")
     for kind in ("same identity", "cross identity"):
         rows = figures[kind]
-        assert set(rows) == {"mirror", "still", "still portrait", "another driver", "driver"}
+        baselines = "still portrait", "another driver", "driver", "driver at 128 px"
+        assert set(rows) == {"mirror", "still", *baselines}
         for name in ("head_pose", "head_pose_in_head", "expression"):
             assert rows["driver"][name] == 0
             assert rows["mirror"][name] < 0.5 * rows["still portrait"][name], (kind, name)
@@ -105,7 +106,9 @@ def test_tiny_nets_follow_pictures_all_the_way(folder, tmp_path, capsys):
     assert set(figures["cross identity, pairs"]) == {
         f"portrait.png by valid/valid-{i}-0.mp4" for i in range(2)
     }
-    assert {"mien", "loki"} < set(figures["same identity"])
+    assert {"mien", "loki", "driver at 32 px"} < set(figures["same identity"])
+    floor, still = (figures["same identity"][row] for row in ("driver at 32 px", "still portrait"))
+    assert 0 < floor["head_pose"] < still["head_pose"]
     assert figures["cross identity"]["loki"]["head_pose"] is None  # noise shows no face
     assert any("loki draws 32 pixels" in note for note in figures["notes"])
     assert "another driver" in capsys.readouterr().out

@@ -33,7 +33,8 @@ MEANING = f"""Portraits are driven by clips, by the first frames of each. Same i
 that the portrait is the first frame of; cross identity: by clips of other people. Baselines:
 `{STILL}` is the portrait itself, which does not move; `{ANOTHER}` are the frames of a clip of
 somebody else, what a motion that has nothing to do with the driver scores; `{DRIVER}` is the
-driver's own clip."""
+driver's own clip; `{DRIVER} at N px` is it as small as a system draws, which shows how sure fits of
+faces of that size are."""
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,13 @@ def follow(
     if other is not None:
         clips[ANOTHER] = other
     clips[DRIVER] = driver.clip
+    sizes = {system: frames.shape[1] for system, frames in drawn.items()}
+    for size in sorted(set(sizes.values()) - {SIZE}):
+        clips[f"{DRIVER} at {size} px"] = _tracked(to_bytes(resized(driver.clip.pictures, size)))
     rows = {
         name: Comparison(task, clip, driver.clip, portrait.clip) for name, clip in clips.items()
     }
     name = driver.name if same else f"{portrait.name} by {driver.name}"
-    sizes = {system: frames.shape[1] for system, frames in drawn.items()}
     return Followed(name, portrait.identity, rows, sizes)
 
 
