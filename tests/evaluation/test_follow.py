@@ -106,9 +106,11 @@ def test_tiny_nets_follow_pictures_all_the_way(folder, tmp_path, capsys):
     assert set(figures["cross identity, pairs"]) == {
         f"portrait.png by valid/valid-{i}-0.mp4" for i in range(2)
     }
-    assert {"mien", "loki", "driver at 32 px"} < set(figures["same identity"])
-    floor, still = (figures["same identity"][row] for row in ("driver at 32 px", "still portrait"))
-    assert 0 < floor["head_pose"] < still["head_pose"]
+    rows = figures["same identity"]
+    assert {"mien", "loki"} < set(rows)
+    # The smaller the picture, the less sure the fits of its faces.
+    fits = [rows[f"driver at {size} px"]["head_pose"] for size in (64, 32)]
+    assert 0 < fits[0] < min(fits[1], rows["still portrait"]["head_pose"])
     assert figures["cross identity"]["loki"]["head_pose"] is None  # noise shows no face
     assert any("loki draws 32 pixels" in note for note in figures["notes"])
     assert "another driver" in capsys.readouterr().out
