@@ -25,7 +25,7 @@ from mien.data.faces import FaceCache, face_model
 from mien.data.manifest import ClipRecord
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.maps import Positions
-from mien.loki.faces import face_maps, face_values, mirrored_values
+from mien.loki.faces import coefficient_vectors, face_maps, mirrored_vectors
 from mien.ops.warp import identity_grid
 from mien.types import FaceWindow
 
@@ -199,7 +199,7 @@ def augment_window(
 
     mirrored = bool(grid[0, 0, 0] > grid[0, -1, 0])
     if mirrored:
-        values = mirrored_values(values, face_model().expression_names)
+        values = mirrored_vectors(values, face_model().expression_names)
     return as_window(shown, _warped_maps(maps, grids, projected, mirrored), values)
 
 
@@ -229,4 +229,4 @@ def _shown(
     """Pictures, maps and values of some rows of a clip's coefficients."""
     known = faces.of(record).at(np.array(rows))
     pictures = to_picture(clips.frames_at(record, known.frames.tolist()))
-    return pictures, faces.maps(record, rows), face_values(known)
+    return pictures, faces.maps(record, rows), coefficient_vectors(known)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mien.face.geometry import Array
-from mien.face_model.model import CAVITY, FLESH, TOOTH, MouthModel, turned
+from mien.face_model.mouth_model import CAVITY, FLESH, TOOTH, MouthModel, turned
 from mien.mesh.alignment import similarity
 from mien.mesh.topology import mean_face
 from mien.ops.rasterize import rasterize
