@@ -23,6 +23,7 @@ from mien.face import FaceMesh
 from mien.media import read_frames
 from mien.mesh.alignment import HeadPose
 from mien.mesh.motion import MESH_DIM, as_vectors, read_motion
+from mien.ops.interpolation import at_frames
 
 HELD = 100_000_000  # bytes of meshes that each process keeps in memory (least recently used)
 SURE = 0.99  # least probability of a face by FaceMesh
@@ -110,20 +111,8 @@ def mesh_motion(meshes: ClipMeshes, still: HeadPose | None = None) -> Float[Tens
     if not found.any():
         return torch.zeros(len(found), MESH_DIM)
     seen = as_vectors(read_motion(meshes.points[meshes.found].double().numpy(), still))
-    return torch.from_numpy(fill_gaps(seen, found)).float()
-
-
-def fill_gaps(
-    seen: Float[np.ndarray, "n ..."], known: Bool[np.ndarray, " t"]
-) -> Float[np.ndarray, "t ..."]:
-    """Values of all frames from those of the n known ones: linear between neighbours, constant
-    before the first and after the last.
-    """
-    place = np.interp(np.arange(len(known)), np.flatnonzero(known), np.arange(len(seen)))
-    before = np.floor(place).astype(int)
-    after = np.minimum(before + 1, len(seen) - 1)
-    share = (place - before).reshape(-1, *[1] * (seen.ndim - 1))
-    return ((1 - share) * seen[before] + share * seen[after]).astype(seen.dtype)
+    filled = at_frames(seen, np.flatnonzero(found), np.arange(len(found)))
+    return torch.from_numpy(filled).float()
 
 
 def _packed(meshes: ClipMeshes) -> dict[str, Tensor]:

@@ -78,7 +78,7 @@ class LokiStage(SteppedModule):
         super().__init__(optimizer)
         self.loki = Loki(loki)
         self.objective_config, self.sampling = objective, sampling
-        self.loads_pretrained = initial_weights is None
+        self.from_scratch = initial_weights is None
         if initial_weights is not None:
             self._start_from(initial_weights)
 
@@ -101,7 +101,7 @@ class LokiStage(SteppedModule):
 
     def setup(self, stage: str) -> None:
         """Read the pretrained UNet, in a run that starts from it."""
-        if stage == "fit" and self.loads_pretrained and self.trainer.ckpt_path is None:
+        if stage == "fit" and self.from_scratch and self.trainer.ckpt_path is None:
             self.loki.load_pretrained()
 
     def training_step(self, batch: FaceWindow, batch_idx: int) -> None:
