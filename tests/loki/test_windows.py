@@ -183,7 +183,7 @@ def test_a_clip_without_a_face_is_left_out(folder: Path, tmp_path: Path):
     record = read_records(folder, Path("train.jsonl"))[0]
     faces = FaceCache(folder, tmp_path / "faces")
     faces.keep(record, None)
-    assert faces.faces(record) is None
+    assert faces.read(record) is None
     with pytest.raises(ValueError, match="shows no face"):
         ClipFaces(faces, SIZE, "projected").of(record)
 
@@ -192,12 +192,12 @@ def test_another_fit_is_another_cache(folder: Path, tmp_path: Path, monkeypatch)
     record = read_records(folder, Path("train.jsonl"))[0]
     kept = coefficients(face_model(), t=5)
     FaceCache(folder, tmp_path / "faces").keep(record, kept)
-    known = FaceCache(folder, tmp_path / "faces").faces(record)
+    known = FaceCache(folder, tmp_path / "faces").read(record)
     assert known is not None and np.array_equal(known.expression, kept.expression)
     monkeypatch.setattr("mien.data.faces.FIT_VERSION", -1)
     later = FaceCache(folder, tmp_path / "faces")
     later.extract([record])
-    fitted = later.faces(record)
+    fitted = later.read(record)
     assert fitted is None or not np.array_equal(fitted.expression, kept.expression)
     assert len({path.parent for path in (tmp_path / "faces").rglob("*.npz")}) == 2
 

@@ -64,7 +64,7 @@ class ClipFaces:
 
     def of(self, record: ClipRecord) -> FaceCoefficients:
         """The coefficients of a clip that shows a face."""
-        found = self.faces.faces(record)
+        found = self.faces.read(record)
         if found is None:
             raise ValueError(f"{record.path} shows no face")
         return found
