@@ -12,11 +12,10 @@ from mien.data.clip_files import ClipFiles
 from mien.data.contents import DIGITS
 from mien.data.meshes import face_mesh
 from mien.data.store import Store
-from mien.errors import UserError
 from mien.face.geometry import Picture
 from mien.face_model.clips import fit_frames
 from mien.face_model.coefficients import FaceCoefficients
-from mien.face_model.fitting import FIT_VERSION
+from mien.face_model.fitting import FIT_VERSION, NoFace
 from mien.face_model.parametric import FACE_MODEL, FaceModel
 from mien.face_model.tracking import FaceTracker
 from mien.media import read_frames
@@ -34,7 +33,7 @@ class FaceCache(ClipFiles[FaceCoefficients | None]):
 
     def compute(self, path: Path) -> FaceCoefficients | None:
         """The face fitted to a clip's file."""
-        return faces_in(list(read_frames(path)))
+        return faces_in(read_frames(path), path.name)
 
     def pack(self, value: FaceCoefficients | None) -> bytes:
         """The content of a file of coefficients; empty without a face."""
@@ -59,13 +58,16 @@ class FaceCache(ClipFiles[FaceCoefficients | None]):
         return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
 
-def faces_in(frames: Iterable[Picture]) -> FaceCoefficients | None:
+def faces_in(frames: Iterable[Picture], name: str = "the clip") -> FaceCoefficients | None:
     """The face model fitted to the largest face in frames of 25 a second; None if no frame shows
-    one.
+    one. `name` is the clip's in messages.
+
+    Raises:
+        UserError: the points of a frame are not those of a face.
     """
     try:
-        return fit_frames(frames, "the clip", face_tracker(), face_model())
-    except UserError:
+        return fit_frames(frames, name, face_tracker(), face_model())
+    except NoFace:
         return None
 
 

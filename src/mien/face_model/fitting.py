@@ -51,6 +51,10 @@ _SIGMAS = {
 }
 
 
+class NoFace(UserError):
+    """No frame of a clip shows a face."""
+
+
 def fit_points(
     points: Float[Array, "t m 3"],
     size: tuple[int, int],
@@ -69,14 +73,15 @@ def fit_points(
     `basis` is the model's for that many points, if it is already made.
 
     Raises:
-        UserError: there is no frame with a face, a frame's points are not finite or no face's, or
+        NoFace: there is no frame with a face.
+        UserError: a frame's points are not finite or no face's, or
             the model has no FaceMesh points.
     """
     model = FaceModel.load() if model is None else model
     basis = PointBasis.of(model, points.shape[1]) if basis is None else basis
     frames = _frames_with_face(points, max(size))
     if not len(frames):
-        raise UserError(f"none of {len(points)} frames shows a face: give a clip with one")
+        raise NoFace(f"none of {len(points)} frames shows a face: give a clip with one")
     seen = points[frames].astype(np.float64)
     observed, state = _start(model, basis, seen[:, :POINTS], frames, size, focal)
     irises = Observations(seen, observed.camera)
