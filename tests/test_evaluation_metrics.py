@@ -13,7 +13,7 @@ from mien.audio.voice_activity import frame_loudness
 from mien.cli import main
 from mien.data.datasets import to_picture
 from mien.data.drawn import write_clips
-from mien.data.meshes import face_mesh, fill_gaps
+from mien.data.meshes import face_mesh
 from mien.devices import FULL, MIXED
 from mien.errors import UserError
 from mien.evaluation import (
@@ -31,6 +31,7 @@ from mien.evaluation.clips import track_frames
 from mien.evaluation.reenact import compare, redraw
 from mien.evaluation.speech import say
 from mien.media import load_audio, read_video, to_bytes
+from mien.ops.interpolation import at_frames
 from tests.portrait.tiny import pictures
 from tests.tiny_nets import save_tiny_pair, tiny_pair, voice
 
@@ -152,9 +153,9 @@ def test_what_has_not_as_many_frames_is_not_compared():
 
 
 def test_gaps_are_filled_along_straight_lines():
-    known = np.array([False, True, False, False, True, False])
-    assert fill_gaps(np.array([1.0, 4.0]), known).tolist() == [1, 1, 2, 3, 4, 4]
-    rows = fill_gaps(np.array([[1, 10], [4, 40]], np.float32), known)
+    known, every = np.array([1, 4]), np.arange(6)
+    assert at_frames(np.array([1.0, 4.0]), known, every).tolist() == [1, 1, 2, 3, 4, 4]
+    rows = at_frames(np.array([[1, 10], [4, 40]], np.float32), known, every)
     assert rows.dtype == np.float32 and rows[:, 1].tolist() == [10, 10, 20, 30, 40, 40]
 
 

@@ -39,7 +39,7 @@ def test_meshes_follow_the_face_and_are_kept_by_content(clips: Path, tmp_path: P
     cache = MeshCache(clips, tmp_path)
     cache.extract([record("train"), record("valid")])
     assert len(list(tmp_path.glob("*.safetensors"))) == 1, "equal clips are looked at once"
-    meshes = cache.meshes(record("train"))
+    meshes = cache.read(record("train"))
     assert bool(meshes.found.all())
     drift = (meshes.points[20] - meshes.points[0])[:, :2].mean(dim=0) * SIDE
     torch.testing.assert_close(drift, torch.tensor([-4.0, 5.0]), atol=0.4, rtol=0)

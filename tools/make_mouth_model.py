@@ -15,7 +15,7 @@ import numpy as np
 
 from mien.command_line import run_guarded
 from mien.errors import UserError
-from mien.face_model.reduction import reduce_model
+from mien.face_model.mouth_reduction import reduce_model
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -27,3 +27,14 @@ def require_multiple(name: str, value: int, of_name: str, of: int) -> None:
     """Raise a ValueError that names both numbers unless `value` is a multiple of `of`."""
     if of <= 0 or value % of:
         raise ValueError(f"{name} {value} is not a multiple of {of_name} {of}")
+
+
+def refuse_negative(**values: float) -> None:
+    """Check values of a user that are factors or rates.
+
+    Raises:
+        UserError: one is negative, infinite or not a number; the message names it.
+    """
+    for name, value in values.items():
+        if not 0 <= value < float("inf"):
+            raise UserError(f"{name} {value:g} must be 0 or above")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 
-from mien.data import meshes
 from mien.data.drawn import write_clips
 from mien.data.meshes import ClipMeshes, MeshCache
 from mien.data.records import read_records
@@ -18,8 +17,8 @@ def test_memory_holds_the_last_ones_and_all_can_be_read_again(tmp_path: Path, mo
     for i, record in enumerate(records):
         points = torch.full((5, 468, 3), i / 10)
         cache.keep(record, ClipMeshes(points, torch.ones(5).bool()))
-    monkeypatch.setattr(meshes, "HELD", 2 * 5 * 468 * 3 * 4)  # bytes of two clips
+    monkeypatch.setattr(MeshCache, "held", 2 * 5 * 468 * 3 * 4)  # bytes of two clips
     for _ in range(2):
         for i, record in enumerate(records):
-            assert abs(float(cache.meshes(record).points.mean()) - i / 10) < 1e-4
+            assert abs(float(cache.read(record).points.mean()) - i / 10) < 1e-4
             assert len(cache._held) <= 2

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from mien.face_model.model import MOUTH_MODEL, TOOTH, mouth_model, turned
 from mien.face_model.mouth import MouthInterior
+from mien.face_model.mouth_model import MOUTH_MODEL, TOOTH, mouth_model, turned
 from mien.face_model.outline import Outline
 from mien.mesh.alignment import head_pose
 from mien.mesh.motion import MeshMotion

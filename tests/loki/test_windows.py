@@ -20,7 +20,7 @@ from mien.data.windows import (
     collate_windows,
 )
 from mien.errors import UserError
-from mien.loki.faces import face_maps, face_values, mirrored_values, value_count
+from mien.loki.faces import coefficient_dims, coefficient_vectors, face_maps, mirrored_vectors
 from mien.ops.warp import identity_grid
 from mien.types import FaceWindow
 from tests.face_model.faces import coefficients
@@ -88,10 +88,10 @@ def test_a_window_shows_frames_and_their_own_maps(folder: Path):
         record = next(
             r
             for r in read_records(folder, Path("train.jsonl"))
-            if (face_values(data.faces.of(r)) == window.reference_coefficients).all(1).any()
+            if (coefficient_vectors(data.faces.of(r)) == window.reference_coefficients).all(1).any()
         )
         faces = data.faces.of(record)
-        values = face_values(faces)
+        values = coefficient_vectors(faces)
         rows = [int((values == one).all(1).nonzero()) for one in window.coefficients[0]]
         assert len({np.diff(rows)[0], np.diff(rows)[-1]}) == 1 and 1 <= rows[1] - rows[0] <= 4
         wanted = face_maps(model, faces.at(np.array(rows)), SIZE, "projected")
@@ -106,7 +106,7 @@ def test_fixed_windows_are_spread_and_start_from_the_first_frame(folder: Path):
     assert len(fixed) == 4
     batch = collate_windows([fixed[i] for i in range(4)])
     assert batch.frames.shape == (4, 3, 3, SIZE, SIZE) and batch.maps.shape[2] == 7
-    first = face_values(faces.of(records[0]))
+    first = coefficient_vectors(faces.of(records[0]))
     assert torch.equal(batch.reference_coefficients[:2], first[[0, 0]])
     assert torch.equal(batch.coefficients[1], first[-3:])
 
@@ -115,7 +115,7 @@ def maps_and_pictures():
     maps = face_maps(face_model(), coefficients(face_model(), t=4, seed=3), SIZE, "projected")
     torch.manual_seed(0)
     # Pictures that show their own maps: whatever warps both alike keeps that.
-    return maps, maps[:, 3:6].clamp(-1, 1) * 0.9, torch.randn(4, value_count(face_model()))
+    return maps, maps[:, 3:6].clamp(-1, 1) * 0.9, torch.randn(4, coefficient_dims(face_model()))
 
 
 def test_pictures_and_maps_are_warped_alike():
@@ -151,14 +151,14 @@ def test_mirrored_maps_are_those_of_the_mirror_image():
     sign = torch.tensor([-1.0, 1, 1, -1, 1, 1, 1])[:, None, None]
     torch.testing.assert_close(window.maps[0], maps[:-1].flip(-1) * sign, atol=0.05, rtol=0)
     names = face_model().expression_names
-    torch.testing.assert_close(window.coefficients[0], mirrored_values(values, names)[:-1])
+    torch.testing.assert_close(window.coefficients[0], mirrored_vectors(values, names)[:-1])
 
 
 def test_mirroring_values_twice_changes_nothing_and_swaps_sides():
     names = face_model().expression_names
-    values = torch.randn(3, value_count(face_model()))
-    once = mirrored_values(values, names)
-    torch.testing.assert_close(mirrored_values(once, names), values)
+    values = torch.randn(3, coefficient_dims(face_model()))
+    once = mirrored_vectors(values, names)
+    torch.testing.assert_close(mirrored_vectors(once, names), values)
     left, right = names.index("mouthSmileLeft"), names.index("mouthSmileRight")
     assert torch.equal(once[:, left], values[:, right])
     assert torch.equal(once[:, names.index("jawOpen")], values[:, names.index("jawOpen")])
@@ -183,7 +183,7 @@ def test_a_clip_without_a_face_is_left_out(folder: Path, tmp_path: Path):
     record = read_records(folder, Path("train.jsonl"))[0]
     faces = FaceCache(folder, tmp_path / "faces")
     faces.keep(record, None)
-    assert faces.faces(record) is None
+    assert faces.read(record) is None
     with pytest.raises(ValueError, match="shows no face"):
         ClipFaces(faces, SIZE, "projected").of(record)
 
@@ -192,12 +192,12 @@ def test_another_fit_is_another_cache(folder: Path, tmp_path: Path, monkeypatch)
     record = read_records(folder, Path("train.jsonl"))[0]
     kept = coefficients(face_model(), t=5)
     FaceCache(folder, tmp_path / "faces").keep(record, kept)
-    known = FaceCache(folder, tmp_path / "faces").faces(record)
+    known = FaceCache(folder, tmp_path / "faces").read(record)
     assert known is not None and np.array_equal(known.expression, kept.expression)
     monkeypatch.setattr("mien.data.faces.FIT_VERSION", -1)
     later = FaceCache(folder, tmp_path / "faces")
     later.extract([record])
-    fitted = later.faces(record)
+    fitted = later.read(record)
     assert fitted is None or not np.array_equal(fitted.expression, kept.expression)
     assert len({path.parent for path in (tmp_path / "faces").rglob("*.npz")}) == 2
 

@@ -61,7 +61,7 @@ def test_people_and_terms_stand_in_the_manifest(made: Path):
 def test_the_meshes_that_were_kept_are_those_of_the_frames(made: Path):
     cache = MeshCache(made / "set", made / "meshes")
     for record in read_manifest(made / "set" / "train.jsonl"):
-        kept = cache.meshes(record).points.numpy() * 128
+        kept = cache.read(record).points.numpy() * 128
         frames = read_video(made / "set" / record.path)
         assert np.abs(np.diff(kept[:, :, :2], axis=0)).max() > 2, "heads are moved"
         for points, frame in zip(kept, frames, strict=True):

@@ -302,7 +302,7 @@ def test_faces_of_the_clips_are_fitted_once(tmp_path: Path):
     asked = [*SHORT, "--fit-faces", str(tmp_path / "faces")]
     assert prepare(tmp_path / "footage", tmp_path / "dataset", *asked) == 0
     (clip,) = read_records(tmp_path / "dataset", Path("train.jsonl"))
-    faces = FaceCache(tmp_path / "dataset", tmp_path / "faces").faces(clip)
+    faces = FaceCache(tmp_path / "dataset", tmp_path / "faces").read(clip)
     assert faces is not None and len(faces) == clip.frames
     (fit,) = (tmp_path / "faces").rglob("*.npz")
     before = fit.stat().st_mtime_ns

@@ -19,21 +19,16 @@ from mien.data.backdrop import Backdrop, matte_of
 from mien.data.colors import Recoloring, tone_curve
 from mien.data.flow import measure_flow
 from mien.data.guides import Grids, Meshes, guide_of_pair
+from mien.data.warps import WarpConfig, bent_grid, turned
 from mien.ops.warp import identity_grid
 from mien.presets import read_preset
 from mien.types import FramePair
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
+class AugmentConfig(WarpConfig):
     """Strength of the augmentation; all zero turns it off. Deviations are standard deviations."""
 
-    bend: float = 0.06  # deviation of the smooth warp's control points (2 spans the picture)
-    bend_points: int = 4  # control points a side
-    stretch: float = 0.08  # deviation of the log of width and height
-    turn: float = 4.0  # deviation of the rotation, degrees
-    shift: float = 0.04  # deviation of the translation
-    flip: float = 0.5  # chance of a mirror image
     color: float = 0.12  # deviation of the colour matrix's entries
     gamma: float = 0.2  # deviation of the log of the gamma
     tone: float = 0.0  # chance that a random curve, rising or falling, changes the brightness
@@ -211,23 +206,6 @@ def _before_another_wall(moved: _Moved, wall: Backdrop, config: AugmentConfig) -
     )
 
 
-def bent_grid(
-    height: int, width: int, config: AugmentConfig, generator: Generator
-) -> Float[Tensor, "h w 2"]:
-    """The sampling grid of the warped picture: mirror, affine part, smooth bend."""
-    stretch = torch.exp(config.stretch * torch.randn(2, generator=generator))
-    angle = torch.deg2rad(config.turn * torch.randn(1, generator=generator))
-    shift = config.shift * torch.randn(2, generator=generator)
-    flipped = torch.rand(1, generator=generator) < config.flip
-    points = torch.randn(1, 2, config.bend_points, config.bend_points, generator=generator)
-
-    grid = identity_grid(height, width, like=stretch) * stretch
-    grid = _turned(grid, angle) + shift
-    bend = F.interpolate(points, size=(height, width), mode="bicubic", align_corners=True)[0]
-    grid = grid + config.bend * bend.permute(1, 2, 0)
-    return torch.cat((torch.where(flipped, -grid[..., :1], grid[..., :1]), grid[..., 1:]), dim=-1)
-
-
 def _head_move(
     still: Float[Tensor, "h w 2"], config: AugmentConfig, generator: Generator
 ) -> Float[Tensor, "h w 2"]:
@@ -242,7 +220,7 @@ def _head_move(
     # Clips are cropped so that the head fills the middle; its ellipse fades out towards the border.
     radius = (still / torch.tensor([0.75, 0.9])).square().sum(dim=-1, keepdim=True)
     head = torch.exp(-(radius**2))
-    rigid = stretch * _turned(still, angle) + shift - still
+    rigid = stretch * turned(still, angle) + shift - still
     return still + head * rigid + torch.exp(-4 * radius) * bulge
 
 
@@ -277,12 +255,6 @@ def _mouth_move(
     aside = x * (torch.exp(-widening) - 1) * torch.exp(-((x / 1.3) ** 2) - (y / 1.3) ** 2)
     inside = torch.exp(-((y / 0.12) ** 2) - (x / 0.6) ** 4) * (opening / 0.3).clamp(0, 1)
     return still + torch.cat((aside, down), dim=-1) * half, inside[None, ..., 0]
-
-
-def _turned(grid: Float[Tensor, "h w 2"], angle: Float[Tensor, " 1"]) -> Float[Tensor, "h w 2"]:
-    """The positions of `grid`, rotated about the centre by `angle` (radians)."""
-    turn = torch.stack((torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)))
-    return grid @ turn.view(2, 2).T
 
 
 def _compose(

@@ -200,7 +200,7 @@ def meshes_at(
     """The meshes of two frames; None where there is no cache or no face was found."""
     if cache is None:
         return None
-    meshes = cache.meshes(record)
+    meshes = cache.read(record)
     if not bool(meshes.found[list(numbers)].all()):
         return None
     source, driving = meshes.points[list(numbers)]

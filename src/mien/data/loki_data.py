@@ -130,7 +130,7 @@ class LokiData(LightningDataModule):
         found = [
             record
             for record in records
-            if len(self._face_cache.faces(record) or ()) >= self._spec.window
+            if len(self._face_cache.read(record) or ()) >= self._spec.window
         ]
         if not found:
             raise UserError(

@@ -4,8 +4,7 @@ Axes: t video frames. Points are shares of the picture's side, x before y; z is 
 """
 
 import functools
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,14 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from safetensors.torch import load, save
 from torch import Tensor
-from tqdm import tqdm
 
-from mien.data.contents import Contents
-from mien.data.manifest import ClipRecord
-from mien.data.store import Store
+from mien.data.clip_files import ClipFiles
 from mien.face import FaceMesh
 from mien.media import read_frames
 from mien.mesh.alignment import HeadPose
 from mien.mesh.motion import MESH_DIM, as_vectors, read_motion
+from mien.ops.interpolation import at_frames
 
-HELD = 100_000_000  # bytes of meshes that each process keeps in memory (least recently used)
 SURE = 0.99  # least probability of a face by FaceMesh
 _LOW, _SPAN = -0.5, 2.0  # points are stored in 16 bits over this range: steps of 0.01 pixels at 256
 
@@ -37,52 +33,29 @@ class ClipMeshes:
     found: Bool[Tensor, " t"]
 
 
-class MeshCache:
-    """Meshes in a folder, one file per clip, named by its content hash: a changed clip is tracked
-    again, and equal clips of two data sets only once.
-    """
+class MeshCache(ClipFiles[ClipMeshes]):
+    """Meshes of clips in a folder (`ClipFiles`)."""
 
-    def __init__(self, root: Path | Store, folder: Path | Store) -> None:
-        self.root, self.folder = Store(root), Store(folder)
-        self._contents = Contents(root, folder)
-        self._names: dict[str, str] = {}
-        self._held: OrderedDict[str, ClipMeshes] = OrderedDict()
+    title, suffix = "meshes of clips", ".safetensors"
 
-    def extract(self, records: Sequence[ClipRecord]) -> None:
-        """Track the clips that are not in the cache, with a progress bar."""
-        self._contents.learn(records)
-        there = self.folder.names()
-        missing = [record for record in records if self._name(record) not in there]
-        for record in tqdm(missing, "meshes of clips", unit="clip", disable=not missing):
-            with self.root.file(record.path) as path:
-                self.folder.write(
-                    self._name(record), save(_packed(track_meshes(face_mesh(), read_frames(path))))
-                )
+    def compute(self, path: Path) -> ClipMeshes:
+        """The meshes of a clip's file."""
+        return track_meshes(face_mesh(), read_frames(path))
 
-    def meshes(self, record: ClipRecord) -> ClipMeshes:
-        """The cached meshes of a clip; `extract` must have been called."""
-        if record.path not in self._held:
-            saved = load(self.folder.read(self._name(record)))
-            whole = (saved["points"].int() & 0xFFFF).float()
-            points = whole / 0xFFFF * _SPAN + _LOW
-            self._held[record.path] = ClipMeshes(points, saved["found"])
-            while len(self._held) > 1 and sum(m.points.nbytes for m in self._held.values()) > HELD:
-                self._held.popitem(last=False)
-        self._held.move_to_end(record.path)
-        return self._held[record.path]
+    def pack(self, value: ClipMeshes) -> bytes:
+        """Points as 16-bit numbers, as safetensors."""
+        whole = ((value.points - _LOW) / _SPAN).clamp(0, 1) * 0xFFFF
+        return save({"points": whole.round().int().to(torch.int16), "found": value.found})
 
-    def keep(self, record: ClipRecord, meshes: ClipMeshes) -> None:
-        """Store meshes of a clip that are known without tracking."""
-        self.folder.write(self._name(record), save(_packed(meshes)))
+    def unpack(self, path: Path) -> ClipMeshes:
+        """The meshes of a packed file."""
+        saved = load(path.read_bytes())
+        whole = (saved["points"].int() & 0xFFFF).float()
+        return ClipMeshes(whole / 0xFFFF * _SPAN + _LOW, saved["found"])
 
-    def has(self, record: ClipRecord) -> bool:
-        """Are this clip's meshes in the cache?"""
-        return self.folder.has(self._name(record))
-
-    def _name(self, record: ClipRecord) -> str:
-        if record.path not in self._names:
-            self._names[record.path] = f"{self._contents.of(record)}.safetensors"
-        return self._names[record.path]
+    def size(self, value: ClipMeshes) -> int:
+        """Bytes of the points."""
+        return value.points.nbytes
 
 
 @functools.cache
@@ -110,22 +83,5 @@ def mesh_motion(meshes: ClipMeshes, still: HeadPose | None = None) -> Float[Tens
     if not found.any():
         return torch.zeros(len(found), MESH_DIM)
     seen = as_vectors(read_motion(meshes.points[meshes.found].double().numpy(), still))
-    return torch.from_numpy(fill_gaps(seen, found)).float()
-
-
-def fill_gaps(
-    seen: Float[np.ndarray, "n ..."], known: Bool[np.ndarray, " t"]
-) -> Float[np.ndarray, "t ..."]:
-    """Values of all frames from those of the n known ones: linear between neighbours, constant
-    before the first and after the last.
-    """
-    place = np.interp(np.arange(len(known)), np.flatnonzero(known), np.arange(len(seen)))
-    before = np.floor(place).astype(int)
-    after = np.minimum(before + 1, len(seen) - 1)
-    share = (place - before).reshape(-1, *[1] * (seen.ndim - 1))
-    return ((1 - share) * seen[before] + share * seen[after]).astype(seen.dtype)
-
-
-def _packed(meshes: ClipMeshes) -> dict[str, Tensor]:
-    whole = ((meshes.points - _LOW) / _SPAN).clamp(0, 1) * 0xFFFF
-    return {"points": whole.round().int().to(torch.int16), "found": meshes.found}
+    filled = at_frames(seen, np.flatnonzero(found), np.arange(len(found)))
+    return torch.from_numpy(filled).float()

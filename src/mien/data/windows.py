@@ -7,7 +7,7 @@ Axes: t frames, n frames of the window and the reference, h w space, k values.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -16,32 +16,29 @@ from jaxtyping import Float, Float16
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from mien.data.augment import AugmentConfig, bent_grid
 from mien.data.backdrop import Backdrop, matte_of
 from mien.data.clips import ClipCache, to_picture
 from mien.data.colors import Recoloring
 from mien.data.datasets import People, draw, sample_generator
 from mien.data.faces import FaceCache, face_model
 from mien.data.manifest import ClipRecord
+from mien.data.warps import WarpConfig, bent_grid
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.maps import Positions
-from mien.loki.faces import face_maps, face_values, mirrored_values
+from mien.loki.faces import coefficient_vectors, face_maps, mirrored_vectors
 from mien.ops.warp import identity_grid
 from mien.types import FaceWindow
 
 
 @dataclass(frozen=True)
-class WindowAugmentConfig:
+class WindowAugmentConfig(WarpConfig):
     """Strength of the augmentation of a window, its reference and their maps, all alike; all zero
     turns it off. Deviations are standard deviations.
     """
 
-    bend: float = 0.04  # deviation of the smooth warp's control points (2 spans the picture)
-    bend_points: int = 4  # control points a side
-    stretch: float = 0.06  # deviation of the log of width and height
-    turn: float = 3.0  # deviation of the rotation, degrees
-    shift: float = 0.04  # deviation of the translation
-    flip: float = 0.5  # chance of a mirror image
+    bend: float = 0.04
+    stretch: float = 0.06
+    turn: float = 3.0
     color: float = 0.15  # deviation of the colour matrix's entries
     gamma: float = 0.2  # deviation of the log of the gamma
     backdrop: float = 0.85  # chance that a blue screen is replaced by another background
@@ -67,7 +64,7 @@ class ClipFaces:
 
     def of(self, record: ClipRecord) -> FaceCoefficients:
         """The coefficients of a clip that shows a face."""
-        found = self.faces.faces(record)
+        found = self.faces.read(record)
         if found is None:
             raise ValueError(f"{record.path} shows no face")
         return found
@@ -184,9 +181,8 @@ def augment_window(
     pixel's own; other positions go with the picture. Values of the net without a map know nothing
     of the warp but the mirror image.
     """
-    shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "backdrop"}
     size = pictures.shape[-1]
-    grid = bent_grid(size, size, replace(AugmentConfig(), **shared), generator)
+    grid = bent_grid(size, size, config, generator)
     recolor = Recoloring.draw(config.color, config.gamma, generator)
     mattes = [matte_of(picture) for picture in pictures]
     wall = None
@@ -199,7 +195,7 @@ def augment_window(
 
     mirrored = bool(grid[0, 0, 0] > grid[0, -1, 0])
     if mirrored:
-        values = mirrored_values(values, face_model().expression_names)
+        values = mirrored_vectors(values, face_model().expression_names)
     return as_window(shown, _warped_maps(maps, grids, projected, mirrored), values)
 
 
@@ -229,4 +225,4 @@ def _shown(
     """Pictures, maps and values of some rows of a clip's coefficients."""
     known = faces.of(record).at(np.array(rows))
     pictures = to_picture(clips.frames_at(record, known.frames.tolist()))
-    return pictures, faces.maps(record, rows), face_values(known)
+    return pictures, faces.maps(record, rows), coefficient_vectors(known)

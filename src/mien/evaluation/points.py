@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mien.data.meshes import fill_gaps
 from mien.errors import UserError
 from mien.evaluation.series import Series
 from mien.face import FaceMesh, lip_gap, mouth_width
+from mien.ops.interpolation import at_frames
 
 Points = Float[np.ndarray, "t 468 3"]
 LEAST_SEEN = 0.5  # share of frames that must show a face
@@ -43,7 +43,8 @@ def track(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Point
     seen = np.array([points is not None for points in found])
     if not len(found) or seen.mean() < LEAST_SEEN:
         return np.full((len(found), 468, 3), np.nan, np.float32)
-    return fill_gaps(np.stack([points for points in found if points is not None]), seen)
+    known = np.stack([points for points in found if points is not None])
+    return at_frames(known, np.flatnonzero(seen), np.arange(len(seen)))
 
 
 def track_known(mesh: FaceMesh, frames: Iterable[UInt8[np.ndarray, "h w 3"]], name: str) -> Points:

@@ -8,11 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.audio.voice_activity import frame_loudness
-from mien.data.meshes import face_mesh, fill_gaps
+from mien.data.meshes import face_mesh
 from mien.errors import UserError
 from mien.evaluation.metrics.sync import SyncScore, lip_sync
 from mien.evaluation.points import LEAST_SEEN, mouth_opening
 from mien.media import load_audio, read_frames
+from mien.ops.interpolation import at_frames
 
 
 def video_sync(video: Path, audio: Path | None = None) -> SyncScore:
@@ -50,4 +51,4 @@ def openings_of(video: Path) -> Float[np.ndarray, " t"]:
     seen = ~np.isnan(openings)
     if seen.mean() < LEAST_SEEN:
         raise UserError(f"{video} shows a face in only {seen.mean():.0%} of its frames")
-    return fill_gaps(openings[seen], seen)
+    return at_frames(openings[seen], np.flatnonzero(seen), np.arange(len(seen)))

@@ -52,9 +52,9 @@ class FaceLandmarker:
         """Those 468 and, from 468 on, the right and the left iris: the middle and four points of
         its edge. Depth is in pixels, nearer is negative.
         """
-        return self.look(picture, points)[0]
+        return self.landmarks(picture, points)[0]
 
-    def look(
+    def landmarks(
         self, picture: Picture, points: Float32[Array, "n 3"]
     ) -> tuple[Float32[Array, "478 3"], float]:
         """The points `with_irises` gives, and the probability of a face."""
@@ -62,5 +62,5 @@ class FaceLandmarker:
         raw, presence = self._net(sample(picture, square, SIZE) / 255)[:2]
         seen = raw.reshape(478, 3) / SIZE
         placed = np.concatenate((square.to_picture(seen[:, :2]), seen[:, 2:] * square.side), 1)
-        sure = 1 / (1 + np.exp(-float(np.clip(presence.reshape(-1)[0], -80, 80))))
-        return placed.astype(np.float32), float(sure)
+        confidence = 1 / (1 + np.exp(-float(np.clip(presence.reshape(-1)[0], -80, 80))))
+        return placed.astype(np.float32), float(confidence)

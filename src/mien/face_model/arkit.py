@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera, FaceCoefficients
 from mien.face_model.parametric import FaceModel
+from mien.ops.interpolation import at_frames
 
 # In the order of Live Link Face; both sides of a name stand together where `_SIDES` says so.
 _SIDES = ("Left", "Right")
@@ -93,7 +94,7 @@ def curves_of(model: FaceModel, coefficients: FaceCoefficients) -> ArkitCurves:
     eyes[:, 0], eyes[:, 1] = coefficients.eyes[:, 0], -coefficients.eyes[:, 1]
     moving = np.concatenate([np.clip(values, 0, 1), head, eyes], axis=1)
     frames = np.arange(coefficients.frames[0], coefficients.frames[-1] + 1)
-    filled = np.stack([np.interp(frames, coefficients.frames, curve) for curve in moving.T], axis=1)
+    filled = at_frames(moving, coefficients.frames, frames)
     c = len(CURVES)
     return ArkitCurves(filled[:, :c], filled[:, c : c + 3], filled[:, c + 3 :], coefficients.fps)
 

@@ -46,7 +46,8 @@ def fit_frames(
     """Fit the largest face in frames of 25 a second; `name` is theirs in messages.
 
     Raises:
-        UserError: no frame shows a face.
+        NoFace: no frame shows a face.
+        UserError: the points of a frame are not those of a face.
     """
     sizes: list[tuple[int, int]] = []
 
@@ -59,4 +60,4 @@ def fit_frames(
     try:
         return fit_points(points, sizes[0] if sizes else (1, 1), float(FPS), model, focal=focal)
     except UserError as error:
-        raise UserError(f"{name}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error

@@ -9,7 +9,7 @@
 Axes: n vertices, k triangles, e expression axes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 
@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from mien.face.geometry import Array
 from mien.face_model.correspondence import JAW, LANDMARKS_68, Correspondence, register
 from mien.face_model.parametric import EYES, FaceModel
-from mien.ops.rasterize import rasterize
+from mien.ops.rasterize import visible_triangles
 
 _TURN = np.array([1.0, -1.0, -1.0], np.float32)
 _REGIONS = {
@@ -33,7 +33,7 @@ _UNUSED = "PupilDilate"
 _SIDE = 1400  # pixels of a view
 _YAWS, _PITCHES = np.radians([-70, -35, 0, 35, 70]), np.radians([-30, 0, 30])
 # Expressions that show what lies behind lips and lids; both sides of an axis move alike.
-_SIGHTS = (
+_EXPRESSIONS = (
     {},
     {"eyeWide": 1.0, "mouthUpperUp": 1.0, "mouthLowerDown": 1.0},
     {"jawOpen": 0.25, "mouthSmile": 1.0},
@@ -73,9 +73,9 @@ def full_model(kept: Mapping[str, Array]) -> FaceModel:
 def reduced_model(model: FaceModel) -> FaceModel:
     """The model without what no camera sees."""
     whole = np.isin(model.region, [model.region_names.index(name) for name in _WHOLE])
-    return _with_triangles(
-        model, np.logical_or(np.all(whole[model.triangles], axis=1), _in_sight(model))
-    )
+    visible = visible_triangles(_views(model), model.triangles, _SIDE)
+    visible = _with_neighbours(model.triangles, visible)
+    return _with_triangles(model, np.logical_or(np.all(whole[model.triangles], axis=1), visible))
 
 
 def _registered(model: FaceModel, landmarks: Float32[Array, "68 3"]) -> Correspondence:
@@ -113,23 +113,19 @@ def _with_triangles(model: FaceModel, stay: Bool[Array, " k"]) -> FaceModel:
     )
 
 
-def _in_sight(model: FaceModel) -> Bool[Array, " k"]:
-    seen = np.zeros(len(model.triangles), bool)
+def _views(model: FaceModel) -> Iterator[Float[Array, "n 3"]]:
     scale = 0.95 * _SIDE / np.linalg.norm(np.ptp(model.neutral, axis=0))
-    for sight in _SIGHTS:
-        face = model.neutral + model.offsets(_expression(model, sight), np.zeros((1, 2)))[0]
+    for values in _EXPRESSIONS:
+        face = model.neutral + model.offsets(_expression(model, values), np.zeros((1, 2)))[0]
         face = face - model.neutral.mean(axis=0)
         for yaw, pitch in product(_YAWS, _PITCHES):
             turn = Rotation.from_euler("XY", [pitch, yaw]).as_matrix()
-            view = face @ turn.T * scale + (_SIDE / 2, _SIDE / 2, 0)
-            drawn = rasterize(view, model.triangles, np.zeros((len(view), 0)), _SIDE)
-            seen[drawn.triangles[drawn.triangles >= 0]] = True
-    return _with_neighbours(model.triangles, seen)
+            yield face @ turn.T * scale + (_SIDE / 2, _SIDE / 2, 0)
 
 
-def _with_neighbours(triangles: Int[Array, "k 3"], seen: Bool[Array, " k"]) -> Bool[Array, " k"]:
-    """Triangles that share a vertex with a seen one count as seen: views lie between ours."""
-    return np.any(np.isin(triangles, triangles[seen]), axis=1)
+def _with_neighbours(triangles: Int[Array, "k 3"], visible: Bool[Array, " k"]) -> Bool[Array, " k"]:
+    """Triangles that share a vertex with a visible one count as visible: views lie between ours."""
+    return np.any(np.isin(triangles, triangles[visible]), axis=1)
 
 
 def _expression(model: FaceModel, values: Mapping[str, float]) -> Float32[Array, "1 e"]:

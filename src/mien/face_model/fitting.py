@@ -23,7 +23,7 @@ from mien.face_model.correspondence import DEPTH
 from mien.face_model.gaze import gaze_of, lids_of
 from mien.face_model.parametric import FaceModel
 from mien.face_model.point_basis import PointBasis
-from mien.face_model.residuals import Sight
+from mien.face_model.residuals import Observations
 from mien.face_model.solution import State, solve_motion, solve_person
 from mien.mesh.alignment import similarity
 from mien.mesh.topology import POINTS, STABLE
@@ -51,6 +51,10 @@ _SIGMAS = {
 }
 
 
+class NoFace(UserError):
+    """No frame of a clip shows a face."""
+
+
 def fit_points(
     points: Float[Array, "t m 3"],
     size: tuple[int, int],
@@ -69,26 +73,27 @@ def fit_points(
     `basis` is the model's for that many points, if it is already made.
 
     Raises:
-        UserError: there is no frame with a face, a frame's points are not finite or no face's, or
+        NoFace: there is no frame with a face.
+        UserError: a frame's points are not finite or no face's, or
             the model has no FaceMesh points.
     """
     model = FaceModel.load() if model is None else model
     basis = PointBasis.of(model, points.shape[1]) if basis is None else basis
     frames = _frames_with_face(points, max(size))
     if not len(frames):
-        raise UserError(f"none of {len(points)} frames shows a face: give a clip with one")
+        raise NoFace(f"none of {len(points)} frames shows a face: give a clip with one")
     seen = points[frames].astype(np.float64)
-    sight, state = _start(model, basis, seen[:, :POINTS], frames, size, focal)
-    irises = Sight(seen, sight.camera)
+    observed, state = _start(model, basis, seen[:, :POINTS], frames, size, focal)
+    irises = Observations(seen, observed.camera)
     try:
         if identity is None:
-            identity = _identity_of(model, basis, sight, irises, state)
+            identity = _identity_of(model, basis, observed, irises, state)
         cutoffs = _by_name(model, basis, _CUTOFFS)
         for _ in range(_PASSES):
-            state = _with_known(model, irises, state, identity)
-            state = solve_motion(basis, sight, state, frames, fps, cutoffs)
+            state = _with_offsets(model, irises, state, identity)
+            state = solve_motion(basis, observed, state, frames, fps, cutoffs)
     except np.linalg.LinAlgError as error:
-        worst = int(state.misfits(basis, sight).argmax())
+        worst = int(state.misfits(basis, observed).argmax())
         raise UserError(
             f"the face model cannot be fitted ({error}), least to the points of frame "
             f"{frames[worst]}: leave that frame out"
@@ -103,7 +108,7 @@ def fit_points(
         translation=state.translation,
         eyes=eyes,
         scale=1.0,
-        camera=sight.camera,
+        camera=observed.camera,
         frames=frames,
         fps=fps,
         expression_names=model.expression_names,
@@ -126,14 +131,14 @@ def _refuse_frames(frames: Int[Array, " n"]) -> None:
 
 
 def _identity_of(
-    model: FaceModel, basis: PointBasis, sight: Sight, irises: Sight, state: State
+    model: FaceModel, basis: PointBasis, observed: Observations, irises: Observations, state: State
 ) -> Float[Array, " i"]:
     """The identity that fits some of the frames best; axes that points do not show are zero."""
     t = len(state.translation)
     rows = np.unique(np.linspace(0, t - 1, _KEYFRAMES).round().astype(int))
     identity = np.zeros(len(model.identity_axes))
-    ready = _with_known(model, irises, state, identity).at(rows)
-    found = solve_person(basis, Sight(sight.points[rows], sight.camera), ready)
+    ready = _with_offsets(model, irises, state, identity).at(rows)
+    found = solve_person(basis, Observations(observed.points[rows], observed.camera), ready)
     identity[: len(state.identity)] = found.identity
     return identity
 
@@ -145,7 +150,7 @@ def _start(
     frames: Int[Array, " t"],
     size: tuple[int, int],
     focal: float | None,
-) -> tuple[Sight, State]:
+) -> tuple[Observations, State]:
     """The camera, and poses of the neutral person from the points that expressions move least."""
     known = basis.neutral[list(STABLE)]
     poses = [similarity(seen[list(STABLE)] * DEPTH, known) for seen in points]
@@ -164,11 +169,11 @@ def _start(
         expression=np.zeros((len(points), basis.expressions)),
         rotation=Rotation.from_matrix(np.stack([pose.rotation for pose in poses])),
         translation=translation,
-        known=np.zeros_like(points),
+        offsets=np.zeros_like(points),
         bounds=bounds,
         sigma=np.where(bounds[0] < 0, 1.0, sigma),  # axes of both signs are in deviations
     )
-    return Sight(points, camera), state
+    return Observations(points, camera), state
 
 
 def _by_name(model: FaceModel, basis: PointBasis, values: dict[str, float]) -> Float[Array, " f"]:
@@ -177,8 +182,8 @@ def _by_name(model: FaceModel, basis: PointBasis, values: dict[str, float]) -> F
     return np.array([next(v for key, v in values.items() if n.startswith(key)) for n in names])
 
 
-def _with_known(
-    model: FaceModel, irises: Sight, state: State, identity: Float[Array, " i"]
+def _with_offsets(
+    model: FaceModel, irises: Observations, state: State, identity: Float[Array, " i"]
 ) -> State:
     """The state for a known person, whose lids go with the gaze."""
     if model.points is None:
@@ -187,4 +192,4 @@ def _with_known(
     axes = model.points.read(model.expression_axes).astype(np.float64)
     lids = lids_of(model, eyes) @ axes.reshape(len(axes), -1)
     person = model.points.read(model.shape(identity) - model.neutral)
-    return replace(state, known=lids.reshape(state.known.shape) + person)
+    return replace(state, offsets=lids.reshape(state.offsets.shape) + person)

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from mien.face.geometry import Array
 from mien.face_model.correspondence import IRISES
 from mien.face_model.parametric import EYES, FaceModel
-from mien.face_model.residuals import Sight
+from mien.face_model.residuals import Observations
 
 _LIMITS = np.radians([40.0, 30.0])  # of yaw and pitch
 _FULL = np.radians(30.0)  # the gaze at which an eyeLook axis is 1
@@ -19,13 +19,13 @@ _FULL = np.radians(30.0)  # the gaze at which an eyeLook axis is 1
 def gaze_of(
     model: FaceModel,
     identity: Float[Array, " i"],
-    sight: Sight,
+    observed: Observations,
     rotation: Rotation,
     translation: Float[Array, "t 3"],
 ) -> Float[Array, "t 2"]:
     """Yaw and pitch of both eyes together; zero where there are no iris points."""
-    if model.points is None or sight.points.shape[1] <= max(IRISES):
-        return np.zeros((len(sight.points), 2))
+    if model.points is None or observed.points.shape[1] <= max(IRISES):
+        return np.zeros((len(observed.points), 2))
     directions = []
     shape = model.shape(identity)
     sides = zip(EYES, model.eye_centers, IRISES, model.points.iris_shifts, strict=True)
@@ -35,7 +35,7 @@ def gaze_of(
         radius = float(-arms[:, 2].min())
         moved = (shape[ball] - model.neutral[ball]).mean(axis=0)
         place = rotation.apply(center + moved + ahead) + translation
-        hit = _on_sphere(sight.camera.rays(sight.points[:, iris, :2]), place, radius)
+        hit = _on_sphere(observed.camera.rays(observed.points[:, iris, :2]), place, radius)
         directions.append(rotation.inv().apply((hit - place) / radius))
     x, y, z = np.mean(directions, axis=0).T
     found = np.stack([np.arctan2(x, -z), np.arctan2(-y, np.hypot(x, z))], axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mien.face.geometry import Array
-from mien.face_model.model import FLESH, TOOTH, MouthModel
+from mien.face_model.mouth_model import FLESH, TOOTH, MouthModel
 from mien.mesh.topology import Points
 
 # Points of skin beside and below the mouth, on the picture's left and right.

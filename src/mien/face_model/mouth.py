@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from mien.face.geometry import Array
 from mien.face_model.light import CAVITY_COLOR, light_of, muted, saturation_of, vertex_colors
-from mien.face_model.model import mouth_model, turned
+from mien.face_model.mouth_model import mouth_model, turned
 from mien.face_model.outline import Outline, smooth_step
 from mien.mesh.alignment import HeadPose, eye_distance, head_pose
 from mien.mesh.neutral import mouth_width

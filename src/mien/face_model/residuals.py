@@ -31,7 +31,7 @@ class Equations:
 
 
 @dataclass(frozen=True)
-class Sight:
+class Observations:
     """What was seen of one person: pixels of the points (depth in pixels too) and the camera."""
 
     points: Float[Array, "t m 3"]
@@ -59,7 +59,7 @@ class Sight:
 
 def equations(
     basis: PointBasis,
-    sight: Sight,
+    observed: Observations,
     heads: Float[Array, "t m 3"],
     rotation: Rotation,
     translation: Float[Array, "t 3"],
@@ -69,7 +69,7 @@ def equations(
     turn = rotation.as_matrix()
     arms = heads @ turn.transpose(0, 2, 1)
     placed = arms + translation[:, None]
-    pull = _pulled(sight.residuals(basis, placed, translation), placed, translation)
+    pull = _pulled(observed.residuals(basis, placed, translation), placed, translation)
     pull *= basis.weights[:, None]
     pose_gradient = np.concatenate([np.cross(arms, pull).sum(axis=1), pull.sum(axis=1)], axis=1)
     axes = basis.axes[:count].reshape(count, -1)

@@ -14,7 +14,7 @@ from mien.face.geometry import Array
 _RIGID = 1.0  # diagonal of a value that does not move
 
 
-def smoothness(
+def smoothing_weights(
     curvature: Float[Array, "t n n"], cutoff: Float[Array, " n"], fps: float
 ) -> Float[Array, " n"]:
     """Weights of squared second differences with which half of the amplitude stays at `cutoff`
@@ -26,7 +26,9 @@ def smoothness(
     return np.where(turn < np.pi, strength / gain, 0.0)
 
 
-def bending(values: Float[Array, "t n"], frames: Int[Array, " t"]) -> Float[Array, "t n"]:
+def second_difference_gradient(
+    values: Float[Array, "t n"], frames: Int[Array, " t"]
+) -> Float[Array, "t n"]:
     """The gradient of half the squared second differences; a lost frame interrupts it."""
     joined = _joined(frames)[:, None]
     second = joined * (values[:-2] - 2 * values[1:-1] + values[2:])

@@ -3,6 +3,7 @@
 Axes: t frames, m points, i identity axes, f fitted expression axes, n unknowns of a frame.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from mien.face.geometry import Array
 from mien.face_model.point_basis import PointBasis
-from mien.face_model.residuals import POSE, Sight, equations
-from mien.face_model.smooth_solve import bending, smoothness, solve
+from mien.face_model.residuals import POSE, Equations, Observations, equations
+from mien.face_model.smooth_solve import second_difference_gradient, smoothing_weights, solve
 
 _PERSON_ROUNDS, _MOTION_ROUNDS = 4, 2
 _INDEPENDENT = 4.0  # frames' worth of evidence in all keyframes: their errors are alike
@@ -24,28 +25,33 @@ _POSE_CUTOFF = 5.0  # Hz at which half of a head's motion stays
 
 @dataclass(frozen=True)
 class State:
-    """Current values of a fit; `known` are the points' offsets that are not fitted, `bounds`
-    the lowest and highest value of each fitted expression and `sigma` its deviation from rest.
+    """Current values of a fit; `offsets` are those of the points that are not fitted, `bounds` the
+    lowest and highest value of each fitted expression and `sigma` its deviation from rest.
     """
 
     identity: Float[Array, " i"]
     expression: Float[Array, "t f"]
     rotation: Rotation
     translation: Float[Array, "t 3"]
-    known: Float[Array, "t m 3"]
+    offsets: Float[Array, "t m 3"]
     bounds: Float[Array, "2 f"]
     sigma: Float[Array, " f"]
 
     def heads(self, basis: PointBasis) -> Float[Array, "t m 3"]:
         """The points in model axes."""
         person = basis.neutral + basis.shape(self.identity, basis.expressions)
-        return person + basis.shape(self.expression) + self.known
+        return person + basis.shape(self.expression) + self.offsets
 
-    def misfits(self, basis: PointBasis, sight: Sight) -> Float[Array, " t"]:
+    def equations(self, basis: PointBasis, observed: Observations, count: int) -> Equations:
+        """Those of pose and of the first `count` axes about the current values."""
+        heads = self.heads(basis)
+        return equations(basis, observed, heads, self.rotation, self.translation, count)
+
+    def misfits(self, basis: PointBasis, observed: Observations) -> Float[Array, " t"]:
         """How far the points of each frame are from the model's, in centimetres."""
         turn = self.rotation.as_matrix().transpose(0, 2, 1)
         placed = self.heads(basis) @ turn + self.translation[:, None]
-        return np.abs(sight.residuals(basis, placed, self.translation)).mean(axis=(1, 2))
+        return np.abs(observed.residuals(basis, placed, self.translation)).mean(axis=(1, 2))
 
     def moved(self, step: Float[Array, "t n"]) -> "State":
         """After a step of pose and expression, within the bounds."""
@@ -73,52 +79,66 @@ class State:
             expression=self.expression[rows],
             rotation=Rotation.from_quat(self.rotation.as_quat()[rows]),
             translation=self.translation[rows],
-            known=self.known[rows],
+            offsets=self.offsets[rows],
         )
 
-    def blocked(self, downhill: Float[Array, "t n"]) -> Bool[Array, "t n"]:
-        """Values at a bound that would leave it; poses have none."""
+    def active_bounds(self, gradient: Float[Array, "t n"]) -> Bool[Array, "t n"]:
+        """Values at a bound that a step downhill would leave; poses have none."""
         low, high = self.bounds
-        wanted = downhill[:, POSE:]
+        wanted = gradient[:, POSE:]
         out = (self.expression <= low + _BOUND) & (wanted < 0)
         out |= (self.expression >= high - _BOUND) & (wanted > 0)
         return np.concatenate([np.zeros((len(out), POSE), bool), out], axis=1)
 
 
-def solve_person(basis: PointBasis, sight: Sight, state: State) -> State:
+def solve_person(basis: PointBasis, observed: Observations, state: State) -> State:
     """The state with the identity that fits all of its frames best, each with its own expression
     and pose. Identity and expressions are drawn to zero by their standard deviations.
     """
+    for _ in range(_PERSON_ROUNDS):
+        state = _person_step(basis, observed, state)
+    return state
+
+
+def _person_step(basis: PointBasis, observed: Observations, state: State) -> State:
     n = POSE + basis.expressions
     prior = max(len(state.translation) / _INDEPENDENT, 1.0)
-    for _ in range(_PERSON_ROUNDS):
-        found = equations(
-            basis,
-            sight,
-            state.heads(basis),
-            state.rotation,
-            state.translation,
-            len(basis.axes),
-        )
-        own = found.curvature[:, :n, :n] + np.diag(_rest_curvature(state))
-        shared = found.curvature[:, :n, n:]
-        people = found.curvature[:, n:, n:].sum(axis=0) + prior * np.eye(len(state.identity))
-        gradient = found.gradient[:, :n] - _rest_pull(state)
-        wanted = found.gradient[:, n:].sum(axis=0) - prior * state.identity
-        still, step = state.blocked(gradient), np.zeros_like(gradient)
-        person = np.zeros_like(wanted)
-        for _ in range(_BOUND_ROUNDS):
-            rest = gradient - np.einsum("tab,tb->ta", own, step) - shared @ person
-            left = wanted - people @ person - np.einsum("tna,tn->a", shared, step)
-            more, by = _eliminated(own, shared, people, rest, left, ~still)
-            step, person = step + more, person + by
-            out = state.outside(step)
-            step, still = state.bounded(step), still | out
-            if not out.any():
-                break
-        state = state.moved(step)
-        state = replace(state, identity=state.identity + person)
-    return state
+    found = state.equations(basis, observed, len(basis.axes))
+    own = found.curvature[:, :n, :n] + np.diag(_rest_curvature(state))
+    shared = found.curvature[:, :n, n:]
+    people = found.curvature[:, n:, n:].sum(axis=0) + prior * np.eye(len(state.identity))
+    gradient = found.gradient[:, :n] - _rest_pull(state)
+    wanted = found.gradient[:, n:].sum(axis=0) - prior * state.identity
+    person = np.zeros_like(wanted)
+
+    def more(step: Float[Array, "t n"], fixed: Bool[Array, "t n"]) -> Float[Array, "t n"]:
+        nonlocal person
+        rest = gradient - np.einsum("tab,tb->ta", own, step) - shared @ person
+        left = wanted - people @ person - np.einsum("tna,tn->a", shared, step)
+        moved, by = _eliminated(own, shared, people, rest, left, ~fixed)
+        person = person + by
+        return moved
+
+    state = _bounded_step(state, gradient, more)
+    return replace(state, identity=state.identity + person)
+
+
+def _bounded_step(
+    state: State,
+    gradient: Float[Array, "t n"],
+    more: Callable[[Float[Array, "t n"], Bool[Array, "t n"]], Float[Array, "t n"]],
+) -> State:
+    """The state after a step within its bounds: `more(step, fixed)` adds to a step without moving
+    fixed values, which are those that went to their bound.
+    """
+    fixed, step = state.active_bounds(gradient), np.zeros_like(gradient)
+    for _ in range(_BOUND_ROUNDS):
+        step = step + more(step, fixed)
+        out = state.outside(step)
+        step, fixed = state.bounded(step), fixed | out
+        if not out.any():
+            break
+    return state.moved(step)
 
 
 def _eliminated(
@@ -140,7 +160,7 @@ def _eliminated(
 
 def solve_motion(
     basis: PointBasis,
-    sight: Sight,
+    observed: Observations,
     state: State,
     frames: Int[Array, " t"],
     fps: float,
@@ -153,7 +173,7 @@ def solve_motion(
     parts = []
     for first, last, keep in _chunks(len(frames)):
         rows = slice(first, last)
-        part = Sight(sight.points[rows], sight.camera)
+        part = Observations(observed.points[rows], observed.camera)
         solved = _solve_together(basis, part, state.at(rows), frames[rows], cutoff, fps)
         parts.append(solved.at(keep))
     return replace(
@@ -166,7 +186,7 @@ def solve_motion(
 
 def _solve_together(
     basis: PointBasis,
-    sight: Sight,
+    observed: Observations,
     state: State,
     frames: Int[Array, " t"],
     cutoff: Float[Array, " n"],
@@ -174,29 +194,26 @@ def _solve_together(
 ) -> State:
     smooth = None
     for _ in range(_MOTION_ROUNDS):
-        found = equations(
-            basis,
-            sight,
-            state.heads(basis),
-            state.rotation,
-            state.translation,
-            basis.expressions,
-        )
+        found = state.equations(basis, observed, basis.expressions)
         if smooth is None:
-            smooth = smoothness(found.curvature, cutoff, fps)
-        values = _values(state)
-        gradient = found.gradient - _rest_pull(state) - smooth * bending(values, frames)
-        curvature = found.curvature + np.diag(_rest_curvature(state))
-        still, step = state.blocked(gradient), np.zeros_like(gradient)
-        for _ in range(_BOUND_ROUNDS):
-            taken = np.einsum("tab,tb->ta", curvature, step) + smooth * bending(step, frames)
-            step = step + solve(curvature, gradient - taken, smooth, frames, still)
-            out = state.outside(step)
-            step, still = state.bounded(step), still | out
-            if not out.any():
-                break
-        state = state.moved(step)
+            smooth = smoothing_weights(found.curvature, cutoff, fps)
+        state = _motion_step(state, found, frames, smooth)
     return state
+
+
+def _motion_step(
+    state: State, found: Equations, frames: Int[Array, " t"], smooth: Float[Array, " n"]
+) -> State:
+    roughness = smooth * second_difference_gradient(_values(state), frames)
+    gradient = found.gradient - _rest_pull(state) - roughness
+    curvature = found.curvature + np.diag(_rest_curvature(state))
+
+    def more(step: Float[Array, "t n"], fixed: Bool[Array, "t n"]) -> Float[Array, "t n"]:
+        taken = np.einsum("tab,tb->ta", curvature, step)
+        taken += smooth * second_difference_gradient(step, frames)
+        return solve(curvature, gradient - taken, smooth, frames, fixed)
+
+    return _bounded_step(state, gradient, more)
 
 
 def _values(state: State) -> Float[Array, "t n"]:

@@ -15,7 +15,7 @@ from mien.face.geometry import Array, Picture
 from mien.face.landmarker import FaceLandmarker
 
 LANDMARKS = 478
-SURE = 0.5  # least probability of a face by the landmarker
+MIN_CONFIDENCE = 0.5  # least probability of a face by the landmarker
 _EDGE = 0.5  # share of the points that must lie in the picture
 
 
@@ -44,14 +44,16 @@ class FaceTracker:
         self, frame: Picture, last: Float[Array, "478 3"] | None
     ) -> Float32[Array, "478 3"] | None:
         if last is not None:
-            points, sure = self._landmarker.look(frame, last)
-            if sure >= SURE and _inside(points, frame):
+            points, confidence = self._landmarker.landmarks(frame, last)
+            if confidence >= MIN_CONFIDENCE and _inside(points, frame):
                 return points
         faces = self._mesh.faces(frame)
         if not faces:
             return None
-        points, sure = self._landmarker.look(frame, self._mesh.landmarks(frame, faces[0])[0])
-        return points if sure >= SURE else None
+        points, confidence = self._landmarker.landmarks(
+            frame, self._mesh.landmarks(frame, faces[0])[0]
+        )
+        return points if confidence >= MIN_CONFIDENCE else None
 
 
 def _inside(points: Float[Array, "n 3"], frame: Picture) -> bool:

@@ -11,10 +11,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from mien.config import refuse_negative
 from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera, FaceCoefficients
 from mien.face_model.parametric import FaceModel
+from mien.ops.interpolation import at_frames
 from mien.types import Transfer
 
 _BLINK = "eyeBlink"
@@ -38,10 +40,7 @@ class LokiControls:
     blinks: Float[Array, " n"] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("expression_scale", "pose_scale"):
-            value = getattr(self, name)
-            if not 0 <= value < float("inf"):
-                raise UserError(f"{name} {value:g} must be 0 or above")
+        refuse_negative(expression_scale=self.expression_scale, pose_scale=self.pose_scale)
 
 
 def drive_faces(
@@ -95,12 +94,9 @@ def drive_faces(
 def fill_frames(faces: FaceCoefficients, count: int) -> FaceCoefficients:
     """Coefficients of all `count` frames, interpolated where no face was found."""
     every = np.arange(count)
-
-    def filled(values: Float[Array, "t k"]) -> Float[Array, "c k"]:
-        return np.stack([np.interp(every, faces.frames, column) for column in values.T], axis=1)
-
     names = "expression", "rotation", "translation", "eyes"
-    return replace(faces, **{name: filled(getattr(faces, name)) for name in names}, frames=every)
+    filled = {name: at_frames(getattr(faces, name), faces.frames, every) for name in names}
+    return replace(faces, **filled, frames=every)
 
 
 def read_blinks(path: Path) -> Float[Array, " n"]:

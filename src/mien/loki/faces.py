@@ -31,7 +31,7 @@ def face_maps(
     return torch.from_numpy(numbers.astype(np.float16).astype(np.float32))
 
 
-def face_values(coefficients: FaceCoefficients) -> Float[Tensor, "t k"]:
+def coefficient_vectors(coefficients: FaceCoefficients) -> Float[Tensor, "t k"]:
     """Expression, rotation, gaze, and the place: x and y over depth, and the log of the depth."""
     c = coefficients
     x, y, z = c.translation.T
@@ -40,12 +40,12 @@ def face_values(coefficients: FaceCoefficients) -> Float[Tensor, "t k"]:
     return torch.from_numpy(values.astype(np.float32))
 
 
-def value_count(model: FaceModel) -> int:
-    """The number of `face_values`."""
+def coefficient_dims(model: FaceModel) -> int:
+    """The number of `coefficient_vectors`."""
     return len(model.expression_names) + 8
 
 
-def mirrored_values(values: Float[Tensor, "t k"], names: tuple[str, ...]) -> Float[Tensor, "t k"]:
+def mirrored_vectors(values: Float[Tensor, "t k"], names: tuple[str, ...]) -> Float[Tensor, "t k"]:
     """The values of the mirror image: axes of left and right change places."""
     sides = {"Left": "Right", "Right": "Left", "_L": "_R", "_R": "_L"}
     order = list(range(values.shape[1]))

@@ -74,7 +74,7 @@ class Made:
         records, cache = self._drivers
         random = np.random.default_rng((self.seed, group))
         for place in random.permutation(len(records)):
-            seen = cache.meshes(records[place])
+            seen = cache.read(records[place])
             if bool(seen.found.any()):
                 return from_vectors(mesh_motion(seen).double().numpy())
         raise UserError(f"no clip of {self.motions} shows a face: give other clips")
@@ -98,7 +98,7 @@ class Made:
             shares = torch.from_numpy(points / self.size).float()
             meshes = ClipMeshes(shares, torch.ones(len(points)).bool())
             MeshCache(self.output, self.meshes).keep(record, meshes)
-        return self._record(order, MeshCache(self.output, self.meshes).meshes(record))
+        return self._record(order, MeshCache(self.output, self.meshes).read(record))
 
     def _record(self, order: Order, meshes: ClipMeshes | None = None) -> ClipRecord:
         return ClipRecord(

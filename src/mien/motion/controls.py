@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.config import refuse_negative
 from mien.errors import UserError
 from mien.mesh.blinks import BLINKS
 
@@ -25,9 +26,7 @@ class Controls:
     blink: float = BLINKS
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 <= value < float("inf"):
-                raise UserError(f"{name} {value:g} must be 0 or above")
+        refuse_negative(**vars(self))
 
     def apply(
         self,

@@ -6,6 +6,7 @@ for tensors on any device, and equals it to the bit. README.md says why no libra
 Axes: t frames, n vertices, k triangles, c values per vertex, h w space.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +54,17 @@ def rasterize(
         numbers,
     )
     return Raster(picture, numbers)
+
+
+def visible_triangles(
+    views: Iterable[Float[Array, "n 3"]], triangles: Int[Array, "k 3"], size: int
+) -> Bool[Array, " k"]:
+    """Which triangles `rasterize` draws in at least one of several views of their vertices."""
+    visible = np.zeros(len(triangles), bool)
+    for view in views:
+        drawn = rasterize(view, triangles, np.zeros((len(view), 0)), size).triangles
+        visible[drawn[drawn >= 0]] = True
+    return visible
 
 
 @dataclass(frozen=True)

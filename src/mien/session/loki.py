@@ -26,7 +26,7 @@ from mien.face import Box
 from mien.face_model.clips import fit_frames
 from mien.face_model.coefficients import FaceCoefficients
 from mien.loki.driving import LokiControls, drive_faces, fill_frames
-from mien.loki.faces import face_maps, face_values
+from mien.loki.faces import coefficient_vectors, face_maps
 from mien.loki.injection import ReferenceKeys
 from mien.loki.net import Loki
 from mien.loki.sampling import LokiSamplingConfig, sample_frames
@@ -38,7 +38,7 @@ from mien.session.portrait import PortraitSource, load_face
 from mien.session.stream import FrameStream, TimedFrames, iterate_in_context
 from mien.types import FPS, Transfer
 
-SEEN = 256  # side at which faces are found and fitted; the net's picture may be smaller
+FIT_SIZE = 256  # side at which faces are found and fitted; the net's picture may be smaller
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,12 @@ class LokiSession:
             UserError: the picture cannot be read, shows no face, or the box is not inside it.
         """
         with (watch or Stopwatch()).measure("portrait"), self._inference():
-            picture, notes = load_face(portrait, box, SEEN)
+            picture, notes = load_face(portrait, box, FIT_SIZE)
             return replace(self.read(picture), notes=notes)
 
     def read(self, picture: Float[Tensor, "1 3 h w"]) -> LokiPortrait:
         """Fit and encode a picture that is cropped already, in [-1, 1]; it should not be smaller
-        than SEEN.
+        than FIT_SIZE.
 
         Raises:
             UserError: it shows no face.
@@ -148,7 +148,7 @@ class LokiSession:
         watch = watch or Stopwatch()
         with watch.measure("driver"):
             sound = sound_of_video(Path(video)) if isinstance(video, Path | str) else None
-            driver = load_driver(video, SEEN)
+            driver = load_driver(video, FIT_SIZE)
             pictures = (frame for chunk in driver.chunks() for frame in to_bytes(chunk))
             seen = fit_frames(pictures, "the driving video", face_tracker(), face_model())
             driven = drive_faces(
@@ -185,7 +185,7 @@ class LokiSession:
     ) -> tuple[Float[Tensor, "t 7 h w"], Float[Tensor, "t k"]]:
         config = self.net.config
         maps = face_maps(face_model(), faces, config.image_size, config.drawn_positions)
-        return maps.to(self.device), face_values(faces).to(self.device)
+        return maps.to(self.device), coefficient_vectors(faces).to(self.device)
 
     def _inference(self) -> AbstractContextManager:
         """Gradients off, in the session's precision."""

@@ -32,7 +32,7 @@ from mien.training.optimization import OptimizerConfig, decay_groups
 from mien.training.steps import SteppedModule
 from mien.types import FaceWindow
 
-_MOST = 5.0  # weight of an error of the form x0, in nearly clean frames
+_MAX_WEIGHT = 5.0  # weight of an error of the form x0, in nearly clean frames
 OPTIMIZER = OptimizerConfig(learning_rate=4e-4, weight_decay=0.01, warmup_steps=200)
 
 
@@ -83,7 +83,7 @@ class LokiStage(SteppedModule):
         super().__init__(optimizer)
         self.loki = Loki(loki)
         self.objective_config, self.sampling = objective, sampling
-        self.begins_anew = initial_weights is None
+        self.from_scratch = initial_weights is None
         if initial_weights is not None:
             self._start_from(initial_weights)
 
@@ -106,7 +106,7 @@ class LokiStage(SteppedModule):
 
     def setup(self, stage: str) -> None:
         """Read the pretrained UNet, in a run that starts from it."""
-        if stage == "fit" and self.begins_anew and self.trainer.ckpt_path is None:
+        if stage == "fit" and self.from_scratch and self.trainer.ckpt_path is None:
             self.loki.load_pretrained()
 
     def training_step(self, batch: FaceWindow, batch_idx: int) -> None:
@@ -155,7 +155,7 @@ class LokiStage(SteppedModule):
         error = (drawn - target).square().mean(dim=2)
         if form == "x0":  # as the velocity's error, but for nearly clean frames
             error = error * expand_to(
-                levels.sigma.square().clamp(min=1 / _MOST).reciprocal(), error
+                levels.sigma.square().clamp(min=1 / _MAX_WEIGHT).reciprocal(), error
             )
         weight = 1 + self.objective_config.face * self._face(batch)
         clean = to_clean(drawn, mixture, levels, form)

@@ -79,7 +79,7 @@ class ReconstructionStage(SteppedModule):
             if loss.perceptual
             else ()
         )
-        self.begins_anew = initial_weights is None
+        self.from_scratch = initial_weights is None
         if initial_weights is not None:
             self._start_from(initial_weights)
 
@@ -109,7 +109,7 @@ class ReconstructionStage(SteppedModule):
 
     def setup(self, stage: str) -> None:
         """Fetch a pretrained backbone's weights, in a run that starts from scratch."""
-        if stage == "fit" and self.begins_anew and self.trainer.ckpt_path is None:
+        if stage == "fit" and self.from_scratch and self.trainer.ckpt_path is None:
             self.animator.motion_encoder.load_pretrained()
 
     def forward(self, pair: FramePair) -> Rendering:

@@ -10,16 +10,16 @@
 Axes: n vertices, k triangles. ICT-FaceKit's own units are centimetres, y up, z to the viewer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from mien.face.geometry import Array
-from mien.face_model.model import CAVITY, FLESH, TOOTH, MouthModel, turned
+from mien.face_model.mouth_model import CAVITY, FLESH, TOOTH, MouthModel, turned
 from mien.mesh.alignment import similarity
 from mien.mesh.topology import mean_face
-from mien.ops.rasterize import rasterize
+from mien.ops.rasterize import visible_triangles
 
 # Landmarks of the 68 and the points of FaceMesh that stand for the same places.
 _SAME_PLACES = {
@@ -54,7 +54,8 @@ def reduce_model(kept: Mapping[str, Array]) -> MouthModel:
     before = (part[triangles] == CAVITY) & (neutral[triangles, 2] > _LINING)
     triangles = triangles[~before.any(axis=1)]
     normals = _normals(vertices, triangles)
-    triangles = triangles[_in_sight(vertices, triangles, jaw, hinge)]
+    views = _views(vertices, triangles, jaw, hinge)
+    triangles = triangles[visible_triangles(views, triangles, _SIDE)]
     used, numbers = np.unique(triangles, return_inverse=True)
     corners = vertices[marks[list(_CORNERS)]]
     return MouthModel(
@@ -119,10 +120,9 @@ def _normals(vertices: Vertices, triangles: Triangles) -> Vertices:
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
-def _in_sight(
+def _views(
     vertices: Vertices, triangles: Triangles, jaw: Float[Array, " n"], hinge: Float[Array, " 2"]
-) -> Bool[Array, " k"]:
-    seen = np.zeros(len(triangles), bool)
+) -> Iterator[Vertices]:
     low, high = (f(vertices[np.unique(triangles)], axis=0) for f in (np.min, np.max))
     for opening in _OPENINGS:
         open_mouth = turned(vertices, jaw, hinge, opening) - (low + high) / 2
@@ -130,9 +130,7 @@ def _in_sight(
             for nod in _NODS:
                 view = open_mouth @ _view(turn, nod).T * (0.55 * _SIDE / np.ptp([low, high]))
                 view[:, :2] += _SIDE / 2
-                drawn = rasterize(view, triangles, np.zeros((len(view), 0)), _SIDE)
-                seen[drawn.triangles[drawn.triangles >= 0]] = True
-    return seen
+                yield view
 
 
 def _view(turn: float, nod: float) -> Float[Array, "3 3"]:

@@ -1,6 +1,6 @@
 """Teeth, gums, tongue and the cavity behind them: what mien keeps of ICT-FaceKit's face model.
 
-The asset is made by tools/make_mouth_model.py and described in `mien.face_model.reduction`.
+The asset is made by tools/make_mouth_model.py and described in `mien.face_model.mouth_reduction`.
 Axes: n vertices, k triangles. Coordinates are those of `mien.mesh.alignment`: the mean face's,
 unit eye distances, x to the picture's right, y down, z away from the viewer.
 """
