@@ -47,6 +47,18 @@ class TestStreaming:
         # Convolutions of other batch sizes round differently.
         torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=0)
 
+    def test_the_source_s_part_is_computed_once_for_all_chunks(self):
+        animator, _ = tiny_pair()
+        source, calls = torch.rand(1, 3, 64, 64) * 2 - 1, []
+        attention = animator.dense_motion.attention
+        with torch.no_grad():
+            appearance, still = animator.encode_appearance(source), animator.encode_motion(source)
+            for part in (attention.compress, attention.hourglass):
+                part.register_forward_hook(lambda net, *_: calls.append(net))
+            motion = still[:, None].expand(-1, 3 * FRAMES_AT_ONCE, -1)
+            list(render_stream(animator, appearance, still, iter(motion.split(5, 1))))
+        assert calls.count(attention.compress) == 1 and calls.count(attention.hourglass) == 3
+
     def test_nothing_is_drawn_before_it_is_asked_for(self):
         drawn = []
 

@@ -8,7 +8,7 @@ Axes: b batch, c channels, z depth layers, h w space.
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
@@ -69,6 +69,13 @@ def _confident_mean(
 ) -> tuple[Float[Tensor, "b h w 2"], Float[Tensor, "b h w 1"]]:
     moved, confidence = weighed.split((2, 1), dim=-1)
     return moved / confidence.clamp_min(1e-6), confidence
+
+
+def repeat_frames(x: Float[Tensor, "b ..."], frames: int) -> Float[Tensor, "bt ..."]:
+    """Repeat each source's values for its frames, which are consecutive; those of a single source
+    are not copied.
+    """
+    return repeat(x, "b ... -> (b t) ...", t=frames)
 
 
 def pool_plane(plane: Float[Tensor, "b h1 w1 c"], size: int) -> Float[Tensor, "b h2 w2 c"]:
