@@ -13,6 +13,9 @@
 Only the sound is in memory as a whole; frames are written as they are rendered.
 """
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +23,7 @@ from mien.audio.features import FPS
 from mien.command_line import Progress
 from mien.devices import FULL
 from mien.face import Box
-from mien.media import AUTO, WRITERS
+from mien.media import AUTO, WRITERS, Frames
 from mien.motion.controls import Controls
 from mien.motion.rollout import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotion
@@ -155,17 +158,40 @@ def write(
     seed: int | None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """Write all frames with their sound to an mp4 as they are rendered; returns the report."""
-    done = 0
-    with WRITERS[output.suffix.lower()](output, stream.sound) as writer:
+    """Write all frames with their sound to an mp4 as they are rendered; returns the report.
+
+    Frames are encoded while the next ones are rendered: the report's `encode` is what that delays.
+    """
+    done, watch = 0, stream.watch
+    with (
+        WRITERS[output.suffix.lower()](output, stream.sound) as writer,
+        _in_background(writer.write) as encode,
+    ):
         for frames in stream:
-            with stream.watch.measure("encode"):
-                writer.write(frames.pictures)
+            with watch.measure("encode"):
+                encode(frames.pictures)
             done += len(frames.pictures)
             progress(done, stream.count)
-    work, device = stream.watch.seconds, session.device
-    named = machine(device), back_ends(device)
-    return Report(output, done / FPS, done, work, seed, *named, stream.notes)
+    named = machine(session.device), back_ends(session.device)
+    return Report(output, done / FPS, done, watch.seconds, seed, *named, stream.notes)
+
+
+@contextmanager
+def _in_background(work: Callable[[Frames], None]) -> Iterator[Callable[[Frames], None]]:
+    """Do `work` in another thread while the caller goes on, one call after another; an error is
+    raised by the next call, or at the end of the block.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        running: list[Future[None]] = []
+
+        def send(frames: Frames) -> None:
+            if running:
+                running.pop().result()
+            running.append(thread.submit(work, frames))
+
+        yield send
+        if running:
+            running.pop().result()
 
 
 def refuse_output(output: Path, inputs: tuple[Path, ...], overwrite: bool) -> None:
