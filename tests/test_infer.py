@@ -1,5 +1,6 @@
 """The command `mien infer`: odd input works, bad input gets one sentence and leaves nothing."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,7 +15,9 @@ import torch
 from PIL import Image
 
 from mien.command_line import INTERRUPTED, TERMINATED
+from mien.errors import UserError
 from mien.infer import main
+from mien.jobs import Job, run_jobs
 from mien.media import Sound, read_video, section
 from tests.audio.test_voice_activity import NO_SPEECH
 from tests.conftest import ROOT
@@ -153,6 +156,36 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+# Before torch is imported, then before the nets are.
+AT_ONCE = [
+    ["infer", "nothing.wav", "portrait.png"],
+    ["infer", "voice.wav", "portrait.png", "--fast"],
+    ["infer", "voice.wav", "portrait.png", "--animator", "no.ckpt"],
+    ["infer", "--jobs", "nothing.csv"],
+    ["reenact", "there.mp4", "portrait.png", "--system", "loki"],
+    ["drive-arkit", "nothing.csv", "portrait.png"],
+]
+BEFORE_NETS = [
+    ["infer", "notes.txt", "portrait.png"],
+    ["infer", "voice.wav", "notes.txt"],
+    ["infer", "portrait.png", "voice.wav"],
+    ["reenact", "notes.txt", "portrait.png"],
+]
+
+
+@pytest.mark.parametrize(
+    "commands, unused", [(AT_ONCE, ("torch", "av")), (BEFORE_NETS, ("mien.session", "numba"))]
+)
+def test_what_can_be_refused_at_once_waits_for_no_import(commands, unused, folder):
+    work = (
+        "import sys; from mien.cli import main; "
+        f"assert [main(c) for c in {commands}] == [1] * {len(commands)}; "
+        f"print([name for name in {unused} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n" and done.stderr.count("error: ") == len(commands)
+
+
 def test_a_folder_that_cannot_be_written_is_told(folder, weights, capsys):
     # /proc refuses new files to everybody, the superuser included.
     asked = ["voice.wav", "portrait.png", "-o", "/proc/out.mp4", "--box", FACE, *weights]
@@ -288,6 +321,33 @@ class TestJobs:
         assert len(read_video(folder / "a.mp4")) == 25 and len(read_video(folder / "d.mp4")) == 10
         assert not (folder / "b.mp4").exists() and not (folder / "c.mp4").exists()
         assert "2 written, 0 there already, 2 failed" in out
+
+    @pytest.mark.parametrize(
+        "error, sentence",
+        [
+            (MemoryError(), "memory does not suffice"),
+            (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory"),
+            (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "memory does not suffice"),
+            (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+            (IndexError("list index\nout of range"), "IndexError (list index out of range)"),
+        ],
+    )
+    def test_no_error_of_one_job_ends_the_list(self, error, sentence, capsys):
+        made = []
+
+        def make(job: Job) -> str:
+            if job.line == 2:
+                raise error
+            made.append(job.output)
+            return "fine"
+
+        jobs = [Job(line, Path(f"/nowhere/{line}.mp4"), {}) for line in (2, 3)]
+        with pytest.raises(UserError, match="1 of 2 jobs failed"):
+            run_jobs(jobs, make)
+        printed = capsys.readouterr().err
+        assert made == [jobs[1].output]
+        assert "error: 1 of 2, line 2: " in printed and sentence in printed
+        assert printed.count("\n") == 1
 
     def test_what_is_there_is_skipped_and_the_rest_is_made(self, folder, weights, capsys):
         rows = "".join(f'voice.wav,portrait.png,{name}.mp4,"{FACE}"\n' for name in ("there", "new"))

@@ -13,22 +13,29 @@
 Only the sound is in memory as a whole; frames are written as they are rendered.
 """
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mien.audio.features import FPS
-from mien.command_line import Progress, refuse_file
+from mien.command_line import Progress
 from mien.devices import FULL
 from mien.face import Box
-from mien.loki.driving import LokiControls
-from mien.media import AUTO, WRITERS
+from mien.media import AUTO, WRITERS, Frames
 from mien.motion.controls import Controls
 from mien.motion.rollout import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotion
+from mien.paths import refuse_file
 from mien.portrait.animator import Animator
 from mien.report import Report, Stopwatch, back_ends, machine
 from mien.session import FrameStream, Portrait, PortraitSource, Session, SoundSource
-from mien.session.loki import LokiSession
 from mien.types import Transfer
+
+if TYPE_CHECKING:  # not imported where the first system works alone
+    from mien.loki.driving import LokiControls
+    from mien.session.loki import LokiSession
 
 SPOKEN_PARTS = "audio", "portrait", "motion", "render", "encode"  # of the work, as reports say it
 DRIVEN_PARTS = "driver", "portrait", "motion", "render", "encode"
@@ -119,9 +126,9 @@ def reenact_by_loki(
     portrait: PortraitSource,
     output: Path | str,
     *,
-    session: LokiSession,
+    session: "LokiSession",
     transfer: Transfer = "relative",
-    controls: LokiControls | None = None,
+    controls: "LokiControls | None" = None,
     seed: int = 0,
     box: Box | None = None,
     overwrite: bool = False,
@@ -147,21 +154,44 @@ def reenact_by_loki(
 def write(
     stream: FrameStream,
     output: Path,
-    session: Session | LokiSession,
+    session: "Session | LokiSession",
     seed: int | None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """Write all frames with their sound to an mp4 as they are rendered; returns the report."""
-    done = 0
-    with WRITERS[output.suffix.lower()](output, stream.sound) as writer:
+    """Write all frames with their sound to an mp4 as they are rendered; returns the report.
+
+    Frames are encoded while the next ones are rendered: the report's `encode` is what that delays.
+    """
+    done, watch = 0, stream.watch
+    with (
+        WRITERS[output.suffix.lower()](output, stream.sound) as writer,
+        _in_background(writer.write) as encode,
+    ):
         for frames in stream:
-            with stream.watch.measure("encode"):
-                writer.write(frames.pictures)
+            with watch.measure("encode"):
+                encode(frames.pictures)
             done += len(frames.pictures)
             progress(done, stream.count)
-    work, device = stream.watch.seconds, session.device
-    named = machine(device), back_ends(device)
-    return Report(output, done / FPS, done, work, seed, *named, stream.notes)
+    named = machine(session.device), back_ends(session.device)
+    return Report(output, done / FPS, done, watch.seconds, seed, *named, stream.notes)
+
+
+@contextmanager
+def _in_background(work: Callable[[Frames], None]) -> Iterator[Callable[[Frames], None]]:
+    """Do `work` in another thread while the caller goes on, one call after another; an error is
+    raised by the next call, or at the end of the block.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        running: list[Future[None]] = []
+
+        def send(frames: Frames) -> None:
+            if running:
+                running.pop().result()
+            running.append(thread.submit(work, frames))
+
+        yield send
+        if running:
+            running.pop().result()
 
 
 def refuse_output(output: Path, inputs: tuple[Path, ...], overwrite: bool) -> None:

@@ -26,7 +26,7 @@ of its head in the picture; or all of it, where both are one person, filmed alik
 
 @dataclass(frozen=True)
 class Appearance:
-    """Encoded source: all that rendering needs from the portrait, computed once.
+    """Encoded source: all that rendering needs from the portrait's picture, computed once.
 
     `volume` is the paper's F_id, `vector` its F_A; `skips` are the encoder's earlier maps from
     coarse to fine (empty where warped skips are off), `picture` is the source itself at output
@@ -37,6 +37,35 @@ class Appearance:
     vector: Float[Tensor, "b a"]
     skips: tuple[Float[Tensor, "b _ _ _"], ...]
     picture: Float[Tensor, "b 3 H W"]
+
+
+@dataclass(frozen=True)
+class PreparedField:
+    """The source's part of the net that predicts displacements.
+
+    `films` are scale and shift of each level by F_A (empty where F_A is off), `place` what F_id
+    adds to the last convolution (None where it is no input), `at_rest` the result f(0) of no
+    deviation, with regions, layers and x y as channels. `compressed` are the features that the
+    region attention warps, and `attended` what they add to its first convolution (both None
+    without attention).
+    """
+
+    films: tuple[Float[Tensor, "b _"], ...]
+    place: Float[Tensor, "b d h w"] | None
+    at_rest: Float[Tensor, "b _ h w"]
+    compressed: Float[Tensor, "b c z h w"] | None
+    attended: Float[Tensor, "b k *space"] | None
+
+
+@dataclass(frozen=True)
+class PreparedSource:
+    """All that depends on the source alone, computed once for any number of its frames
+    (`Animator.prepare_source`): its appearance, its own motion, and its part of the field.
+    """
+
+    appearance: Appearance
+    motion: Float[Tensor, "b m"]
+    field: PreparedField
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mien.nn.conv import Hourglass, conv_upsampled, conv_with_source
+from mien.nn.conv import Hourglass, conv_of_frames, conv_of_source, conv_upsampled
 
 
 def gradients_agree(found, wanted, inputs):
@@ -33,12 +33,12 @@ def test_a_source_s_map_is_concatenated_to_each_of_its_frames():
     frames = torch.randn(6, 4, 5, 5, dtype=torch.double, requires_grad=True)
     source = torch.randn(2, 3, 5, 5, dtype=torch.double, requires_grad=True)
     wanted = conv(torch.cat((frames, source.repeat_interleave(3, dim=0)), dim=1))
-    found = conv_with_source(frames, source, conv)
+    found = conv_of_frames(frames, conv, conv_of_source(source, conv, first=4))
     gradients_agree(found, wanted, [frames, source, *conv.parameters()])
 
 
 @torch.no_grad()
 def test_a_u_net_of_an_odd_size_upsamples_to_it():
     net = Hourglass(3, (8, 8), volume=False)
-    even, odd = net(torch.randn(1, 3, 8, 8)), net(torch.randn(1, 3, 9, 9))
+    even, odd = (net(torch.randn(1, 2, n, n), net.prepare(torch.randn(1, 1, n, n))) for n in (8, 9))
     assert even.shape == (1, 8, 8, 8) and odd.shape == (1, 8, 9, 9)

@@ -52,17 +52,33 @@ def conv_upsampled(
     return whole
 
 
-def conv_with_source(
-    x: Float[Tensor, "bt c1 h w"], source: Float[Tensor, "b c2 h w"], conv: nn.Conv2d
-) -> Float[Tensor, "bt c3 h w"]:
-    """The 3x3 convolution `conv` of every frame of `x` and the map of its source concatenated.
-
-    The source's part is computed once for its frames, which are consecutive.
+def conv_of_source(
+    source: Float[Tensor, "b c1 *space"], conv: nn.Conv2d | nn.Conv3d, first: int = 0
+) -> Float[Tensor, "b c2 *space"]:
+    """What the input channels of `conv` from `first` on, given as `source`, add to its result, and
+    its bias: computed once for all frames of a source, and then the last input of `conv_of_frames`.
     """
-    own, theirs = conv.weight.split((x.shape[1], source.shape[1]), dim=1)
-    once = F.conv2d(channels_last(source), channels_last(theirs), conv.bias, padding=1)
-    each = F.conv2d(channels_last(x), channels_last(own), padding=1)
-    return (each.unflatten(0, (len(source), -1)) + once[:, None]).flatten(0, 1)
+    return _convolved(source, conv, first, conv.bias)
+
+
+def conv_of_frames(
+    x: Float[Tensor, "bt c1 *space"],
+    conv: nn.Conv2d | nn.Conv3d,
+    source: Float[Tensor, "b c2 *space"],
+    first: int = 0,
+) -> Float[Tensor, "bt c2 *space"]:
+    """`conv` of the frames `x`, its input channels from `first` on, and of their source
+    (`conv_of_source`); the frames of a source are consecutive.
+    """
+    frames = _convolved(x, conv, first, None)
+    return (frames.unflatten(0, (len(source), -1)) + source[:, None]).flatten(0, 1)
+
+
+def _convolved(x: Tensor, conv: nn.Conv2d | nn.Conv3d, first: int, bias: Tensor | None) -> Tensor:
+    weight = conv.weight[:, first : first + x.shape[1]]
+    if x.ndim == 5:
+        return F.conv3d(x, weight, bias, padding=1)
+    return F.conv2d(channels_last(x), channels_last(weight), bias, padding=1)
 
 
 def _position_weights(weight: Float[Tensor, "c3 c1 3 3"]) -> Float[Tensor, "c4 c1 2 2"]:
@@ -168,9 +184,25 @@ class Hourglass(nn.Module):
         self.up = nn.ModuleList(block(b + a, a) for a, b in reversed(pairs))
         self.pool = nn.AvgPool3d((1, 2, 2)) if volume else nn.AvgPool2d(2)
 
-    def forward(self, x: Float[Tensor, "b c1 *space"]) -> Float[Tensor, "b c2 *space"]:
-        """Features at the input's size."""
-        levels = [self.entry(channels_last(x) if x.ndim == 4 else x)]
+    @property
+    def _first_conv(self) -> nn.Conv2d | nn.Conv3d:
+        conv = self.entry[0]
+        assert isinstance(conv, nn.Conv2d | nn.Conv3d)
+        return conv
+
+    def prepare(self, source: Float[Tensor, "b c1 *space"]) -> Float[Tensor, "b c2 *space"]:
+        """What the first input channels, the same in all frames of a source, add to the first
+        convolution.
+        """
+        return conv_of_source(source, self._first_conv)
+
+    def forward(
+        self, x: Float[Tensor, "bt c1 *space"], source: Float[Tensor, "b c2 *space"]
+    ) -> Float[Tensor, "bt c2 *space"]:
+        """Features at the input's size; `x` are the channels after those of `prepare`."""
+        conv = self._first_conv
+        first = conv.in_channels - x.shape[1]
+        levels = [self.entry[1:](conv_of_frames(x, conv, source, first))]
         for down in self.down:
             levels.append(down(self.pool(levels[-1])))
         x = levels.pop()

@@ -8,7 +8,7 @@ Axes: b batch, c channels, z depth layers, h w space.
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
@@ -71,6 +71,13 @@ def _confident_mean(
     return moved / confidence.clamp_min(1e-6), confidence
 
 
+def repeat_frames(x: Float[Tensor, "b ..."], frames: int) -> Float[Tensor, "bt ..."]:
+    """Repeat each source's values for its frames, which are consecutive; those of a single source
+    are not copied.
+    """
+    return repeat(x, "b ... -> (b t) ...", t=frames)
+
+
 def pool_plane(plane: Float[Tensor, "b h1 w1 c"], size: int) -> Float[Tensor, "b h2 w2 c"]:
     """The mean over whole cells of a coarser grid, channels last."""
     if plane.shape[1:3] == (size, size):
@@ -94,6 +101,6 @@ def resize_displacement(
     """The same displacement on another grid; values stay, since they are in normalised units."""
     if displacement.shape[1:3] == (height, width):
         return displacement
-    planes = rearrange(displacement, "b h w xy -> b xy h w")
+    planes = rearrange(displacement, "b h w xy -> b xy h w").contiguous()
     planes = F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False)
-    return rearrange(planes, "b xy h w -> b h w xy")
+    return rearrange(planes, "b xy h w -> b h w xy").contiguous()

@@ -10,10 +10,11 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mien.ops.warp import repeat_frames
 from mien.portrait.appearance import AppearanceEncoder, AppearanceVector, fit_to
 from mien.portrait.config import AnimatorConfig
 from mien.portrait.dense_motion import DenseMotionDecoder, DeviationDecoder
-from mien.portrait.deviation import DeviationTransformer, repeat_frames
+from mien.portrait.deviation import DeviationTransformer
 from mien.portrait.frame_decoder import (
     FrameDecoder,
     ResidualDecoder,
@@ -25,7 +26,7 @@ from mien.portrait.frame_decoder import (
 from mien.portrait.guide import GuideAttention
 from mien.portrait.motion_encoder import MotionEncoder
 from mien.portrait.region_attention import RegionAttention
-from mien.types import Appearance, Guide, MotionField
+from mien.types import Appearance, Guide, MotionField, PreparedSource
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,12 @@ class Animator(nn.Module):
         """M_D: the motion (expression and pose) in each picture."""
         return self.motion_encoder(image)
 
+    def prepare_source(
+        self, appearance: Appearance, source_motion: Float[Tensor, "b m"]
+    ) -> PreparedSource:
+        """All that depends on the source alone: once for any number of frames."""
+        return PreparedSource(appearance, source_motion, self.dense_motion.prepare(appearance))
+
     def draw(
         self,
         appearance: Appearance,
@@ -119,11 +126,16 @@ class Animator(nn.Module):
         Of the t frames only those of `drawn` are rendered; the others are temporal context. The
         batch axis of `guide` is (b t) over the rendered frames; a net without a guide ignores it.
         """
-        guide = guide if self.config.guide else None
-        deviations = self.deviation_transformer(source_motion, motion)[:, drawn]
-        field = self.dense_motion(appearance, deviations, guide)
+        return self._draw(self.prepare_source(appearance, source_motion), motion, guide, drawn)
 
-        appearance = _for_frames(appearance, deviations.shape[1])
+    def _draw(
+        self, source: PreparedSource, motion: Tensor, guide: Guide | None, drawn: slice
+    ) -> Rendering:
+        guide = guide if self.config.guide else None
+        deviations = self.deviation_transformer(source.motion, motion)[:, drawn]
+        field = self.dense_motion(source.field, deviations, guide)
+
+        appearance = _for_frames(source.appearance, deviations.shape[1])
         moved, mask = warp_by_field(appearance.volume, field)
         features = occlude(
             moved, appearance.volume, mask, self.config.occlusion, self.config.activation_slope
@@ -140,12 +152,23 @@ class Animator(nn.Module):
         drawn: slice = slice(None),
     ) -> Float[Tensor, "b _ 3 H W"]:
         """Frames in [-1, 1]; `guide` and `drawn` as `draw` takes them."""
-        frames = self.draw(appearance, source_motion, motion, guide, drawn).frames
+        source = self.prepare_source(appearance, source_motion)
+        return self.render_prepared(source, motion, guide, drawn)
+
+    def render_prepared(
+        self,
+        source: PreparedSource,
+        motion: Float[Tensor, "b t m"],
+        guide: Guide | None = None,
+        drawn: slice = slice(None),
+    ) -> Float[Tensor, "b _ 3 H W"]:
+        """The same for a source that is prepared already."""
+        frames = self._draw(source, motion, guide, drawn).frames
         return rearrange(frames, "(b t) c h w -> b t c h w", b=len(motion))
 
     def reconstruct(self, appearance: Appearance) -> Float[Tensor, "b 3 H W"]:
         """Render the source without motion: nothing is warped, and no motion is an input."""
-        field = self.dense_motion.still(appearance)
+        field = self.dense_motion.still(self.dense_motion.prepare(appearance))
         mask = mask_at(field.mask, appearance.volume.shape[-1])
         features = occlude(
             appearance.volume,

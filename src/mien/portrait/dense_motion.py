@@ -14,13 +14,13 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mien.nn.conv import channels_last, conv_upsampled, conv_with_source
+from mien.nn.conv import channels_last, conv_of_frames, conv_of_source, conv_upsampled
 from mien.ops.precision import full_precision
-from mien.portrait.deviation import repeat_frames
+from mien.ops.warp import repeat_frames
 from mien.portrait.guide import GuideAttention, follow, guide_displacement
 from mien.portrait.motion_encoder import GRID, TOKEN_DIM
 from mien.portrait.region_attention import RegionAttention, uniform_weights
-from mien.types import Appearance, Guide, MotionField
+from mien.types import Appearance, Guide, MotionField, PreparedField
 
 
 class DeviationDecoder(nn.Module):
@@ -61,37 +61,50 @@ class DeviationDecoder(nn.Module):
         # Small and random: regions that all start at zero would always get the same gradient.
         nn.init.normal_(self.move.weight, std=1e-2)
 
+    @full_precision
+    def prepare(
+        self, vector: Float[Tensor, "b a"], volume: Float[Tensor, "b c z h w"]
+    ) -> tuple[
+        tuple[Float[Tensor, "b _"], ...], Float[Tensor, "b d h w"] | None, Float[Tensor, "b _ h w"]
+    ]:
+        """The source's part: `films`, `place` and `at_rest` of a `PreparedField`, the last with
+        regions, layers and x y as channels.
+        """
+        films = tuple(film(vector) for film in self.films) if self.uses_appearance else ()
+        place = None
+        if self.place is not None:
+            placed = self.place(rearrange(volume, "b c z h w -> b (c z) h w"))
+            place = conv_of_source(placed, self.mix, first=self.mix.in_channels - placed.shape[1])
+        nothing = vector.new_zeros(len(vector), self.regions * TOKEN_DIM, GRID, GRID)
+        return films, place, self._decode(nothing, films, place)
+
     @full_precision  # f(0) is subtracted: in bfloat16 the difference would lose its precision
     def forward(
-        self,
-        deviations: Float[Tensor, "b t r k n n"],
-        vector: Float[Tensor, "b a"],
-        volume: Float[Tensor, "b c z h w"],
+        self, deviations: Float[Tensor, "b t r k n n"], source: PreparedField
     ) -> Float[Tensor, "b t r z h w 2"]:
         """f(Delta) - f(0) of every frame, before the bound is applied."""
-        frames = deviations.shape[1] + 1
-        deviations = torch.cat((deviations, torch.zeros_like(deviations[:, :1])), dim=1)
         x = rearrange(deviations, "b t r k y x -> (b t) (r k) y x")
-        for i, (conv, film) in enumerate(zip(self.lift, self.films, strict=True)):
-            assert isinstance(conv, nn.Conv2d)
-            x = conv_upsampled(x, None, conv) if i else conv(channels_last(x))
-            if self.uses_appearance:
-                scale, shift = repeat_frames(film(vector), frames)[:, :, None, None].chunk(2, dim=1)
-                x = torch.addcmul(shift, x, 1 + scale)
-            x = F.silu(x)
-        if self.place is None:
-            x = self.mix(x)
-        else:
-            place = self.place(rearrange(volume, "b c z h w -> b (c z) h w"))
-            x = conv_with_source(x, place, self.mix)
-        moves = rearrange(
-            self.move(F.silu(x)),
-            "(b t) (r z xy) h w -> b t r z h w xy",
-            t=frames,
+        moves = self._decode(x, source.films, source.place)
+        moves = moves.unflatten(0, deviations.shape[:2]) - source.at_rest[:, None]
+        return rearrange(
+            moves,
+            "b t (r z xy) h w -> b t r z h w xy",
             r=self.regions,
             z=self.depth_layers,
         )
-        return moves[:, :-1] - moves[:, -1:]
+
+    def _decode(self, x: Tensor, films: tuple[Tensor, ...], place: Tensor | None) -> Tensor:
+        """f of deviations (bt c n n), the frames of a source consecutive."""
+        for i, conv in enumerate(self.lift):
+            assert isinstance(conv, nn.Conv2d)
+            x = conv_upsampled(x, None, conv) if i else conv(channels_last(x))
+            if films:
+                film = repeat_frames(films[i], len(x) // len(films[i]))
+                scale, shift = film[:, :, None, None].chunk(2, dim=1)
+                x = torch.addcmul(shift, x, 1 + scale)
+            x = F.silu(x)
+        x = self.mix(x) if place is None else conv_of_frames(x, self.mix, place)
+        return self.move(F.silu(x))
 
 
 class DenseMotionDecoder(nn.Module):
@@ -118,35 +131,41 @@ class DenseMotionDecoder(nn.Module):
         self.decoder, self.attention, self.guide = decoder, attention, guide
         self.field_size, self.max_displacement = field_size, max_displacement
 
+    def prepare(self, appearance: Appearance) -> PreparedField:
+        """The source's part of the field, once for all its frames."""
+        volume = shrink(appearance.volume, self.field_size)
+        decoded = self.decoder.prepare(appearance.vector, volume)
+        attended = (None, None) if self.attention is None else self.attention.prepare(volume)
+        return PreparedField(*decoded, *attended)
+
     def forward(
         self,
-        appearance: Appearance,
+        source: PreparedField,
         deviations: Float[Tensor, "b t r k n n"],
         guide: Guide | None = None,
     ) -> MotionField:
         """The field of every frame; its batch axis is (b t), like that of `guide`."""
-        frames = deviations.shape[1]
-        volume = shrink(appearance.volume, self.field_size)
-        raw = self.decoder(deviations, appearance.vector, volume).flatten(0, 1)
-        moves = self.max_displacement * torch.tanh(raw)
-        return self._combine_regions(repeat_frames(volume, frames), moves, guide)
+        raw = self.decoder(deviations, source).flatten(0, 1)
+        return self._combine_regions(source, self.max_displacement * torch.tanh(raw), guide)
 
-    def still(self, appearance: Appearance) -> MotionField:
+    def still(self, source: PreparedField) -> MotionField:
         """The field without motion: the identity, with its predicted mask."""
-        volume = shrink(appearance.volume, self.field_size)
-        b, _, z, h, w = volume.shape
-        return self._combine_regions(volume, volume.new_zeros(b, self.decoder.regions, z, h, w, 2))
+        b, _, h, w = source.at_rest.shape
+        shape = b, self.decoder.regions, self.decoder.depth_layers, h, w, 2
+        return self._combine_regions(source, source.at_rest.new_zeros(shape))
 
     def _combine_regions(
-        self, volume: Tensor, moves: Tensor, guide: Guide | None = None
+        self, source: PreparedField, moves: Tensor, guide: Guide | None = None
     ) -> MotionField:
-        if self.attention is None:
+        still, attended = source.compressed, source.attended
+        if self.attention is None or still is None or attended is None:
             return _weighted_field(moves, *uniform_weights(moves))
-        still, hidden = self.attention.attend(volume, moves)
+        hidden = self.attention.attend(still, attended, moves)
         field = _weighted_field(moves, *self.attention.decide(hidden))
         if self.guide is None or guide is None:
             return field
         moved = guide_displacement(guide, field.mask.shape[-1])
+        still = repeat_frames(still, len(moves) // len(still))
         return follow(field, self.guide(still, hidden, guide, moved), guide, moved)
 
 

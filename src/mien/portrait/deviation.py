@@ -11,7 +11,7 @@ Axes: b batch, t video frames, m motion, r regions, k token dimensions, n tokens
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -108,11 +108,6 @@ class DeviationTransformer(nn.Module):
             x = F.pad(F.silu(x) if i else x, (1, 1, 1, 1, side, side), mode="replicate")
             x = convolution(x)
         return rearrange(x, "b (r k) t y x -> b t r k y x", k=TOKEN_DIM)
-
-
-def repeat_frames(x: Float[Tensor, "b ..."], frames: int) -> Float[Tensor, "bt ..."]:
-    """Repeat each source's values for its rendered frames; frames of a source are consecutive."""
-    return repeat(x, "b ... -> (b t) ...", t=frames)
 
 
 def _transformer_layer(width: int, heads: int) -> nn.Module:

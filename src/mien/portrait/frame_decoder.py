@@ -39,7 +39,9 @@ def occlude(
 ) -> Float[Tensor, "b c z h w"]:
     """phi_r = act(d phi' + (1 - d) F_id), act with slope beta below zero; "multiply" drops F_id."""
     cover = mask[:, None]
-    mixed = cover * moved + (1 - cover) * still if occlusion == "blend" else cover * moved
+    mixed = (
+        torch.lerp(still.to(moved.dtype), moved, cover) if occlusion == "blend" else cover * moved
+    )
     return F.leaky_relu(mixed, slope)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mien.nn.conv import Hourglass
 from mien.ops.precision import full_precision
-from mien.ops.warp import warp_map
+from mien.ops.warp import repeat_frames, warp_map
 
 
 class RegionAttention(nn.Module):
@@ -58,18 +58,27 @@ class RegionAttention(nn.Module):
         self, volume: Float[Tensor, "b c z h w"], deviations: Float[Tensor, "b r z h w 2"]
     ) -> tuple[Float[Tensor, "b s z h w"], Float[Tensor, "b z h w"]]:
         """Softmax weights of background and regions, and the occlusion mask."""
-        _, hidden = self.attend(volume, deviations)
-        return self.decide(hidden)
+        return self.decide(self.attend(*self.prepare(volume), deviations))
+
+    def prepare(
+        self, volume: Float[Tensor, "b c z h w"]
+    ) -> tuple[Float[Tensor, "b k z h w"], Float[Tensor, "b d *space"]]:
+        """The source's compressed features, and what they add to the U-Net's first convolution."""
+        still = self.compress(volume)
+        return still, self.hourglass.prepare(self._merged(still))
 
     def attend(
-        self, volume: Float[Tensor, "b c z h w"], deviations: Float[Tensor, "b r z h w 2"]
-    ) -> tuple[Float[Tensor, "b k z h w"], Float[Tensor, "b d *space"]]:
-        """The compressed features, and the U-Net's output for them and their warped copies."""
-        still = self.compress(volume)
-        inputs = torch.cat((still, self._moved(still, deviations), magnitude(deviations)), dim=1)
-        if not self.volume:
-            inputs = rearrange(inputs, "b c z h w -> b (c z) h w")
-        return still, self.hourglass(inputs)
+        self,
+        still: Float[Tensor, "b k z h w"],
+        attended: Float[Tensor, "b d *space"],
+        deviations: Float[Tensor, "bt r z h w 2"],
+    ) -> Float[Tensor, "bt d *space"]:
+        """The U-Net's output for the source's features (`prepare`) and their copies warped for
+        each frame; the frames of a source are consecutive.
+        """
+        still = repeat_frames(still, len(deviations) // len(still))
+        inputs = torch.cat((self._moved(still, deviations), magnitude(deviations)), dim=1)
+        return self.hourglass(self._merged(inputs), attended)
 
     def decide(
         self, hidden: Float[Tensor, "b d *space"]
@@ -82,6 +91,9 @@ class RegionAttention(nn.Module):
         if self.training and self.dropout > 0:
             logits = _drop_regions(logits, self.dropout)
         return torch.softmax(logits, dim=1), torch.sigmoid(cover[:, 0])
+
+    def _merged(self, x: Tensor) -> Tensor:
+        return x if self.volume else rearrange(x, "b c z h w -> b (c z) h w")
 
     def _moved(self, still: Tensor, deviations: Tensor) -> Tensor:
         b, r, z = deviations.shape[:3]

@@ -36,10 +36,11 @@ def render_stream(
     The animator takes the first m of k dimensions, `guide_of` all of them.
     """
     context, own = animator.config.temporal_context, source_motion.shape[1]
+    source = animator.prepare_source(appearance, source_motion)
     for motion, before, count in with_neighbours(windows, FRAMES_AT_ONCE, context):
         drawn = slice(before, before + count)
         guide = guide_of(motion[:, drawn])
-        yield animator.render(appearance, source_motion, motion[..., :own], guide, drawn)
+        yield animator.render_prepared(source, motion[..., :own], guide, drawn)
 
 
 def with_neighbours(

@@ -27,7 +27,7 @@ from mien.checkpoint import (
     motion_fingerprint,
 )
 from mien.devices import AUTO as AUTO_DEVICE
-from mien.devices import FULL, autocast, choose_device, inference
+from mien.devices import CPU, FULL, autocast, choose_device, inference, keep_freed_memory
 from mien.errors import UserError
 from mien.face import Box
 from mien.media import AUTO, Frames, sound_of_video, to_bytes
@@ -81,6 +81,8 @@ class Session:
         self.animator, self._speech, self.precision = animator, speech, precision
         self.device = next(animator.parameters()).device
         autocast(self.device, precision)  # raises if the device cannot
+        if self.device.type == CPU:
+            keep_freed_memory()
 
     @classmethod
     def load(
