@@ -104,7 +104,7 @@ def _run_jobs(given: argparse.Namespace) -> None:
 def _session(given: argparse.Namespace) -> "Session":
     from mien.session import Session
 
-    return Session.load(given.animator, given.speech, given.device, given.precision)
+    return Session.load(given.animator, given.speech, given.device, given.precision, given.engine)
 
 
 def _made(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mien.audio.features import FPS
 from mien.command_line import Progress, refuse_file
-from mien.devices import FULL
+from mien.devices import AUTO as CHOSEN
 from mien.face import Box
 from mien.loki.driving import LokiControls
 from mien.media import AUTO, WRITERS
@@ -43,7 +43,7 @@ def animate(
     session: Session | None = None,
     animator: Animator | None = None,
     speech: SpeechToMotion | None = None,
-    precision: str = FULL,
+    precision: str = CHOSEN,
     sampling: SamplingConfig | None = None,
     controls: Controls | None = None,
     seed: int = 0,
@@ -160,7 +160,8 @@ def write(
             done += len(frames.pictures)
             progress(done, stream.count)
     work, device = stream.watch.seconds, session.device
-    named = machine(device), back_ends(device)
+    engine = f", rendering: {session.engine.what}" if isinstance(session, Session) else ""
+    named = machine(device), back_ends(device) + engine
     return Report(output, done / FPS, done, work, seed, *named, stream.notes)
 
 
