@@ -1,7 +1,7 @@
-"""The graphs that `mien export` writes, besides rendering: encoders of pictures and sound, denoiser.
+"""The graphs that `mien export` writes besides rendering: encoders of picture and sound, denoiser.
 
-Axes: b batch (1 unless said), t video frames, l audio steps (4 a frame), f features a step, m motion,
-k space dimensions, n history frames, a appearance, d audio width, H W space.
+Axes: b batch (1 unless said), t video frames, l audio steps (4 a frame), f features a step,
+m motion, k space dimensions, n history frames, a appearance, d audio width, H W space.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,9 @@ class Graph:
 
 
 class AppearanceGraph(nn.Module):
-    """A portrait -> all that rendering takes of it, named `source...` as its inputs are."""
+    """A portrait -> all that rendering takes of it beside the picture itself, named `source...` as
+    the inputs of rendering are.
+    """
 
     def __init__(self, animator: Animator) -> None:
         super().__init__()
@@ -53,7 +55,8 @@ class AppearanceGraph(nn.Module):
         """The same by name."""
         appearance = self.animator.encode_appearance(picture)
         motion = self.animator.encode_motion(picture)
-        return named_tensors(self.animator.prepare_source(appearance, motion), "source")
+        named = named_tensors(self.animator.prepare_source(appearance, motion), "source")
+        return {name: tensor for name, tensor in named.items() if tensor is not picture}
 
 
 class MotionGraph(nn.Module):

@@ -53,8 +53,8 @@ def selective_scan(
         return_last_state: whether the state after the last step is returned as well, in float32
             (float64 for such inputs).
         initial_state: the state to start from.
-        back_end: reference, numba, triton, mamba_ssm or doubling; without it, what MIEN_SCAN names, or else
-            the fastest that works for these inputs here.
+        back_end: reference, numba, triton, mamba_ssm or doubling; without it, what MIEN_SCAN
+            names, or else the fastest that works for these inputs here.
 
     Raises:
         ValueError: shapes do not fit together, or A is complex.
