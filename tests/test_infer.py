@@ -153,6 +153,36 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+# Before torch is imported, then before the nets are.
+AT_ONCE = [
+    ["infer", "nothing.wav", "portrait.png"],
+    ["infer", "voice.wav", "portrait.png", "--fast"],
+    ["infer", "voice.wav", "portrait.png", "--animator", "no.ckpt"],
+    ["infer", "--jobs", "nothing.csv"],
+    ["reenact", "there.mp4", "portrait.png", "--system", "loki"],
+    ["drive-arkit", "nothing.csv", "portrait.png"],
+]
+BEFORE_NETS = [
+    ["infer", "notes.txt", "portrait.png"],
+    ["infer", "voice.wav", "notes.txt"],
+    ["infer", "portrait.png", "voice.wav"],
+    ["reenact", "notes.txt", "portrait.png"],
+]
+
+
+@pytest.mark.parametrize(
+    "commands, unused", [(AT_ONCE, ("torch", "av")), (BEFORE_NETS, ("mien.session", "numba"))]
+)
+def test_what_can_be_refused_at_once_waits_for_no_import(commands, unused, folder):
+    work = (
+        "import sys; from mien.cli import main; "
+        f"assert [main(c) for c in {commands}] == [1] * {len(commands)}; "
+        f"print([name for name in {unused} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n" and done.stderr.count("error: ") == len(commands)
+
+
 def test_a_folder_that_cannot_be_written_is_told(folder, weights, capsys):
     # /proc refuses new files to everybody, the superuser included.
     asked = ["voice.wav", "portrait.png", "-o", "/proc/out.mp4", "--box", FACE, *weights]

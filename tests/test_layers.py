@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports point strictly down; portrait and motion are siblings and never meet.
 LAYERS = {
     -1: ("types", "errors", "_compat"),
-    0: ("config", "devices", "overlays"),
+    0: ("config", "devices", "overlays", "paths"),
     1: ("ops", "presets"),
     2: ("nn", "diffusion", "media", "face", "report"),
     3: ("audio", "mesh", "command_line", "kinds"),

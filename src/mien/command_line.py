@@ -1,12 +1,12 @@
-"""Shared by all commands: a parser whose messages are one sentence, argument types, checks of
-outputs, a guard that turns errors and signals into exit statuses, a progress bar.
+"""Shared by all commands: a parser whose messages are one sentence, argument types, a guard that
+turns errors and signals into exit statuses, a progress bar.
 """
 
 import argparse
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -78,29 +78,6 @@ def positive(kind: type[int] | type[float], or_zero: bool = False) -> Callable[[
         return value
 
     return number
-
-
-def refuse_file(
-    output: Path, suffixes: Collection[str], inputs: tuple[Path, ...], overwrite: bool
-) -> None:
-    """Check the path of an output before any work is done.
-
-    Raises:
-        UserError: it has another suffix, its folder is missing, it exists already, or it is an
-            input.
-    """
-    if output.suffix.lower() not in suffixes:
-        raise UserError(f"the output {output} must end in {' or '.join(suffixes)}")
-    if not output.parent.is_dir():
-        raise UserError(f"the folder {output.parent} of the output does not exist: make it first")
-    if output.is_dir():
-        raise UserError(f"the output {output} is a folder: give the name of a file")
-    if not output.exists():
-        return
-    if any(path.exists() and output.samefile(path) for path in inputs):
-        raise UserError(f"the output {output} is an input as well: choose another name with -o")
-    if not overwrite:
-        raise UserError(f"{output} exists: choose another name with -o, or add --overwrite")
 
 
 def run_guarded(work: Callable[[], None], afterwards: str = "nothing was written") -> int:

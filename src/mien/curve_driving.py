@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.command_line import Parser, add_video_options, positive, progress_bar, run_guarded
+from mien.paths import refuse_video
 
 if TYPE_CHECKING:
     from mien.report import Report
@@ -32,6 +33,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> "Report":
+    output = given.output or Path(f"{given.portrait.stem}-{given.curves.stem}.mp4")
+    inputs = {"curves": given.curves, "picture": given.portrait, "sound": given.audio}
+    refuse_video(output, {**inputs, "stage-1 weights": given.animator}, given.overwrite)
     from dataclasses import replace
 
     import torch
@@ -41,16 +45,13 @@ def _run(given: argparse.Namespace) -> "Report":
     from mien.face_model.live_link import load_curves
     from mien.face_model.parametric import FaceModel
     from mien.media import read_sound
-    from mien.pipeline import DRIVEN_PARTS, refuse_output, write
+    from mien.pipeline import DRIVEN_PARTS, write
     from mien.report import Stopwatch
     from mien.session import FrameStream, Session
     from mien.session.curves import curve_motion
     from mien.session.guiding import guides_for
     from mien.types import FPS
 
-    output = given.output or Path(f"{given.portrait.stem}-{given.curves.stem}.mp4")
-    inputs = given.curves, given.portrait, *((given.audio,) if given.audio else ())
-    refuse_output(output, inputs, given.overwrite)
     if given.threads:
         torch.set_num_threads(given.threads)
     curves = load_curves(given.curves)

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mien.command_line import Parser, positive, progress_bar, refuse_file, run_guarded
+from mien.command_line import Parser, positive, progress_bar, run_guarded
+from mien.paths import refuse_file
 
 SUFFIX = ".npz"
 

@@ -16,6 +16,7 @@ from mien.command_line import (
     settings_from,
 )
 from mien.errors import UserError
+from mien.paths import refuse_video
 
 if TYPE_CHECKING:
     from mien.face import Box
@@ -67,25 +68,41 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
-    import torch
-
-    if given.threads:
-        torch.set_num_threads(given.threads)
     if given.jobs is not None:
         return _run_jobs(given)
-    from mien.pipeline import refuse_output
-
     if missing := [name for name in ("audio", "portrait") if getattr(given, name) is None]:
         raise UserError(f"{' and '.join(missing)} must be given (--help shows the use)")
     output = given.output or Path(f"{given.audio.stem}.mp4")
-    refuse_output(output, (given.audio, given.portrait), given.overwrite)
+    _refuse_inputs(given, output)
     print(_made(given, output, _session(given)))
+
+
+def _refuse_inputs(given: argparse.Namespace, output: Path) -> None:
+    """Check all files before the nets and what they need are imported, which takes seconds.
+
+    Raises:
+        UserError: one of them cannot be used.
+    """
+    weights = {"stage-1 weights": given.animator, "stage-2 weights": given.speech}
+    inputs = {"sound": given.audio, "picture": given.portrait, **weights}
+    refuse_video(output, inputs, given.overwrite)
+    from mien.media import picture_size, refuse_sound
+
+    try:
+        refuse_sound(given.audio)
+        picture_size(given.portrait)
+    except UserError as error:
+        if _swapped(given.audio, given.portrait):
+            raise UserError(
+                f"{given.audio} is a picture and {given.portrait} an audio file: "
+                "the audio comes first, then the portrait"
+            ) from error
+        raise
 
 
 def _run_jobs(given: argparse.Namespace) -> None:
     """The rows of a file, with nets loaded once and the last row's portrait kept."""
     from mien.jobs import Job, read_jobs, run_jobs
-    from mien.pipeline import refuse_output
 
     if given.audio or given.output:
         raise UserError("--jobs names audio, portraits and outputs in its file: give no others")
@@ -94,7 +111,7 @@ def _run_jobs(given: argparse.Namespace) -> None:
 
     def make(job: Job) -> str:
         row = argparse.Namespace(**{**vars(given), **job.values()})
-        refuse_output(job.output, (row.audio, row.portrait), given.overwrite)
+        _refuse_inputs(row, job.output)
         report = _made(row, job.output, session, prepared)
         return f"{report.path} ({report.seconds:.1f} s, {report.work_per_second:.2f} s per second)"
 
@@ -102,8 +119,12 @@ def _run_jobs(given: argparse.Namespace) -> None:
 
 
 def _session(given: argparse.Namespace) -> "Session":
+    import torch
+
     from mien.session import Session
 
+    if given.threads:
+        torch.set_num_threads(given.threads)
     return Session.load(given.animator, given.speech, given.device, given.precision, given.engine)
 
 
@@ -118,38 +139,30 @@ def _made(
     from mien.motion.rollout import SamplingConfig
     from mien.pipeline import animate
 
-    try:
-        with progress_bar() as progress:
-            return animate(
-                given.audio,
-                prepare(given.portrait, given.box) if prepare else given.portrait,
-                output,
-                session=session,
-                sampling=settings_from(SamplingConfig, given),
-                controls=settings_from(Controls, given),
-                seed=given.seed,
-                box=given.box,
-                overwrite=given.overwrite,
-                channel=given.channel,
-                start=given.start,
-                end=given.end,
-                progress=progress,
-            )
-    except UserError as error:
-        if _swapped(given.audio, given.portrait):
-            raise UserError(
-                f"{given.audio} is a picture and {given.portrait} an audio file: "
-                "the audio comes first, then the portrait"
-            ) from error
-        raise
+    with progress_bar() as progress:
+        return animate(
+            given.audio,
+            prepare(given.portrait, given.box) if prepare else given.portrait,
+            output,
+            session=session,
+            sampling=settings_from(SamplingConfig, given),
+            controls=settings_from(Controls, given),
+            seed=given.seed,
+            box=given.box,
+            overwrite=given.overwrite,
+            channel=given.channel,
+            start=given.start,
+            end=given.end,
+            progress=progress,
+        )
 
 
 def _swapped(audio: Path, portrait: Path) -> bool:
-    from mien.media import load_audio, load_picture
+    from mien.media import picture_size, refuse_sound
 
     try:
-        load_picture(audio)
-        load_audio(portrait)
+        picture_size(audio)
+        refuse_sound(portrait)
     except UserError:
         return False
     return True

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.command_line import Parser, box, progress_bar, refuse_file, run_guarded
+from mien.command_line import Parser, box, progress_bar, run_guarded
 from mien.devices import add_device_options
 from mien.errors import UserError
+from mien.paths import refuse_file
 
 if TYPE_CHECKING:
     from mien.face_model.arkit import ArkitCurves

@@ -14,21 +14,25 @@ Only the sound is in memory as a whole; frames are written as they are rendered.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mien.audio.features import FPS
-from mien.command_line import Progress, refuse_file
+from mien.command_line import Progress
 from mien.devices import AUTO as CHOSEN
 from mien.face import Box
-from mien.loki.driving import LokiControls
 from mien.media import AUTO, WRITERS
 from mien.motion.controls import Controls
 from mien.motion.rollout import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotion
+from mien.paths import refuse_file
 from mien.portrait.animator import Animator
 from mien.report import Report, Stopwatch, back_ends, machine
 from mien.session import FrameStream, Portrait, PortraitSource, Session, SoundSource
-from mien.session.loki import LokiSession
 from mien.types import Transfer
+
+if TYPE_CHECKING:  # not imported where the first system works alone
+    from mien.loki.driving import LokiControls
+    from mien.session.loki import LokiSession
 
 SPOKEN_PARTS = "audio", "portrait", "motion", "render", "encode"  # of the work, as reports say it
 DRIVEN_PARTS = "driver", "portrait", "motion", "render", "encode"
@@ -119,9 +123,9 @@ def reenact_by_loki(
     portrait: PortraitSource,
     output: Path | str,
     *,
-    session: LokiSession,
+    session: "LokiSession",
     transfer: Transfer = "relative",
-    controls: LokiControls | None = None,
+    controls: "LokiControls | None" = None,
     seed: int = 0,
     box: Box | None = None,
     overwrite: bool = False,
@@ -147,7 +151,7 @@ def reenact_by_loki(
 def write(
     stream: FrameStream,
     output: Path,
-    session: Session | LokiSession,
+    session: "Session | LokiSession",
     seed: int | None,
     progress: Progress = lambda done, total: None,
 ) -> Report:

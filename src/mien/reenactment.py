@@ -15,6 +15,7 @@ from mien.command_line import (
 )
 from mien.devices import AUTO
 from mien.errors import UserError
+from mien.paths import refuse_video
 
 if TYPE_CHECKING:
     from mien.report import Report
@@ -58,13 +59,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> "Report":
-    import torch
-
-    from mien.pipeline import refuse_output
-
     _refuse_options(given)
     given.output = given.output or Path(f"{given.portrait.stem}-{given.video.stem}.mp4")
-    refuse_output(given.output, (given.video, given.portrait), given.overwrite)
+    inputs = {"video": given.video, "picture": given.portrait}
+    weights = {"stage-1 weights": given.animator, "Loki weights": given.loki}
+    refuse_video(given.output, {**inputs, **weights}, given.overwrite)
+    from mien.media import picture_size, probe_video
+
+    probe_video(given.video)
+    picture_size(given.portrait)
+    import torch
+
     if given.threads:
         torch.set_num_threads(given.threads)
     return _by_loki(given) if given.system == "loki" else _by_animator(given)

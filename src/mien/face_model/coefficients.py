@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 
 from mien.errors import UserError
 from mien.face.geometry import Array
-from mien.media.files import NPZ_ERRORS, readable, writable, written_whole
+from mien.media.files import NPZ_ERRORS, writable, written_whole
+from mien.paths import readable
 
 _VERSION = 1
 

@@ -23,7 +23,7 @@ from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.correspondence import Correspondence, register
 from mien.face_model.parametric import EYES, FaceModel
-from mien.media.files import readable
+from mien.paths import readable
 
 SHAPES = 300  # of FLAME's shape directions, the rest are expressions
 _JAW_JOINT, _EYE_JOINTS = 2, (3, 4)  # the left eye's first

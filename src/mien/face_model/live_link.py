@@ -15,7 +15,8 @@ from jaxtyping import Float
 from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.arkit import CURVES, ArkitCurves
-from mien.media.files import NPZ_ERRORS, readable, writable, written_whole
+from mien.media.files import NPZ_ERRORS, writable, written_whole
+from mien.paths import readable
 
 _ANGLES = ("Yaw", "Pitch", "Roll")
 _PARTS = ("Head", "LeftEye", "RightEye")

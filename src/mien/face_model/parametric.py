@@ -20,7 +20,8 @@ from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.correspondence import Correspondence
-from mien.media.files import NPZ_ERRORS, readable, writable, written_whole
+from mien.media.files import NPZ_ERRORS, writable, written_whole
+from mien.paths import readable
 
 FACE_MODEL = Path(__file__).parents[1] / "assets" / "face_model.npz"
 # Standard deviation (centimetres, about zero) of a coordinate of expression offsets over the skin

@@ -1,4 +1,4 @@
-"""Checks of input paths before decoding, and atomic writing of files."""
+"""Atomic writing of files, and the errors of writing."""
 
 import zipfile
 import zlib
@@ -16,27 +16,6 @@ NPZ_ERRORS = (
     *(OSError, ValueError, KeyError, TypeError, EOFError),
     *(zipfile.BadZipFile, zlib.error),
 )
-
-
-def readable(path: Path, what: str) -> Path:
-    """Check that a file exists and is not empty; `what` names its expected content in messages.
-
-    Raises:
-        UserError: it is missing, a folder, empty, or not readable.
-    """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise UserError(f"{path} is a folder: give the {what} file")
-        with path.open("rb") as file:
-            first = file.read(1)
-    except FileNotFoundError as error:
-        raise UserError(f"no file {path}: check the path of the {what}") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be opened ({error}): check the {what} file") from error
-    if not first:
-        raise UserError(f"{path} is empty: give a {what} file")
-    return path
 
 
 class Unwritable(UserError):

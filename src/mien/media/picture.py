@@ -4,6 +4,8 @@ Axes: t frames, h w space.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 from torch import Tensor
 
 from mien.errors import UserError
-from mien.media.files import readable
+from mien.paths import readable
 
 Array = np.ndarray
 
@@ -39,6 +41,17 @@ def load_picture(path: Path) -> UInt8[Array, "h w 3"]:
     Raises:
         UserError: there is no such file, it is not a readable picture, or over 150 megapixels.
     """
+    with _opened(path) as image:
+        return _upright(image, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture of a file, whose pixels Pillow reads when they are asked for.
+
+    Raises:
+        UserError: as `load_picture`.
+    """
     path = readable(path, "picture")
     if is_heif(path):
         _register_heif(path)
@@ -46,7 +59,7 @@ def load_picture(path: Path) -> UInt8[Array, "h w 3"]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return _upright(image, path)
+                yield image
     except Image.UnidentifiedImageError as error:
         raise UserError(
             f"{path} is not a readable picture: take a png, jpg, webp or tiff"
@@ -106,13 +119,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: there is no such file, or it is not a readable picture.
     """
-    try:
-        with Image.open(readable(path, "picture")) as image:
-            return upright_size(image)
-    except OSError as error:
-        raise UserError(
-            f"{path} is not a readable picture: take a png, jpg, webp or tiff"
-        ) from error
+    with _opened(path) as image:
+        return upright_size(image)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

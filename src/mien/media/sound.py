@@ -3,7 +3,8 @@
 Axes: c channels, s audio samples, n samples at another rate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import numpy as np
 import soundfile
 import soxr
 import torch
+from av.audio import AudioStream
+from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import Float
 from torch import Tensor
 
 from mien.errors import UserError
-from mien.media.files import readable
 from mien.media.spooled import Spooled, scale_down
+from mien.paths import readable
 from mien.types import SAMPLE_RATE
 
 Array = np.ndarray
@@ -76,6 +79,19 @@ def read_sound(path: Path) -> Sound:
         raise UserError(f"{path} has samples that are NaN or infinite: repair it")
     scale_down(samples)
     return Sound(samples, rate)
+
+
+def refuse_sound(path: Path) -> None:
+    """Check that a file has an audio track; its samples are not read.
+
+    Raises:
+        UserError: there is no such file, or it has no audio track.
+    """
+    try:
+        soundfile.info(str(readable(path, "sound")))
+    except (soundfile.LibsndfileError, RuntimeError):  # not one of libsndfile's formats
+        with _opened(path):
+            pass
 
 
 def speaking_channel(
@@ -175,28 +191,38 @@ def _read(path: Path) -> tuple[Float[Array, "c s"], int]:
         return spooled.array().T, file.samplerate
 
 
-def _decode(path: Path) -> tuple[Float[Array, "c s"], int]:
-    """All channels and their rate, through FFmpeg."""
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
+    """A file that FFmpeg reads, and its first audio track.
+
+    Raises:
+        UserError: it cannot be opened or, within the block, decoded, or has no audio track.
+    """
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise UserError(f"{path} has no audio track: take a wav, mp3, m4a, flac or a video")
-            stream = container.streams.audio[0]
-            rate = stream.rate
-            # FFmpeg's own mixing would follow loudness conventions; here it only converts.
-            planes = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
-            start, spooled = None, Spooled()
-            for frame in container.decode(stream):
-                if start is None and frame.time is not None:
-                    start = frame.time
-                for part in planes.resample(frame):
-                    spooled.append(part.to_ndarray().T)
-            exact = _EXACT in container.format.name.split(",")
-            length = stream.duration and float(stream.duration * (stream.time_base or 0))
+            yield container, container.streams.audio[0]
     except (FFmpegError, OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as sound: take a wav, mp3, m4a, flac or a video"
         ) from error
+
+
+def _decode(path: Path) -> tuple[Float[Array, "c s"], int]:
+    """All channels and their rate, through FFmpeg."""
+    with _opened(path) as (container, stream):
+        rate = stream.rate
+        # FFmpeg's own mixing would follow loudness conventions; here it only converts.
+        planes = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
+        start, spooled = None, Spooled()
+        for frame in container.decode(stream):
+            if start is None and frame.time is not None:
+                start = frame.time
+            for part in planes.resample(frame):
+                spooled.append(part.to_ndarray().T)
+        exact = _EXACT in container.format.name.split(",")
+        length = stream.duration and float(stream.duration * (stream.time_base or 0))
     samples = spooled.array().T
     padding = samples.shape[1] - round((length or 0.0) * rate)
     if exact and length and 0 < padding <= _MOST_PADDING:

@@ -18,9 +18,9 @@ from av.error import FFmpegError
 from jaxtyping import Float, UInt8
 
 from mien.errors import UserError
-from mien.media.files import readable
 from mien.media.sound import EmptySound, Sound, read_sound
 from mien.media.video import SCALING_THREADS, film, opened
+from mien.paths import readable
 from mien.types import FPS, SAMPLE_RATE
 
 Array = np.ndarray

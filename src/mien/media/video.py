@@ -23,8 +23,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mien.errors import UserError
-from mien.media.files import readable, writable
+from mien.media.files import writable
 from mien.media.sound import Sound
+from mien.paths import VIDEO_SUFFIXES, readable
 from mien.types import FPS, SAMPLE_RATE
 
 AAC_BLOCK = 1024  # samples that the encoder takes at once
@@ -287,4 +288,4 @@ class VideoWriter:
 
 
 # By suffix: what takes (path, sound), is entered, and writes frames until it is left.
-WRITERS = {".mp4": VideoWriter}
+WRITERS = dict.fromkeys(VIDEO_SUFFIXES, VideoWriter)

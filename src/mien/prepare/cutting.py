@@ -7,7 +7,7 @@ values per frame. Axes: s audio samples.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,8 +21,9 @@ from mien.data.lips_from_sound import LipsFromSound
 from mien.errors import UserError
 from mien.face import Box, FaceIdentity, Picture
 from mien.media import VideoWriter
-from mien.media.files import Unwritable, readable, writable, written_whole
+from mien.media.files import Unwritable, writable, written_whole
 from mien.media.timeline import Damaged, Tracks, look_inside, pictures_on_grid, sound_on_grid
+from mien.paths import readable
 from mien.prepare.audio import (
     FARTHEST,
     AudioAnalysis,
@@ -50,7 +51,6 @@ COMMENT = "prepared by mien"
 KEY_EVERY = 10  # frames between key frames: training seeks (tools/benchmark_data.py)
 STRIP, STRIP_SIZE = 3, 96  # frames of a strip, and pixels a side
 MOUTH_MARGIN = 0.08  # of the mouth box's size, on each side
-BLOCK = 2**20  # bytes of a file that are hashed at once
 
 
 class SourceCutter:
@@ -293,8 +293,5 @@ def _mouth(span: Span, square: Box) -> Box | None:
 
 def content_of(path: Path) -> str:
     """A hash of the file's bytes, by which duplicates are found."""
-    digest = sha256()
     with readable(path, "video").open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return file_digest(file, "sha256").hexdigest()
