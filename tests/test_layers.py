@@ -22,7 +22,15 @@ LAYERS = {
     7: ("training", "session"),
     8: ("pipeline", "jobs"),
     9: ("infer", "reenactment", "doctor", "face_fitting"),
-    10: ("motion_export", "curve_driving", "demo", "prepare", "evaluation", "recipe"),
+    10: (
+        "motion_export",
+        "curve_driving",
+        "demo",
+        "graph_export",
+        "prepare",
+        "evaluation",
+        "recipe",
+    ),
     11: ("make_pairs",),
     12: ("cli",),
     13: ("__main__",),
@@ -84,6 +92,7 @@ IMPORTERS = {
     "fsspec": ("data/store",),
     "openvino": ("engines/",),
     "onnx": ("engines/",),
+    "onnxscript": ("graph_export",),
     "onnxruntime": ("engines/",),
 }
 # These are optional: never at the top of a file, so that importing mien does not need them.
@@ -104,6 +113,7 @@ LATE = (
     "hama",
     "openvino",
     "onnx",
+    "onnxscript",
     "onnxruntime",
 )
 # Files that are made of one of them; they are themselves imported late.

@@ -6,7 +6,7 @@ Axes: b batch (1), t video frames, m implicit motion, h w space of a map, H W of
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -14,10 +14,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from mien.engines.example import example
+from mien.ops.selective_scan_doubling import LONGEST
 from mien.portrait.animator import Animator
 from mien.types import Guide, PreparedSource
 
 Value = TypeVar("Value")
+
+T = torch.export.Dim("t", min=2, max=LONGEST)  # video frames
+B = torch.export.Dim("b", min=2, max=1024)  # pictures
 
 
 def named_tensors(value: Any, name: str) -> dict[str, Tensor]:
@@ -74,31 +79,54 @@ class RenderGraph(nn.Module):
         return self.animator.render_prepared(source, motion, guide)[0]
 
 
-def export_render(
-    animator: Animator,
-    source: PreparedSource,
-    motion: Float[Tensor, "1 t m"],
-    guide: Guide | None,
-    dynamic: bool = False,
-) -> tuple[ExportedProgram, dict[str, Tensor]]:
-    """The graph, and its inputs (`render_inputs`); with `dynamic` for any number of frames from 2
-    on, else for as many as there are in `motion`.
+@dataclass(frozen=True)
+class Graph:
+    """A net of plain tensors: example inputs by name, the axes of each that may have any size (from
+    2 on), and the names of its outputs.
     """
-    graph = RenderGraph(animator, source, guide).eval()
-    inputs = {n: x.contiguous() for n, x in render_inputs(source, motion, guide).items()}
-    t = torch.export.Dim("t", min=2, max=4096)
+
+    name: str
+    net: nn.Module
+    inputs: dict[str, Tensor]
+    axes: tuple[dict[int, Any] | None, ...]
+    outputs: tuple[str, ...]
+
+    def export(self, dynamic: bool) -> ExportedProgram:
+        """torch's program of it, in plain forms; without `dynamic` for the examples' sizes."""
+        with exporting():
+            program = torch.export.export(
+                _Positional(self.net).eval(),
+                tuple(tensor.contiguous() for tensor in self.inputs.values()),
+                dynamic_shapes={"tensors": self.axes} if dynamic else None,
+                strict=False,
+            )
+            return program.run_decompositions(dict(PLAIN_FORMS))
+
+
+class _Positional(nn.Module):
+    """A net whose inputs are named by their numbers alone."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """As the net."""
+        return self.net(*tensors)
+
+
+def render_graph(animator: Animator, frames: int, guided: bool) -> Graph:
+    """`Animator.render_prepared` for so many frames, or exported with dynamic axes for any number;
+    with guides where asked for and where the animator takes them.
+    """
+    with exporting():
+        source, motion, guide = example(animator, frames, guided)
+    inputs = render_inputs(source, motion, guide)
     axes = tuple(
-        {1: t} if name == "motion" else {0: t} if name.startswith("guide.") else None
+        {1: T} if name == "motion" else {0: T} if name.startswith("guide.") else None
         for name in inputs
     )
-    with exporting():
-        program = torch.export.export(
-            graph,
-            tuple(inputs.values()),
-            dynamic_shapes={"tensors": axes} if dynamic else None,
-            strict=False,
-        )
-        return program.run_decompositions(dict(PLAIN_FORMS)), inputs
+    return Graph("render", RenderGraph(animator, source, guide), inputs, axes, ("frames",))
 
 
 @contextmanager

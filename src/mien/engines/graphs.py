@@ -5,8 +5,6 @@ m motion, k space dimensions, n history frames, a appearance, d audio width, H W
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,28 +12,11 @@ from torch import Tensor, nn
 
 from mien.audio.encoders import GlobalAudioEncoder, LocalAudioEncoder
 from mien.audio.features import STEPS_PER_FRAME
-from mien.engines.graph import named_tensors
+from mien.engines.graph import B, Graph, T, named_tensors
 from mien.motion.conditioning import ConditionMask
 from mien.motion.speech_to_motion import SpeechToMotion
-from mien.ops.selective_scan_doubling import LONGEST
 from mien.portrait.animator import Animator
 from mien.types import AudioContext, Conditioning
-
-T = torch.export.Dim("t", min=2, max=LONGEST)  # frames
-B = torch.export.Dim("b", min=2, max=1024)
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A net of plain tensors: example inputs by name, the dynamic axes of each, and the names of
-    its outputs.
-    """
-
-    name: str
-    net: nn.Module
-    inputs: dict[str, Tensor]
-    axes: tuple[dict[int, Any] | None, ...]
-    outputs: tuple[str, ...]
 
 
 class AppearanceGraph(nn.Module):

@@ -22,8 +22,7 @@ from torch import Tensor
 
 from mien.devices import AUTO, FULL
 from mien.engines.cache import cache_folder, graph_name, write_folder
-from mien.engines.example import example
-from mien.engines.graph import export_render, exporting, render_inputs
+from mien.engines.graph import exporting, render_graph, render_inputs
 from mien.engines.partition import Part, cut
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import FRAMES_AT_ONCE
@@ -165,10 +164,8 @@ def convert(animator: Animator, guided: bool) -> ov.Model:
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
     from openvino.passes import ConstantFolding, Manager
 
-    with exporting():
-        source, motion, guide = example(animator, FRAMES_AT_ONCE, guided)
-        program, inputs = export_render(animator, source, motion, guide)
-        names = list(inputs)
+    graph = render_graph(animator, FRAMES_AT_ONCE, guided)
+    program, names = graph.export(dynamic=False), list(graph.inputs)
     front_end = FrontEndManager().load_by_framework("pytorch")
     with _quiet(), exporting():
         decoder = TorchFXPythonDecoder.from_exported_program(program)
@@ -177,7 +174,7 @@ def convert(animator: Animator, guided: bool) -> ov.Model:
     for node in model.inputs:
         name = names[int(node.get_any_name().rpartition("_")[2])]
         node.get_tensor().set_names({name})
-        shapes[node] = list(inputs[name].shape)
+        shapes[node] = list(graph.inputs[name].shape)
     model.reshape(shapes)
     manager = Manager()
     manager.register_pass(ConstantFolding())  # leaves no operation on shapes, which parts would cut
