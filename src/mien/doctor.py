@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mien.audio.features import log_mel
 from mien.data.meshes import face_mesh
-from mien.engines import RENDERING, Engine, choose_engine, refusal, slower
+from mien.engines import RENDERING, Engine, choose_engine, converted, refusal, slower
 from mien.engines.example import example
 from mien.errors import UserError
 from mien.media import VideoWriter, read_video
@@ -98,13 +98,18 @@ def _check_rendering(device: str) -> bool:
         inputs = example(animator, FRAMES_AT_ONCE)
         expected = animator.render_prepared(*inputs)
         for name, problem in RENDERING.problems().items():
-            problem = problem or refusal(name, animator)
-            render = functools.partial(_rendered, _once(name, animator), inputs)
-            verdict = f"no: {problem}" if problem else _try(render, expected, _likeness)
+            problem, chosen = problem or refusal(name, animator), used.startswith(name)
+            if problem:
+                verdict = f"no: {problem}"
+            elif chosen or converted(name, animator):
+                render = functools.partial(_rendered, _once(name, animator), inputs)
+                verdict = _try(render, expected, _likeness)
+            else:
+                verdict = f"not tried: it converts the net when --engine {name} is first given"
             reason = None if problem else slower(name)
             works &= not verdict.startswith("WRONG")
-            mark = "->" if used.startswith(name) else "  "
-            print(f"{mark} {name:14}{verdict}{f'; only if named: {reason}' if reason else ''}")
+            only = f"; only if it is named: {reason}" if reason else ""
+            print(f"{'->' if chosen else '  '} {name:14}{verdict}{only}")
     return works
 
 

@@ -2,6 +2,6 @@
 where they are installed and faster.
 """
 
-from mien.engines.choice import RENDERING, Engine, choose_engine, refusal, slower
+from mien.engines.choice import RENDERING, Engine, choose_engine, converted, refusal, slower
 
-__all__ = ["RENDERING", "Engine", "choose_engine", "refusal", "slower"]
+__all__ = ["RENDERING", "Engine", "choose_engine", "converted", "refusal", "slower"]

@@ -17,7 +17,15 @@ import torch
 
 from mien.portrait.animator import Animator
 
-_NETS = "engines", "nn", "ops", "portrait"  # the packages whose code makes the graphs
+_NETS = (
+    "audio",
+    "diffusion",
+    "engines",
+    "motion",
+    "nn",
+    "ops",
+    "portrait",
+)  # the packages whose code makes the graphs
 
 
 def cache_folder() -> Path:

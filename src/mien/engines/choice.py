@@ -105,6 +105,17 @@ def refusal(name: str, animator: Animator) -> str | None:
     return None
 
 
+def converted(name: str, animator: Animator, guided: bool = True) -> bool:
+    """Whether an engine, which must be installed, can render without converting the net first."""
+    if name == "torch":
+        return True
+    if name == "openvino":
+        from mien.engines.openvino import graph_folder
+    else:
+        from mien.engines.onnxruntime import graph_folder
+    return graph_folder(animator, guided and animator.config.guide).is_dir()
+
+
 def slower(name: str, precision: str = AUTO) -> str | None:
     """Why an engine is not chosen unless it is named, or None; it must be installed."""
     if name != "openvino":

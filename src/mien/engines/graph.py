@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,8 +18,6 @@ from mien.engines.example import example
 from mien.ops.selective_scan_doubling import LONGEST
 from mien.portrait.animator import Animator
 from mien.types import Guide, PreparedSource
-
-Value = TypeVar("Value")
 
 T = torch.export.Dim("t", min=2, max=LONGEST)  # video frames
 B = torch.export.Dim("b", min=2, max=1024)  # pictures
@@ -39,15 +37,16 @@ def named_tensors(value: Any, name: str) -> dict[str, Tensor]:
     return found
 
 
-def with_tensors(value: Value, tensors: Iterator[Tensor]) -> Value:
+def with_tensors(nest: Any, tensors: Iterator[Tensor]) -> Any:
     """The same nest with other tensors, in the order of `named_tensors`."""
-    nest: Any = value
     if isinstance(nest, Tensor):
-        return next(tensors)  # pyright: ignore[reportReturnType]
-    if is_dataclass(nest) and not isinstance(nest, type):
-        parts = {f.name: with_tensors(getattr(nest, f.name), tensors) for f in fields(nest)}
-        return replace(nest, **parts)  # pyright: ignore[reportReturnType]
-    return nest and type(nest)(with_tensors(inner, tensors) for inner in nest)
+        return next(tensors)
+    if isinstance(nest, tuple):
+        return tuple(with_tensors(inner, tensors) for inner in nest)
+    if nest is None:
+        return None
+    parts = {f.name: with_tensors(getattr(nest, f.name), tensors) for f in fields(nest)}
+    return replace(nest, **parts)
 
 
 def render_inputs(

@@ -69,11 +69,16 @@ def _twice(name: str, tensor: Tensor) -> Tensor:
     return torch.cat((tensor, tensor), dim=1 if name == "motion" else 0)
 
 
+def graph_folder(animator: Animator, guided: bool) -> Path:
+    """Where the graph of this animator is kept, whether or not it is there."""
+    return cache_folder() / graph_name(animator, "onnx", guided)
+
+
 def _kept_model(animator: Animator, guided: bool) -> bytes:
     """The model from the cache folder, or converted and put there."""
     from mien.engines.onnx import converted, describe, save
 
-    folder = cache_folder() / graph_name(animator, version("onnxscript"), guided)
+    folder = graph_folder(animator, guided)
     if folder.is_dir():
         return (folder / "render.onnx").read_bytes()
     _log.warning("onnxruntime: the net is converted, once for these weights (about a minute) ...")

@@ -113,7 +113,7 @@ def _part(model: ov.Model, levels: dict[str, int], level: int) -> ov.Model:
         there = nodes[_name(output.get_node())].output(output.get_index())
         there.get_tensor().set_names({_tensor_name(output)})
         results.append(opset13.result(there))
-    return ov.Model(results, list(parameters.values()))
+    return ov.Model(results, list(parameters.values()))  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def _given_away(model: ov.Model, levels: dict[str, int], level: int) -> Iterator[ov.Output]:
