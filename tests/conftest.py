@@ -10,11 +10,15 @@ if not torch.cuda.is_available():
     # Read when triton is first imported: its kernels then run on the CPU, step by step.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-import mien  # noqa: F401  first, so that a CPU torch beside CUDA torchvision is repaired in time
+ROOT = Path(__file__).parents[1]
+
+# Tests compare with torch's numbers; those of other engines name them. Graphs are kept here.
+os.environ["MIEN_ENGINE"] = "torch"
+os.environ["MIEN_CACHE"] = str(ROOT / ".pytest_cache" / "mien")
+
+import mien  # noqa: E402, F401  first, so that a CPU torch beside CUDA torchvision is repaired in time
 
 torch.set_num_threads(1)
-
-ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

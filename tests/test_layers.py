@@ -18,11 +18,19 @@ LAYERS = {
     3: ("audio", "mesh", "command_line", "kinds"),
     4: ("portrait", "motion", "face_model"),
     5: ("checkpoint", "metrics", "loki"),
-    6: ("data",),
+    6: ("data", "engines"),
     7: ("training", "session"),
     8: ("pipeline", "jobs"),
     9: ("infer", "reenactment", "doctor", "face_fitting"),
-    10: ("motion_export", "curve_driving", "demo", "prepare", "evaluation", "recipe"),
+    10: (
+        "motion_export",
+        "curve_driving",
+        "demo",
+        "graph_export",
+        "prepare",
+        "evaluation",
+        "recipe",
+    ),
     11: ("make_pairs",),
     12: ("cli",),
     13: ("__main__",),
@@ -82,6 +90,10 @@ IMPORTERS = {
     "dlib": ("face/identity",),
     "hama": ("evaluation/phonemes",),
     "fsspec": ("data/store",),
+    "openvino": ("engines/",),
+    "onnx": ("engines/",),
+    "onnxscript": ("graph_export",),
+    "onnxruntime": ("engines/",),
 }
 # These are optional: never at the top of a file, so that importing mien does not need them.
 LATE = (
@@ -99,9 +111,16 @@ LATE = (
     "ray",
     "dlib",
     "hama",
+    "openvino",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
 )
 # Files that are made of one of them; they are themselves imported late.
 MADE_OF = {
+    "engines/onnxruntime": "onnxruntime",
+    "engines/openvino": "openvino",
+    "engines/partition": "openvino",
     "ops/numba_compiler": "numba",
     "ops/rasterize_numba": "numba",
     "ops/selective_scan_numba": "numba",

@@ -1,15 +1,16 @@
 #!/usr/bin/env python
-"""Benchmark of inference: render only, end to end cold and warm, time per stage, GFLOP per frame,
-and the share of what a 3x3 convolution reaches on this machine.
+"""Benchmark of inference: render only by engine, end to end cold and warm, time per stage, GFLOP
+per frame, and the share of what a 3x3 convolution reaches on this machine.
 
     python tools/benchmark.py [--device cuda --precision bf16-mixed] [--threads N]
-                              [--animator FILE --speech FILE] [--json FILE]
+                              [--engine NAME] [--animator FILE --speech FILE] [--json FILE]
 
 The demo's portrait speaks the demo's sentence. Parts that are timed alone: best of three runs.
 Cold: `mien infer` in a new process, with imports and weights. Warm: the session's second video.
 """
 
 import argparse
+import functools
 import json
 import math
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.command_line import Parser, run_guarded
-from mien.devices import FULL, MIXED, add_device_options, autocast, choose_device
+from mien.devices import MIXED, add_engine_options, autocast, choose_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     parser.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
     parser.add_argument("--speech", type=Path, help="stage-2 weights (default: those that ship)")
-    add_device_options(parser)
+    add_engine_options(parser)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     return run_guarded(lambda: measure(parser.parse_args(argv)))
 
@@ -59,8 +60,9 @@ def measure(given: argparse.Namespace) -> None:
     print(f"picture    {animator.config.image_size} px\n")
     with torch.inference_mode(), autocast(device, given.precision):
         figures = nets_alone(animator, speech) | face_model()
-    figures |= mixed_precision(animator, device) if given.precision == FULL else {}
-    figures |= end_to_end(Session(animator, speech, given.precision), given)
+    figures |= mixed_precision(animator, device) if given.precision != MIXED else {}
+    figures |= by_engine(animator)
+    figures |= end_to_end(Session(animator, speech, given.precision, given.engine), given)
     for name, value in figures.items():
         print(f"{name:42}{value:10.3f}")
     if given.json is not None:
@@ -168,6 +170,40 @@ def rendering(animator) -> "tuple[Callable[[], Tensor], Appearance, Tensor]":
     return lambda: animator.render(appearance, still, motion), appearance, still
 
 
+def by_engine(animator) -> dict[str, float]:
+    """Milliseconds a frame with guides by each engine that works here, on one thread and on all,
+    each the best of five, and how near its frames are to those of torch.
+    """
+
+    import torch
+
+    from mien.devices import AUTO
+    from mien.engines import RENDERING, choose_engine, refusal
+    from mien.engines.example import example
+    from mien.portrait.streaming import FRAMES_AT_ONCE
+    from mien.report import best_time
+
+    device, threads = next(animator.parameters()).device, torch.get_num_threads()
+    working = [name for name, problem in RENDERING.problems().items() if not problem]
+    figures = {}
+    with torch.inference_mode():
+        inputs = example(animator, FRAMES_AT_ONCE)
+        expected = animator.render_prepared(*inputs)
+        for name in working:
+            if refusal(name, animator):
+                continue
+            for count in sorted({1, threads}):
+                torch.set_num_threads(count)
+                engine = choose_engine(animator, AUTO, name)
+                error = (engine.render(*inputs) - expected).square().mean().item() / 4
+                best = best_time(functools.partial(engine.render, *inputs), device, runs=5)
+                label = f"  {name}, {count} thread{'s' * (count > 1)}"
+                figures[f"{label}, ms a frame"] = 1e3 * best / FRAMES_AT_ONCE
+            figures[f"  {name}, dB from torch"] = -10 * math.log10(max(error, 1e-20))
+    torch.set_num_threads(threads)
+    return figures
+
+
 def mixed_precision(animator, device) -> dict[str, float]:
     """Rendering in bf16-mixed, and how near its frames are to those in full precision."""
     import torch
@@ -236,7 +272,7 @@ def seconds_of_command(arguments: list[str], given: argparse.Namespace) -> float
     weights = default_weights()
     options = {"--animator": given.animator or weights[0], "--speech": given.speech or weights[1]}
     options |= {"--device": given.device, "--precision": given.precision}
-    options |= {"--threads": given.threads}
+    options |= {"--threads": given.threads, "--engine": given.engine}
     chosen = [text for name, value in options.items() if value for text in (name, str(value))]
     begin = time.perf_counter()
     command = [sys.executable, "-m", "mien", "infer", *arguments, *chosen]

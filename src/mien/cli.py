@@ -19,6 +19,7 @@ USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
        mien fit-face VIDEO [-o OUT.npz]                identity, expression, pose and gaze of a face
        mien export-motion VIDEO|AUDIO PORTRAIT -o OUT  ARKit curves as Live Link Face CSV or npz
        mien drive-arkit CURVES PORTRAIT [-o OUT.mp4]   a portrait moves as ARKit curves say
+       mien export --onnx DIR                          the nets as graphs of ONNX
        mien demo                                       a sample portrait speaks, into demo.mp4
        mien prepare FOOTAGE -o DATASET                 clips to train on from your footage
        mien make-pairs PORTRAITS CLIPS -o DATASET      clips to train on from still portraits
@@ -35,6 +36,7 @@ COMMANDS = {
     "fit-face": "mien.face_fitting",
     "export-motion": "mien.motion_export",
     "drive-arkit": "mien.curve_driving",
+    "export": "mien.graph_export",
     "demo": "mien.demo",
     "prepare": "mien.prepare.command",
     "make-pairs": "mien.make_pairs.command",

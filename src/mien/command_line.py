@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from mien.devices import add_device_options
+from mien.devices import add_engine_options
 from mien.errors import UserError, missing_package
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def add_video_options(p: Parser, named_after: str, needs_portrait: bool = True) 
     p.add_argument("--pose-scale", type=scale, help="how strongly the head moves (1; 0: still)")
     p.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
     p.add_argument("--threads", type=positive(int), help="CPU threads (default: torch's choice)")
-    add_device_options(p)
+    add_engine_options(p)
 
 
 def box(text: str) -> "Box":

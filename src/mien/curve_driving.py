@@ -59,7 +59,8 @@ def _run(given: argparse.Namespace) -> "Report":
     curves = curves.scaled(given.expression_scale, given.pose_scale)
     sound = read_sound(given.audio) if given.audio else None
     animator = load_animator(given.animator or default_weights()[0])
-    session = Session(animator.to(choose_device(given.device)), precision=given.precision)
+    animator = animator.to(choose_device(given.device))
+    session = Session(animator, precision=given.precision, engine=given.engine)
     watch = Stopwatch(dict.fromkeys(DRIVEN_PARTS, 0.0), session.device)
     portrait = session.prepare(given.portrait, given.box, watch)
     motion = curve_motion(portrait, curves, FaceModel.load())

@@ -42,6 +42,25 @@ def add_device_options(parser: ArgumentParser) -> None:
     )
 
 
+def add_engine_options(parser: ArgumentParser) -> None:
+    """Add --device, --precision and --engine of commands that render frames; `mien.engines` takes
+    the last one.
+    """
+    add_device_option(parser)
+    parser.add_argument(
+        "--precision",
+        choices=(AUTO, *PRECISIONS),
+        default=AUTO,
+        help=f"of the nets (default: {FULL}, frames in bfloat16 where the engine is fast in it)",
+    )
+    parser.add_argument(
+        "--engine",
+        default=AUTO,
+        help="what renders: torch, openvino, onnxruntime (default: the fastest that works here; "
+        "mien doctor says which)",
+    )
+
+
 def choose_device(text: str = AUTO) -> "Device":
     """The device of a name: cpu, cuda, cuda:N, or auto, which is cuda where torch sees a GPU.
 
@@ -72,7 +91,8 @@ def choose_device(text: str = AUTO) -> "Device":
 
 
 def autocast(device: "Device", precision: str = FULL) -> AbstractContextManager[object]:
-    """A context in which nets on the device compute in this precision: 32-true or bf16-mixed.
+    """A context in which nets on the device compute in this precision: 32-true (auto is the same)
+    or bf16-mixed.
 
     What `mien.ops.precision` guards (positions, the motion space, losses) stays in float32. The
     context belongs around a loop, never around the `yield` of a generator, which would leak it.
@@ -82,7 +102,7 @@ def autocast(device: "Device", precision: str = FULL) -> AbstractContextManager[
     """
     import torch
 
-    if precision == FULL:
+    if precision in (FULL, AUTO):
         return nullcontext()
     if precision != MIXED:
         raise UserError(f"the precision {precision!r} is unknown: give {' or '.join(PRECISIONS)}")

@@ -1,6 +1,8 @@
 """`mien doctor`: which parts of inference and which back ends work on this machine, or why not."""
 
 import argparse
+import functools
+import math
 import tempfile
 import time
 import warnings
@@ -13,18 +15,23 @@ from torch import Tensor
 
 from mien.audio.features import log_mel
 from mien.data.meshes import face_mesh
+from mien.engines import RENDERING, Engine, choose_engine, converted, refusal, slower
+from mien.engines.example import example
 from mien.errors import UserError
 from mien.media import VideoWriter, read_video
 from mien.ops.back_ends import Operation
 from mien.ops.causal_conv1d import CAUSAL_CONV1D, causal_conv1d
 from mien.ops.selective_scan import SELECTIVE_SCAN, selective_scan
+from mien.portrait.animator import Animator
+from mien.portrait.streaming import FRAMES_AT_ONCE
 from mien.report import machine
 from mien.session.session import load_models
 from mien.session.sound import encode_waveform
-from mien.types import SAMPLE_RATE
+from mien.types import SAMPLE_RATE, Guide, PreparedSource
 
 # float32 sums in another order differ by a few units of the seventh digit.
 _TOLERANCE = 1e-4
+_NEAR = 45.0  # dB between the frames of an engine and those of torch in float32
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +41,7 @@ def main(arguments: list[str]) -> int:
     print(f"machine  {machine()}")
     print(f"torch    {torch.__version__}, tensors go to {device}")
     with warnings.catch_warnings(action="ignore"):  # the tables have the same information
-        works = [_check_inference()]
+        works = [_check_inference(), _check_rendering(device)]
         works += [
             _check(SELECTIVE_SCAN, _scan, device),
             _check(CAUSAL_CONV1D, _convolve, device),
@@ -77,6 +84,53 @@ def _write_video() -> None:
         read_video(path)
 
 
+def _check_rendering(device: str) -> bool:
+    """Print a line for each engine; False if one renders other frames than torch."""
+    print(f"\n{RENDERING.what} ({RENDERING.variable} or --engine forces one of them by name)")
+    animator = load_models(device=torch.device(device))[0]
+    try:
+        used = choose_engine(animator).what
+    except UserError as error:
+        used = f"nothing runs: {error}"
+        print(used)
+    works = True
+    with torch.inference_mode():
+        inputs = example(animator, FRAMES_AT_ONCE)
+        expected = animator.render_prepared(*inputs)
+        for name, problem in RENDERING.problems().items():
+            problem, chosen = problem or refusal(name, animator), used.startswith(name)
+            if problem:
+                verdict = f"no: {problem}"
+            elif chosen or converted(name, animator):
+                render = functools.partial(_rendered, _once(name, animator), inputs)
+                verdict = _try(render, expected, _likeness)
+            else:
+                verdict = f"not tried: it converts the net when --engine {name} is first given"
+            reason = None if problem else slower(name)
+            works &= not verdict.startswith("WRONG")
+            only = f"; only if it is named: {reason}" if reason else ""
+            print(f"{'->' if chosen else '  '} {name:14}{verdict}{only}")
+    return works
+
+
+def _once(name: str, animator: Animator) -> Callable[[], Engine]:
+    """What gives the engine, and makes it when it is first called."""
+    return functools.cache(functools.partial(choose_engine, animator, forced=name))
+
+
+def _rendered(
+    engine: Callable[[], Engine], inputs: tuple[PreparedSource, Tensor, Guide | None]
+) -> Tensor:
+    return engine().render(*inputs)
+
+
+def _likeness(frames: Tensor, expected: Tensor) -> tuple[bool, str]:
+    """Whether frames are near enough to the expected ones, and how near."""
+    error = ((frames.float() - expected) / 2).square().mean().item()
+    decibels = -10 * math.log10(max(error, 1e-20))
+    return decibels >= _NEAR, f"{decibels:.0f} dB from torch in float32"
+
+
 INFERENCE = {
     "weights": load_models,
     "sound": _encode_audio,
@@ -96,29 +150,39 @@ def _check(operation: Operation, run: Callable[[str, str], Tensor], device: str)
     expected = run("reference", device)
     works = True
     for name, problem in operation.problems().items():
-        verdict = f"no: {problem}" if problem else _try(run, name, device, expected)
+        call = functools.partial(run, name, "cpu" if name == "numba" else device)
+        verdict = f"no: {problem}" if problem else _try(call, expected, _error)
         works &= not verdict.startswith("WRONG")
         print(f"{'->' if name == used else '  '} {name:14}{verdict}")
     return works
 
 
-def _try(run: Callable[[str, str], Tensor], name: str, device: str, expected: Tensor) -> str:
-    """Error and times of a back end on the example; its first call may compile."""
-    device = "cpu" if name == "numba" else device
+def _try(
+    run: Callable[[], Tensor],
+    expected: Tensor,
+    compare: Callable[[Tensor, Tensor], tuple[bool, str]],
+) -> str:
+    """How near the example's result is, and its times; its first call may compile."""
     begin = time.perf_counter()
     try:
-        y = run(name, device)
+        y = run()
     except UserError as error:
         return f"no: {error}"
     except Exception as error:  # a kernel may fail to compile in any way
         return f"WRONG: it fails ({type(error).__name__}: {error})"
     first = time.perf_counter() - begin
     begin = time.perf_counter()
-    run(name, device)
+    run()
     again = time.perf_counter() - begin
-    error = ((y - expected.to(device)).abs().max() / expected.abs().max()).item()
-    verdict = "works" if error < _TOLERANCE else "WRONG: do not use it"
-    return f"{verdict} (error {error:.0e}, first call {first:.2f} s, then {again * 1e3:.1f} ms)"
+    near, said = compare(y, expected)
+    verdict = "works" if near else "WRONG: do not use it"
+    return f"{verdict} ({said}, first call {first:.2f} s, then {again * 1e3:.1f} ms)"
+
+
+def _error(y: Tensor, expected: Tensor) -> tuple[bool, str]:
+    """Whether the largest error is one of rounding, and what it is."""
+    error = ((y - expected.to(y.device)).abs().max() / expected.abs().max()).item()
+    return error < _TOLERANCE, f"error {error:.0e}"
 
 
 def _scan(name: str, device: str) -> Tensor:

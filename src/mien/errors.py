@@ -6,6 +6,10 @@ EXTRAS = {
     "filelock": "train",
     "jsonargparse": "train",
     "lightning": "train",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "openvino": "fast",
     "tensorboard": "train",
     "torchmetrics": "train",
 }

@@ -125,7 +125,7 @@ def _session(given: argparse.Namespace) -> "Session":
 
     if given.threads:
         torch.set_num_threads(given.threads)
-    return Session.load(given.animator, given.speech, given.device, given.precision)
+    return Session.load(given.animator, given.speech, given.device, given.precision, given.engine)
 
 
 def _made(

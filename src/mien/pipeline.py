@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from mien.audio.features import FPS
 from mien.command_line import Progress
-from mien.devices import FULL
+from mien.devices import AUTO as CHOSEN
 from mien.face import Box
 from mien.media import AUTO, WRITERS, Frames
 from mien.motion.controls import Controls
@@ -50,7 +50,7 @@ def animate(
     session: Session | None = None,
     animator: Animator | None = None,
     speech: SpeechToMotion | None = None,
-    precision: str = FULL,
+    precision: str = CHOSEN,
     sampling: SamplingConfig | None = None,
     controls: Controls | None = None,
     seed: int = 0,
@@ -172,8 +172,10 @@ def write(
                 encode(frames.pictures)
             done += len(frames.pictures)
             progress(done, stream.count)
-    named = machine(session.device), back_ends(session.device)
-    return Report(output, done / FPS, done, watch.seconds, seed, *named, stream.notes)
+    work, device = stream.watch.seconds, session.device
+    engine = f", rendering: {session.engine.what}" if isinstance(session, Session) else ""
+    named = machine(device), back_ends(device) + engine
+    return Report(output, done / FPS, done, work, seed, *named, stream.notes)
 
 
 @contextmanager

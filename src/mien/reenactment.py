@@ -13,6 +13,7 @@ from mien.command_line import (
     run_guarded,
     settings_from,
 )
+from mien.devices import AUTO
 from mien.errors import UserError
 from mien.paths import refuse_video
 
@@ -85,6 +86,8 @@ def _refuse_options(given: argparse.Namespace) -> None:
             raise UserError("the system loki needs weights: give them with --loki FILE")
         if given.animator is not None:
             raise UserError("--animator is of the system mien: give Loki's weights with --loki")
+        if given.engine != AUTO:
+            raise UserError("--engine is of the system mien: Loki is rendered by torch")
         return
     wrong = [name for name in OF_LOKI if getattr(given, name) is not None]
     if wrong:
@@ -99,7 +102,8 @@ def _by_animator(given: argparse.Namespace) -> "Report":
     from mien.session import Session
 
     animator = load_animator(given.animator or default_weights()[0])
-    session = Session(animator.to(choose_device(given.device)), precision=given.precision)
+    animator = animator.to(choose_device(given.device))
+    session = Session(animator, precision=given.precision, engine=given.engine)
     with progress_bar() as progress:
         return reenact(
             given.video,

@@ -157,7 +157,7 @@ class MotionSpace(nn.Module):
         return raw / raw.mean()
 
     def _require_fit(self) -> None:
-        if not bool(self.fitted):
+        if not torch.compiler.is_exporting() and not bool(self.fitted):
             raise UserError(
                 "this speech-to-motion net has no motion space yet: fit it on training motion "
                 "(space.fit) or load a trained checkpoint"

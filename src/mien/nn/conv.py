@@ -22,6 +22,8 @@ def channels_last(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """The same values with channels innermost in memory: convolutions on a CPU are then up to three
     times as fast, and all that follows keeps the layout.
     """
+    if torch.compiler.is_exporting():
+        return x
     return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -35,6 +37,8 @@ def conv_upsampled(
     Neither is made: of the nine weights that fall on an upsampled map, those on one coarse pixel
     are added, which leaves a 2x2 convolution for each of the four positions within that pixel.
     """
+    if torch.compiler.is_exporting():
+        return _conv_upsampled_plainly(coarse, fine, conv)
     b, c1, h, w = coarse.shape
     weight = channels_last(_position_weights(conv.weight[:, :c1]))
     found = F.conv2d(channels_last(coarse), weight, padding=1).permute(0, 2, 3, 1)
@@ -50,6 +54,17 @@ def conv_upsampled(
         # Position (i, j) within a coarse pixel reads it and its neighbours before (0) or after (1).
         pixels[:, :, i, :, j] += found[:, i : i + h, j : j + w, i, j]
     return whole
+
+
+def _conv_upsampled_plainly(coarse: Tensor, fine: Tensor | None, conv: nn.Conv2d) -> Tensor:
+    """The same as one transposed convolution and one convolution, which other engines have."""
+    own, theirs = conv.weight[:, : coarse.shape[1]], conv.weight[:, coarse.shape[1] :]
+    doubled = sum(F.pad(own, (x, 1 - x, y, 1 - y)) for x in (0, 1) for y in (0, 1))
+    assert isinstance(doubled, Tensor)
+    whole = F.conv_transpose2d(
+        coarse, doubled.flip(2, 3).transpose(0, 1), conv.bias, stride=2, padding=1
+    )
+    return whole if fine is None else whole + F.conv2d(fine, theirs, padding=1)
 
 
 def conv_of_source(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mien.ops.back_ends import BackEnd, Operation, Unusable
 from mien.ops.scan_inputs import ScanInputs
+from mien.ops.selective_scan_doubling import selective_scan_doubling
 from mien.ops.selective_scan_reference import selective_scan_reference
 
 Scan = Callable[[ScanInputs], tuple[Tensor, Tensor]]
@@ -52,8 +53,8 @@ def selective_scan(
         return_last_state: whether the state after the last step is returned as well, in float32
             (float64 for such inputs).
         initial_state: the state to start from.
-        back_end: reference, numba, triton or mamba_ssm; without it, what MIEN_SCAN names, or else
-            the fastest that works for these inputs here.
+        back_end: reference, numba, triton, mamba_ssm or doubling; without it, what MIEN_SCAN
+            names, or else the fastest that works for these inputs here.
 
     Raises:
         ValueError: shapes do not fit together, or A is complex.
@@ -62,6 +63,8 @@ def selective_scan(
     given = (u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state)
     inputs = ScanInputs(*given)
     refuse = _Refusal(inputs, return_last_state)
+    if torch.compiler.is_exporting():  # a graph for any length has no loop over time
+        back_end = "doubling"
     _, scan = SELECTIVE_SCAN.choose(u.device.type, refuse, back_end)
     y, state = scan(inputs)
     return (y, state) if return_last_state else y
@@ -181,5 +184,6 @@ SELECTIVE_SCAN: Operation[Scan] = Operation(
         BackEnd("triton", ("cuda",), _load_triton),
         BackEnd("numba", ("cpu",), _load_numba),
         BackEnd("reference", (), lambda: selective_scan_reference),
+        BackEnd("doubling", (), lambda: selective_scan_doubling),  # for graphs, never chosen
     ),
 )

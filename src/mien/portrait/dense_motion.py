@@ -99,7 +99,7 @@ class DeviationDecoder(nn.Module):
             assert isinstance(conv, nn.Conv2d)
             x = conv_upsampled(x, None, conv) if i else conv(channels_last(x))
             if films:
-                film = repeat_frames(films[i], len(x) // len(films[i]))
+                film = repeat_frames(films[i], x.shape[0] // len(films[i]))
                 scale, shift = film[:, :, None, None].chunk(2, dim=1)
                 x = torch.addcmul(shift, x, 1 + scale)
             x = F.silu(x)
@@ -165,7 +165,7 @@ class DenseMotionDecoder(nn.Module):
         if self.guide is None or guide is None:
             return field
         moved = guide_displacement(guide, field.mask.shape[-1])
-        still = repeat_frames(still, len(moves) // len(still))
+        still = repeat_frames(still, moves.shape[0] // len(still))
         return follow(field, self.guide(still, hidden, guide, moved), guide, moved)
 
 

@@ -84,7 +84,7 @@ class ConvNeXt(nn.Module):
         for i, (norm, stage) in enumerate(zip(self.norms, self.stages, strict=True)):
             if i:
                 places = identity_grid(x.shape[2], x.shape[3], like=x).permute(2, 0, 1)
-                x = self.shrink[i - 1](torch.cat((x, places.expand(len(x), -1, -1, -1)), dim=1))
+                x = self.shrink[i - 1](torch.cat((x, places.expand(x.shape[0], -1, -1, -1)), dim=1))
             x = stage(norm(x))
             maps.append(x)
 

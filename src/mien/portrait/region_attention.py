@@ -76,7 +76,7 @@ class RegionAttention(nn.Module):
         """The U-Net's output for the source's features (`prepare`) and their copies warped for
         each frame; the frames of a source are consecutive.
         """
-        still = repeat_frames(still, len(deviations) // len(still))
+        still = repeat_frames(still, deviations.shape[0] // len(still))
         inputs = torch.cat((self._moved(still, deviations), magnitude(deviations)), dim=1)
         return self.hourglass(self._merged(inputs), attended)
 

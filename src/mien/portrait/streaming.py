@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.portrait.animator import Animator
-from mien.types import Appearance, Guide
+from mien.types import Appearance, Guide, PreparedSource
 
 GuideOf = Callable[[Float[Tensor, "1 t k"]], Guide | None]  # the frames' guides, batch axis t
+Render = Callable[[PreparedSource, Tensor, Guide | None, slice], Tensor]  # as render_prepared
 
 
 def no_guides(motion: Float[Tensor, "1 t k"]) -> None:
@@ -29,18 +30,21 @@ def render_stream(
     source_motion: Float[Tensor, "1 m"],
     windows: Iterator[Float[Tensor, "1 _ k"]],
     guide_of: GuideOf = no_guides,
+    render: Render | None = None,
 ) -> Iterator[Float[Tensor, "1 _ 3 h w"]]:
     """Render motion a few frames at a time, equal to rendering all at once: no seam between chunks.
 
     Each chunk is rendered with the neighbours that the animator's convolution over frames covers.
-    The animator takes the first m of k dimensions, `guide_of` all of them.
+    The animator takes the first m of k dimensions, `guide_of` all of them. `render` is that of
+    another engine (default: the animator's own).
     """
     context, own = animator.config.temporal_context, source_motion.shape[1]
     source = animator.prepare_source(appearance, source_motion)
+    render = render or animator.render_prepared
     for motion, before, count in with_neighbours(windows, FRAMES_AT_ONCE, context):
         drawn = slice(before, before + count)
         guide = guide_of(motion[:, drawn])
-        yield animator.render_prepared(source, motion[..., :own], guide, drawn)
+        yield render(source, motion[..., :own], guide, drawn)
 
 
 def with_neighbours(

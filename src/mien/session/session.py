@@ -26,8 +26,9 @@ from mien.checkpoint import (
     load_speech_to_motion,
     motion_fingerprint,
 )
-from mien.devices import AUTO as AUTO_DEVICE
-from mien.devices import CPU, FULL, autocast, choose_device, inference, keep_freed_memory
+from mien.devices import AUTO as CHOSEN
+from mien.devices import CPU, autocast, choose_device, inference, keep_freed_memory
+from mien.engines import choose_engine
 from mien.errors import UserError
 from mien.face import Box
 from mien.media import AUTO, Frames, sound_of_video, to_bytes
@@ -72,32 +73,44 @@ class Session:
     Args:
         animator: stage 1's net.
         speech: stage 2's net, trained with that animator; without it a session only drives.
-        precision: 32-true or bf16-mixed (`mien.devices.autocast`).
+        precision: 32-true or bf16-mixed (`mien.devices.autocast`); auto is 32-true, except where
+            the engine is fast in bfloat16.
+        engine: what renders (`mien.engines.RENDERING`); auto is the fastest that works here.
+
+    Raises:
+        UserError: the engine or the precision cannot be used here.
     """
 
     def __init__(
-        self, animator: Animator, speech: SpeechToMotion | None = None, precision: str = FULL
+        self,
+        animator: Animator,
+        speech: SpeechToMotion | None = None,
+        precision: str = CHOSEN,
+        engine: str = CHOSEN,
     ) -> None:
         self.animator, self._speech, self.precision = animator, speech, precision
         self.device = next(animator.parameters()).device
         autocast(self.device, precision)  # raises if the device cannot
         if self.device.type == CPU:
             keep_freed_memory()
+        self.engine = choose_engine(animator, precision, engine)
 
     @classmethod
     def load(
         cls,
         animator: Path | str | None = None,
         speech: Path | str | None = None,
-        device: str = AUTO_DEVICE,
-        precision: str = FULL,
+        device: str = CHOSEN,
+        precision: str = CHOSEN,
+        engine: str = CHOSEN,
     ) -> "Session":
         """A session of the weights that ship or are named (`load_models`).
 
         Raises:
             UserError: as `load_models`.
         """
-        return cls(*load_models(animator, speech, choose_device(device)), precision)
+        nets = load_models(animator, speech, choose_device(device))
+        return cls(*nets, precision, engine)
 
     @property
     def speech(self) -> SpeechToMotion:
@@ -245,7 +258,8 @@ class Session:
         watch: Stopwatch | None = None,
     ) -> Iterator[TimedFrames]:
         """Render motion, a few frames at a time, each with its time stamp."""
-        drawn = render_stream(self.animator, portrait.appearance, portrait.motion, motion, guide_of)
+        own = portrait.appearance, portrait.motion
+        drawn = render_stream(self.animator, *own, motion, guide_of, self.engine.render)
         done, watch = 0, watch or Stopwatch()
         for chunk in watch.measure_items("render", iterate_in_context(self._inference, drawn)):
             pictures = to_bytes(chunk[0].float())

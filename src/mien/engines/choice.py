@@ -1,0 +1,129 @@
+"""Which engine renders: the candidates, fastest first, and the choice among them.
+
+Axes: b batch, t video frames, m implicit motion, H W space.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.devices import AUTO, CPU, FULL
+from mien.ops.back_ends import BackEnd, Operation
+from mien.portrait.animator import Animator
+from mien.types import Guide, PreparedSource
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Renders frames of one animator; several threads may use it at the same time.
+
+    `what` names it in reports, with its version and precision.
+    """
+
+    @property
+    def what(self) -> str:
+        """Name, version and precision."""
+        ...
+
+    def render(
+        self,
+        source: PreparedSource,
+        motion: Float[Tensor, "b t m"],
+        guide: Guide | None = None,
+        drawn: slice = slice(None),
+    ) -> Float[Tensor, "b _ 3 H W"]:
+        """Frames, as `Animator.render_prepared` gives them."""
+        ...
+
+
+Make = Callable[[Animator, str], Engine]  # of an animator and a precision (`mien.devices`)
+
+
+class TorchEngine:
+    """The animator itself, on its own device; the caller sets the precision by autocast."""
+
+    def __init__(self, animator: Animator, precision: str) -> None:
+        self.what = f"torch, {FULL if precision == AUTO else precision}"
+        self.render = animator.render_prepared
+
+
+def _load_openvino() -> Make:
+    from mien.engines.openvino import OpenvinoEngine
+
+    return OpenvinoEngine
+
+
+def _load_onnxruntime() -> Make:
+    from mien.engines.onnxruntime import OnnxruntimeEngine
+
+    return OnnxruntimeEngine
+
+
+# onnxruntime stands after torch, which is as fast: it is only used where it is asked for.
+RENDERING: Operation[Make] = Operation(
+    "rendering",
+    "MIEN_ENGINE",
+    (
+        BackEnd("openvino", ("cpu",), _load_openvino),
+        BackEnd("torch", (), lambda: TorchEngine),
+        BackEnd("onnxruntime", ("cpu",), _load_onnxruntime),
+    ),
+)
+ENGINES = tuple(back_end.name for back_end in RENDERING.back_ends)
+
+
+def choose_engine(animator: Animator, precision: str = AUTO, forced: str | None = None) -> Engine:
+    """The engine of that name; without one (None or auto), that of the environment variable
+    MIEN_ENGINE, or the fastest that works here. The same installation on one machine always gives
+    the same one.
+
+    Raises:
+        UserError: the one that is named cannot be used here, or not for this animator.
+    """
+    named = os.environ.get(RENDERING.variable, AUTO) if forced in (None, AUTO) else forced
+
+    def refuse(name: str) -> str | None:
+        problem = refusal(name, animator)
+        return problem or (slower(name, precision) if named == AUTO else None)
+
+    _, make = RENDERING.choose(next(animator.parameters()).device.type, refuse, named)
+    return make(animator, precision)
+
+
+def refusal(name: str, animator: Animator) -> str | None:
+    """Why an engine cannot render this animator, or None."""
+    device = next(animator.parameters()).device
+    if name == "torch":
+        return None
+    if device.type != CPU:
+        return f"it runs on the CPU, and the animator is on {device}"
+    if animator.config.temporal_context:
+        return "it renders each frame alone, and this animator convolves over frames"
+    return None
+
+
+def converted(name: str, animator: Animator, guided: bool = True) -> bool:
+    """Whether an engine, which must be installed, can render without converting the net first."""
+    if name == "torch":
+        return True
+    if name == "openvino":
+        from mien.engines.openvino import graph_folder
+    else:
+        from mien.engines.onnxruntime import graph_folder
+    return graph_folder(animator, guided and animator.config.guide).is_dir()
+
+
+def slower(name: str, precision: str = AUTO) -> str | None:
+    """Why an engine is not chosen unless it is named, or None; it must be installed."""
+    if name != "openvino":
+        return None
+    if precision == FULL:
+        return f"in {FULL} it is no faster than torch"
+    try:
+        from mien.engines.openvino import has_bfloat16
+    except ImportError:
+        return None  # which `RENDERING` reports
+    return None if has_bfloat16() else "this processor has no bfloat16 arithmetic"

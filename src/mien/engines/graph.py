@@ -1,0 +1,185 @@
+"""Rendering as a graph of plain tensors: what other engines than torch take.
+
+Axes: b batch (1), t video frames, m implicit motion, h w space of a map, H W of a picture.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from mien.engines.example import example
+from mien.ops.selective_scan_doubling import LONGEST
+from mien.portrait.animator import Animator
+from mien.types import Guide, PreparedSource
+
+T = torch.export.Dim("t", min=2, max=LONGEST)  # video frames
+B = torch.export.Dim("b", min=2, max=1024)  # pictures
+
+
+def named_tensors(value: Any, name: str) -> dict[str, Tensor]:
+    """All tensors of a nest of dataclasses and tuples, by their path: `source.field.films.0`."""
+    if isinstance(value, Tensor):
+        return {name: value}
+    if is_dataclass(value):
+        parts = [(f.name, getattr(value, f.name)) for f in fields(value)]
+    else:
+        parts = list(enumerate(value or ()))
+    found: dict[str, Tensor] = {}
+    for part, inner in parts:
+        found |= named_tensors(inner, f"{name}.{part}")
+    return found
+
+
+def with_tensors(nest: Any, tensors: Iterator[Tensor]) -> Any:
+    """The same nest with other tensors, in the order of `named_tensors`."""
+    if isinstance(nest, Tensor):
+        return next(tensors)
+    if isinstance(nest, tuple):
+        return tuple(with_tensors(inner, tensors) for inner in nest)
+    if nest is None:
+        return None
+    parts = {f.name: with_tensors(getattr(nest, f.name), tensors) for f in fields(nest)}
+    return replace(nest, **parts)
+
+
+def render_inputs(
+    source: PreparedSource, motion: Float[Tensor, "1 t m"], guide: Guide | None
+) -> dict[str, Tensor]:
+    """The inputs of the graph by name, in its order."""
+    return {
+        **named_tensors(source, "source"),
+        "motion": motion,
+        **named_tensors(guide, "guide"),
+    }
+
+
+class RenderGraph(nn.Module):
+    """`Animator.render_prepared` on the tensors of `render_inputs`; source and guide only say which
+    there are.
+    """
+
+    def __init__(self, animator: Animator, source: PreparedSource, guide: Guide | None) -> None:
+        super().__init__()
+        self.animator, self._source, self._guide = animator, source, guide
+
+    def forward(self, *tensors: Tensor) -> Float[Tensor, "t 3 H W"]:
+        """Frames in [-1, 1]."""
+        given = iter(tensors)
+        source = with_tensors(self._source, given)
+        motion = next(given)
+        guide = with_tensors(self._guide, given)
+        return self.animator.render_prepared(source, motion, guide)[0]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A net of plain tensors: example inputs by name, the axes of each that may have any size (from
+    2 on), and the names of its outputs.
+    """
+
+    name: str
+    net: nn.Module
+    inputs: dict[str, Tensor]
+    axes: tuple[dict[int, Any] | None, ...]
+    outputs: tuple[str, ...]
+
+    def export(self, dynamic: bool) -> ExportedProgram:
+        """torch's program of it, in plain forms; without `dynamic` for the examples' sizes."""
+        with exporting():
+            program = torch.export.export(
+                _Positional(self.net).eval(),
+                tuple(tensor.contiguous() for tensor in self.inputs.values()),
+                dynamic_shapes={"tensors": self.axes} if dynamic else None,
+                strict=False,
+            )
+            return program.run_decompositions(dict(PLAIN_FORMS))
+
+
+class _Positional(nn.Module):
+    """A net whose inputs are named by their numbers alone."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """As the net."""
+        return self.net(*tensors)
+
+
+def render_graph(animator: Animator, frames: int, guided: bool) -> Graph:
+    """`Animator.render_prepared` for so many frames, or exported with dynamic axes for any number;
+    with guides where asked for and where the animator takes them.
+    """
+    with exporting():
+        source, motion, guide = example(animator, frames, guided)
+    inputs = render_inputs(source, motion, guide)
+    axes = tuple(
+        {1: T} if name == "motion" else {0: T} if name.startswith("guide.") else None
+        for name in inputs
+    )
+    return Graph("render", RenderGraph(animator, source, guide), inputs, axes, ("frames",))
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """A context in which nets are exported: in float32, without gradients, attention in its plain
+    form.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with (
+            warnings.catch_warnings(action="ignore", category=FutureWarning),  # torch's of itself
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast("cpu", enabled=False),
+        ):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _bilinear(
+    x: Tensor, size: list[int] | None, align_corners: bool, scale_factors: list[float] | None
+) -> Tensor:
+    """Bilinear interpolation as products with two matrices, which engines compute much faster."""
+    if align_corners:
+        raise NotImplementedError("mien never aligns corners")
+    if size is None:
+        size = [int(n * f) for n, f in zip(x.shape[2:], scale_factors or (), strict=True)]
+    rows, columns = (_interpolation(n, m, x) for n, m in zip(x.shape[2:], size, strict=True))
+    return rows @ (x @ columns.mT)
+
+
+def _interpolation(before: int, after: int, like: Tensor) -> Float[Tensor, "m n"]:
+    """The matrix that interpolates `before` values to `after`."""
+    numbers = torch.arange(after, dtype=like.dtype, device=like.device)
+    places = ((numbers + 0.5) * (before / after) - 0.5).clamp(0, before - 1)
+    cells = torch.arange(before, dtype=like.dtype, device=like.device)
+    return (1 - (places[:, None] - cells).abs()).clamp(min=0)
+
+
+def _pooled(x: Tensor, size: list[int]) -> Tensor:
+    """Means over whole cells, which adaptive pooling means wherever mien uses it."""
+    cell = [n // m for n, m in zip(x.shape[2:], size, strict=True)]
+    if [n * m for n, m in zip(cell, size, strict=True)] != list(x.shape[2:]):
+        raise NotImplementedError("a map that is not a whole number of cells")
+    pool = torch.ops.aten.avg_pool2d if len(cell) == 2 else torch.ops.aten.avg_pool3d
+    return pool.default(x, cell, cell)
+
+
+# Operations in a form that engines have, or compute faster.
+PLAIN_FORMS: dict[Any, Callable[..., Tensor]] = {
+    torch.ops.aten.upsample_bilinear2d.vec: _bilinear,
+    torch.ops.aten.adaptive_avg_pool2d.default: _pooled,
+    torch.ops.aten.adaptive_avg_pool3d.default: _pooled,
+    torch.ops.aten.lerp.Tensor: lambda a, b, weight: a + weight * (b - a),
+}

@@ -1,0 +1,209 @@
+"""The engine openvino: frames rendered by OpenVINO on the CPU, in bfloat16 where that draws.
+
+The graph is made from the animator once and kept in the cache folder (`mien.engines.cache`): as a
+chain of models (`mien.engines.partition`) for FRAMES_AT_ONCE frames, since fixed shapes are faster.
+Axes: b batch (1), t video frames, m implicit motion, H W space.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.devices import AUTO, FULL
+from mien.engines.cache import cache_folder, graph_name, write_folder
+from mien.engines.graph import exporting, render_graph, render_inputs
+from mien.engines.partition import Part, cut
+from mien.portrait.animator import Animator
+from mien.portrait.streaming import FRAMES_AT_ONCE
+from mien.types import Guide, PreparedSource
+
+_log = logging.getLogger("mien")
+_COARSE = "bfloat16, positions in float32"
+
+
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this processor."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OpenvinoEngine:
+    """Renders the frames of an animator on the CPU, with torch's number of threads.
+
+    Args:
+        animator: in evaluation mode; its weights must not change afterwards.
+        precision: 32-true computes all in float32; any other one draws in bfloat16 where the
+            processor has it.
+    """
+
+    def __init__(self, animator: Animator, precision: str = AUTO) -> None:
+        self._animator = animator
+        self._coarse = precision != FULL and has_bfloat16()
+        self._chains: dict[bool, Chain] = {}  # with a guide, and without
+        self._lock = threading.Lock()
+        self.what = f"openvino {version('openvino')}, {_COARSE if self._coarse else FULL}"
+
+    def render(
+        self,
+        source: PreparedSource,
+        motion: Float[Tensor, "1 t m"],
+        guide: Guide | None = None,
+        drawn: slice = slice(None),
+    ) -> Float[Tensor, "1 _ 3 H W"]:
+        """Frames in [-1, 1]; `drawn` as `Animator.draw` takes it."""
+        guide = guide if self._animator.config.guide else None
+        inputs = render_inputs(source, motion[:, drawn], guide)
+        inputs = {name: tensor.float() for name, tensor in inputs.items()}
+        count, frames = inputs["motion"].shape[1], []
+        with self._lock:
+            chain = self._chain(guide is not None)
+            for start in range(0, count, FRAMES_AT_ONCE):
+                some = {name: _some_frames(name, x, start) for name, x in inputs.items()}
+                frames.append(torch.from_numpy(chain.run(some)))
+        return torch.cat(frames)[None, :count]
+
+    def _chain(self, guided: bool) -> "Chain":
+        if guided not in self._chains:
+            parts = _kept_parts(self._animator, guided)
+            self._chains[guided] = Chain(parts, self._coarse, torch.get_num_threads())
+        return self._chains[guided]
+
+
+def _some_frames(name: str, tensor: Tensor, start: int) -> Tensor:
+    """FRAMES_AT_ONCE frames of an input from `start` on, the last one repeated at the end; inputs
+    of the source as they are.
+    """
+    if name.startswith("source."):
+        return tensor
+    axis = 1 if name == "motion" else 0
+    some = tensor.narrow(axis, start, min(FRAMES_AT_ONCE, tensor.shape[axis] - start))
+    missing = FRAMES_AT_ONCE - some.shape[axis]
+    if not missing:
+        return some
+    last = some.narrow(axis, some.shape[axis] - 1, 1)
+    return torch.cat((some, *[last] * missing), dim=axis)
+
+
+class Chain:
+    """Compiled parts that hand their results on; not to be used by two threads at once.
+
+    Args:
+        parts: in the order in which they run.
+        coarse: let those that draw compute in bfloat16.
+        threads: CPU threads.
+    """
+
+    def __init__(self, parts: list[Part], coarse: bool, threads: int) -> None:
+        core, given = ov.Core(), dict[str, ov.Tensor]()
+        self._takers: dict[str, list[ov.InferRequest]] = {}  # of the inputs of the whole
+        self._requests: list[ov.InferRequest] = []
+        for part in parts:
+            compiled = core.compile_model(
+                part.model,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": "bf16" if part.coarse and coarse else "f32",
+                    "INFERENCE_NUM_THREADS": threads,
+                    "NUM_STREAMS": 1,
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "ENABLE_CPU_PINNING": False,  # two chains on one machine would share a core
+                },
+            )
+            request = compiled.create_infer_request()
+            for name in (given_input.get_any_name() for given_input in compiled.inputs):
+                if name in given:
+                    request.set_tensor(name, given[name])
+                else:
+                    self._takers.setdefault(name, []).append(request)
+            for output in compiled.outputs:
+                given[output.get_any_name()] = request.get_tensor(output)
+            self._requests.append(request)
+
+    def run(self, inputs: dict[str, Tensor]) -> Float[np.ndarray, "t 3 H W"]:
+        """The last part's result, a copy; inputs that no part takes are not used."""
+        arrays = {name: inputs[name].contiguous().numpy() for name in self._takers}  # kept alive
+        for name, requests in self._takers.items():
+            for request in requests:
+                request.set_tensor(name, ov.Tensor(arrays[name], shared_memory=True))
+        for request in self._requests:
+            request.infer()
+        return self._requests[-1].get_output_tensor(0).data.copy()
+
+
+def graph_folder(animator: Animator, guided: bool) -> Path:
+    """Where the graph of this animator is kept, whether or not it is there."""
+    return cache_folder() / graph_name(animator, version("openvino"), FRAMES_AT_ONCE, guided)
+
+
+def _kept_parts(animator: Animator, guided: bool) -> list[Part]:
+    """The parts from the cache folder, or converted and put there."""
+    folder = graph_folder(animator, guided)
+    if folder.is_dir():
+        return _read(folder)
+    _log.warning("openvino: the net is converted, once for these weights (about 15 s) ...")
+    parts = cut(convert(animator, guided))
+    if write_folder(folder, lambda there: _write(parts, there)):
+        return _read(folder)  # as every later run does: the same models, the same bytes
+    _log.warning(f"openvino: {folder.parent} cannot be written, the next run converts again")
+    return parts
+
+
+def convert(animator: Animator, guided: bool) -> ov.Model:
+    """The graph of `Animator.render_prepared` for FRAMES_AT_ONCE frames."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+    from openvino.passes import ConstantFolding, Manager
+
+    graph = render_graph(animator, FRAMES_AT_ONCE, guided)
+    program, names = graph.export(dynamic=False), list(graph.inputs)
+    front_end = FrontEndManager().load_by_framework("pytorch")
+    with _quiet(), exporting():
+        decoder = TorchFXPythonDecoder.from_exported_program(program)
+        model = front_end.convert(front_end.load(decoder))
+    shapes: dict[Any, list[int]] = {}
+    for node in model.inputs:
+        name = names[int(node.get_any_name().rpartition("_")[2])]
+        node.get_tensor().set_names({name})
+        shapes[node] = list(graph.inputs[name].shape)
+    model.reshape(shapes)
+    manager = Manager()
+    manager.register_pass(ConstantFolding())  # leaves no operation on shapes, which parts would cut
+    manager.run_passes(model)
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without OpenVINO's warnings of operations that torch no longer decomposes."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _write(parts: list[Part], folder: Path) -> None:
+    for number, part in enumerate(parts):
+        ov.save_model(part.model, folder / f"{number}.xml", compress_to_fp16=False)
+    coarse = [part.coarse for part in parts]
+    (folder / "parts.json").write_text(json.dumps(coarse), encoding="utf-8")
+
+
+def _read(folder: Path) -> list[Part]:
+    core = ov.Core()
+    coarse = json.loads((folder / "parts.json").read_text(encoding="utf-8"))
+    return [
+        Part(core.read_model(folder / f"{number}.xml"), bool(kind))
+        for number, kind in enumerate(coarse)
+    ]
