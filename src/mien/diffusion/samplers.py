@@ -46,25 +46,10 @@ def euler(
     return x
 
 
-def guided(conditional: Denoise, unconditional: Denoise, weight: float) -> Denoise:
+def guided(both: Denoise, weight: float) -> Denoise:
     """Classifier-free guidance: the unconditional prediction, and `weight` times the difference of
-    the conditional one from it.
-    """
-    if weight == 1:
-        return conditional
-
-    def denoise(
-        x: Float[Tensor, " b *dims"], level: Shaped[Tensor, " b *t"]
-    ) -> Float[Tensor, " b *dims"]:
-        plain = unconditional(x, level)
-        return plain + weight * (conditional(x, level) - plain)
-
-    return denoise
-
-
-def guided_at_once(both: Denoise, weight: float) -> Denoise:
-    """`guided` of a denoiser of twice the batch: the unconditional samples, then the conditional
-    ones.
+    the conditional one from it. `both` predicts twice the batch at once: the unconditional samples,
+    then the conditional ones.
     """
 
     def denoise(

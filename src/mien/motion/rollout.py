@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mien.diffusion.samplers import Denoise, ddim, euler, guided_at_once
+from mien.diffusion.samplers import Denoise, ddim, euler, guided
 from mien.diffusion.schedule import sampling_levels
 from mien.mesh.motion import POSE_DIM
 from mien.motion.conditioning import (
@@ -157,9 +157,7 @@ def sample_window(
     if sampling.guidance == 1:
         denoise = denoiser(conditional)
     else:
-        denoise = guided_at_once(
-            denoiser(without_audio(conditioning), conditional), sampling.guidance
-        )
+        denoise = guided(denoiser(without_audio(conditioning), conditional), sampling.guidance)
     sample = ddim if sampling.sampler == "ddim" else euler
     clean = sample(denoise, noise, sampling_levels(speech.config.schedule, sampling.steps, noise))
     motion = speech.space.decode(clean, conditioning.source_motion)
