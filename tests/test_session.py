@@ -19,7 +19,6 @@ from mien.media import Sound, VideoWriter, load_picture, probe_video, read_sound
 from mien.mesh.alignment import head_pose
 from mien.mesh.motion import read_motion
 from mien.mesh.retarget import PortraitMesh, retarget
-from mien.mesh.topology import LIPS
 from mien.motion.controls import Controls
 from mien.motion.rollout import SamplingConfig
 from mien.reenactment import main as reenact
@@ -159,19 +158,6 @@ def test_half_precision_draws_nearly_the_same(tmp_path: Path):
 
 
 class TestStillHead:
-    def test_only_the_mouth_moves(self, guided: Session):
-        portrait = guided.prepare(ASTRONAUT)
-        spoken = (voice(1.0), SAMPLE_RATE)
-        frames = drawn(guided.speak(portrait, spoken, sampling=FAST, still_head=True)).astype(int)
-        again = drawn(guided.speak(portrait, spoken, sampling=FAST, still_head=True)).astype(int)
-        assert len(frames) == 25 and (frames == again).all()
-        moved = abs(frames - frames[:1]).max(axis=(0, 3)) > 0
-        rows, columns = np.nonzero(moved)
-        assert portrait.face is not None
-        lips = portrait.face.mesh.points[list(LIPS), :2]
-        assert moved[tuple(lips.mean(axis=0).astype(int)[::-1])]
-        assert rows.min() > lips[:, 1].min() - 0.25 * SIDE and 0 < moved.mean() < 0.5
-
     def test_without_a_mesh_it_is_refused(self, session: Session, tmp_path: Path):
         portrait = session.prepare(write_portrait(tmp_path / "a.png"), BOX)
         with pytest.raises(UserError, match="--still-head"):
