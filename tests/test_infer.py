@@ -1,5 +1,6 @@
 """The command `mien infer`: odd input works, bad input gets one sentence and leaves nothing."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,7 +15,9 @@ import torch
 from PIL import Image
 
 from mien.command_line import INTERRUPTED, TERMINATED
+from mien.errors import UserError
 from mien.infer import main
+from mien.jobs import Job, run_jobs
 from mien.media import Sound, read_video, section
 from tests.audio.test_voice_activity import NO_SPEECH
 from tests.conftest import ROOT
@@ -130,6 +133,10 @@ BAD = {
     "steps in words": (["voice.wav", "portrait.png", "--steps", "many"], "many"),
     "guidance of nothing": (["voice.wav", "portrait.png", "--guidance", "nan"], "nan"),
     "no arguments": ([], "audio"),
+    "still head that moves": (
+        ["voice.wav", "portrait.png", "--still-head", "--pose-scale", "1"],
+        "--pose-scale",
+    ),
     "unknown option": (["voice.wav", "portrait.png", "--fast"], "--fast"),
     "missing weights": (["voice.wav", "portrait.png", "--animator", "no.ckpt"], "no.ckpt"),
     "foreign weights": (["voice.wav", "portrait.png", "--animator", "notes.txt"], "notes.txt"),
@@ -318,6 +325,33 @@ class TestJobs:
         assert len(read_video(folder / "a.mp4")) == 25 and len(read_video(folder / "d.mp4")) == 10
         assert not (folder / "b.mp4").exists() and not (folder / "c.mp4").exists()
         assert "2 written, 0 there already, 2 failed" in out
+
+    @pytest.mark.parametrize(
+        "error, sentence",
+        [
+            (MemoryError(), "memory does not suffice"),
+            (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory"),
+            (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "memory does not suffice"),
+            (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+            (IndexError("list index\nout of range"), "IndexError (list index out of range)"),
+        ],
+    )
+    def test_no_error_of_one_job_ends_the_list(self, error, sentence, capsys):
+        made = []
+
+        def make(job: Job) -> str:
+            if job.line == 2:
+                raise error
+            made.append(job.output)
+            return "fine"
+
+        jobs = [Job(line, Path(f"/nowhere/{line}.mp4"), {}) for line in (2, 3)]
+        with pytest.raises(UserError, match="1 of 2 jobs failed"):
+            run_jobs(jobs, make)
+        printed = capsys.readouterr().err
+        assert made == [jobs[1].output]
+        assert "error: 1 of 2, line 2: " in printed and sentence in printed
+        assert printed.count("\n") == 1
 
     def test_what_is_there_is_skipped_and_the_rest_is_made(self, folder, weights, capsys):
         rows = "".join(f'voice.wav,portrait.png,{name}.mp4,"{FACE}"\n' for name in ("there", "new"))

@@ -1,6 +1,7 @@
 """The main job on tiny random nets: lengths, seeds, seams, silence, and flat memory."""
 
 import itertools
+import threading
 import time
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import torch
 
 from mien import pipeline
 from mien.audio.features import FPS, SAMPLE_RATE
+from mien.media.files import Unwritable
 from mien.motion import rollout
 from mien.motion.rollout import SamplingConfig
 from mien.pipeline import animate
 from mien.portrait.streaming import FRAMES_AT_ONCE, render_stream, with_neighbours
 from mien.report import Report, Stopwatch
+from mien.session import FrameStream, Session, TimedFrames
 from tests.tiny_nets import BOX, tiny_pair, voice, write_portrait, write_wav
 
 
@@ -106,6 +109,41 @@ def drawn(monkeypatch, tmp_path):
 
 
 FAST = SamplingConfig(steps=2)
+
+
+class TestWrite:
+    @staticmethod
+    def stream(chunks: int) -> FrameStream:
+        frames = (
+            TimedFrames(np.zeros((2, 16, 16, 3), np.uint8), np.zeros(2)) for _ in range(chunks)
+        )
+        return FrameStream(frames, 2 * chunks, None, (), Stopwatch())
+
+    def test_frames_are_encoded_in_order_while_the_next_are_rendered(self, monkeypatch, tmp_path):
+        threads = set()
+
+        class Slow(Recorder):
+            def write(self, frames: np.ndarray) -> None:
+                threads.add(threading.current_thread())
+                super().write(frames)
+
+        monkeypatch.setitem(pipeline.WRITERS, ".mp4", Slow)
+        session = Session(tiny_pair()[0])
+        report = pipeline.write(self.stream(5), tmp_path / "out.mp4", session, 0)
+        assert report.frames == 10 and len(Recorder.frames) == 5
+        assert len(threads) == 1 and threading.current_thread() not in threads
+
+    @pytest.mark.parametrize("failing", [0, 4])
+    def test_an_error_of_the_encoder_is_raised(self, failing, monkeypatch, tmp_path):
+        class Full(Recorder):
+            def write(self, frames: np.ndarray) -> None:
+                super().write(frames)
+                if len(Recorder.frames) > failing:
+                    raise Unwritable("the disk is full")
+
+        monkeypatch.setitem(pipeline.WRITERS, ".mp4", Full)
+        with pytest.raises(Unwritable, match="full"):
+            pipeline.write(self.stream(5), tmp_path / "out.mp4", Session(tiny_pair()[0]), 0)
 
 
 class TestAnimate:

@@ -1,5 +1,6 @@
 """The session: inputs in any form, things prepared once, threads, precision, and driving videos."""
 
+import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -156,6 +157,13 @@ def test_half_precision_draws_nearly_the_same(tmp_path: Path):
     assert 0 < difference.mean() < 6
 
 
+class TestStillHead:
+    def test_without_a_mesh_it_is_refused(self, session: Session, tmp_path: Path):
+        portrait = session.prepare(write_portrait(tmp_path / "a.png"), BOX)
+        with pytest.raises(UserError, match="--still-head"):
+            session.speak(portrait, (voice(1.0), SAMPLE_RATE), still_head=True)
+
+
 class TestDriving:
     @torch.inference_mode()
     def test_a_still_driver_leaves_the_portrait_as_it_is(self, guided: Session):
@@ -284,3 +292,33 @@ def test_a_box_is_of_the_upright_picture_also_where_pillow_holds_it(session: Ses
     with Image.open(path) as image:
         held = session.prepare(image, box).source
     assert (held == session.prepare(path, box).source).all()
+
+
+class MallocInfo(ctypes.Structure):
+    """What glibc's mallinfo2 returns."""
+
+    names = ("arena", "ordblks", "smblks", "hblks", "mapped", "usmblks", "fsmblks", "used")
+    _fields_ = [(name, ctypes.c_size_t) for name in (*names, "fordblks", "keepcost")]
+
+
+def allocated() -> int:
+    """Bytes that this process has allocated, of torch and numpy as well."""
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = MallocInfo
+    found = mallinfo()
+    return found.used + found.mapped
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
+def test_memory_does_not_grow_with_the_length_of_the_sound(session: Session, tmp_path: Path):
+    portrait = session.prepare(write_portrait(tmp_path / "a.png"), BOX)
+
+    def most(seconds: float) -> int:
+        sound = write_wav(tmp_path / "a.wav", voice(seconds))
+        before, stream = allocated(), session.speak(portrait, sound, sampling=FAST)
+        return max(allocated() for _ in stream) - before
+
+    most(1.0)  # warms up
+    growth = most(21.0) - most(1.0)
+    # The frames alone would be 6 MB as bytes and 25 MB as floats.
+    assert growth < 2e6

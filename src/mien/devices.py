@@ -3,7 +3,10 @@
 torch is imported late, so that a command line can be read without it.
 """
 
+import ctypes
+import functools
 import re
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -118,6 +121,23 @@ def inference(device: "Device", precision: str = FULL) -> Iterator[None]:
 
     with torch.inference_mode(), autocast(device, precision):
         yield
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+_LARGEST_PIECE, _MOST_KEPT = 2**25, 2**31 - 1  # bytes; glibc takes no larger ones
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that tensors free, for the next ones. By default glibc
+    returns large pieces to the system, which zeroes them anew: a tenth of the time of rendering.
+
+    Has no effect with another C library or allocator.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_PIECE)
+        mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT)
 
 
 def synchronize(device: "Device | None" = None) -> None:

@@ -5,6 +5,7 @@ A row is a job: `audio`, `portrait` and `output` (mp4), and where given `seed`, 
 """
 
 import csv
+import errno
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from typing import Any
 from mien.command_line import box, positive
 from mien.errors import UserError
 
+# In the messages of torch where no memory is left, of a GPU or of the machine.
+_NO_MEMORY = "out of memory", "can't allocate memory", "not enough memory"
 _NEEDED = "audio", "portrait", "output"
 _TYPES: dict[str, Callable[[str], Any]] = {
     "audio": Path,
@@ -86,8 +89,8 @@ def read_jobs(path: Path) -> list[Job]:
 
 
 def run_jobs(jobs: Sequence[Job], make: Callable[[Job], object], overwrite: bool = False) -> None:
-    """Make every output that is not there yet; a job that fails is reported on stderr, and the
-    others go on.
+    """Make every output that is not there yet; a job that fails, for any reason, is reported on
+    stderr, and the others go on.
 
     Raises:
         UserError: at the end, with the number of jobs that failed.
@@ -100,10 +103,22 @@ def run_jobs(jobs: Sequence[Job], make: Callable[[Job], object], overwrite: bool
             continue
         try:
             print(f"{where}: {make(job)}", flush=True)
-        except UserError as error:
+        except Exception as error:
             failed += 1
-            print(f"error: {where}: {error}", file=sys.stderr, flush=True)
+            print(f"error: {where}: {_sentence(error)}", file=sys.stderr, flush=True)
     made = len(jobs) - skipped - failed
     print(f"{made} written, {skipped} there already, {failed} failed")
     if failed:
         raise UserError(f"{failed} of {len(jobs)} jobs failed: correct them and run this again")
+
+
+def _sentence(error: Exception) -> str:
+    """Why a job failed; beyond mistakes in its row, memory or disk may be exhausted."""
+    if isinstance(error, UserError):
+        return str(error)
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+        return "the memory does not suffice: free some, or run fewer processes at once"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full: free some space"
+    return f"unexpected {type(error).__name__} ({text}): please report it"

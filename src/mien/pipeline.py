@@ -13,6 +13,9 @@
 Only the sound is in memory as a whole; frames are written as they are rendered.
 """
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +23,7 @@ from mien.audio.features import FPS
 from mien.command_line import Progress
 from mien.devices import AUTO as CHOSEN
 from mien.face import Box
-from mien.media import AUTO, WRITERS
+from mien.media import AUTO, WRITERS, Frames
 from mien.motion.controls import Controls
 from mien.motion.rollout import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotion
@@ -56,6 +59,7 @@ def animate(
     channel: str = AUTO,
     start: float = 0.0,
     end: float | None = None,
+    still_head: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """Make the portrait say the audio, as a square mp4 of 25 frames a second with the sound.
@@ -65,7 +69,8 @@ def animate(
     the session prepared; `box` is the face in pixels of the upright picture (x0, y0, x1, y1),
     without it the largest face is found. The nets are those of `session`, or the two given, else
     those that ship. `channel` is the one of the sound that speaks (`speaking_channel`). `controls`
-    scale expression and pose and set how often eyes blink. `progress` is called with (frames done,
+    scale expression and pose and set how often eyes blink; with `still_head` only the mouth moves,
+    which takes a part of the time. `progress` is called with (frames done,
     frames in all). Same seed and threads on one machine, same frames.
 
     Raises:
@@ -84,7 +89,13 @@ def animate(
     sound = session.encode(audio, channel, watch, start=start, end=end)
     prepared = portrait if isinstance(portrait, Portrait) else session.prepare(portrait, box, watch)
     stream = session.speak(
-        prepared, sound, sampling=sampling, controls=controls, seed=seed, watch=watch
+        prepared,
+        sound,
+        sampling=sampling,
+        controls=controls,
+        seed=seed,
+        still_head=still_head,
+        watch=watch,
     )
     return write(stream, output, session, seed, progress)
 
@@ -155,18 +166,41 @@ def write(
     seed: int | None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """Write all frames with their sound to an mp4 as they are rendered; returns the report."""
-    done = 0
-    with WRITERS[output.suffix.lower()](output, stream.sound) as writer:
+    """Write all frames with their sound to an mp4 as they are rendered; returns the report.
+
+    Frames are encoded while the next ones are rendered: the report's `encode` is what that delays.
+    """
+    done, watch = 0, stream.watch
+    with (
+        WRITERS[output.suffix.lower()](output, stream.sound) as writer,
+        _in_background(writer.write) as encode,
+    ):
         for frames in stream:
-            with stream.watch.measure("encode"):
-                writer.write(frames.pictures)
+            with watch.measure("encode"):
+                encode(frames.pictures)
             done += len(frames.pictures)
             progress(done, stream.count)
-    work, device = stream.watch.seconds, session.device
     engine = f", rendering: {session.engine.what}" if isinstance(session, Session) else ""
-    named = machine(device), back_ends(device) + engine
-    return Report(output, done / FPS, done, work, seed, *named, stream.notes)
+    named = machine(session.device), back_ends(session.device) + engine
+    return Report(output, done / FPS, done, watch.seconds, seed, *named, stream.notes)
+
+
+@contextmanager
+def _in_background(work: Callable[[Frames], None]) -> Iterator[Callable[[Frames], None]]:
+    """Do `work` in another thread while the caller goes on, one call after another; an error is
+    raised by the next call, or at the end of the block.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        running: list[Future[None]] = []
+
+        def send(frames: Frames) -> None:
+            if running:
+                running.pop().result()
+            running.append(thread.submit(work, frames))
+
+        yield send
+        if running:
+            running.pop().result()
 
 
 def refuse_output(output: Path, inputs: tuple[Path, ...], overwrite: bool) -> None:

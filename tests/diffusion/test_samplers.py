@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mien.diffusion.samplers import ddim, euler, guided
+from mien.diffusion.samplers import ddim, euler, guided, guided_at_once
 from mien.diffusion.schedule import at_levels, expand_to, sampling_levels
 
 MEAN, STD = 3.0, 0.5
@@ -75,6 +75,14 @@ def test_guidance_goes_on_beyond_the_told_answer(noise):
         torch.testing.assert_close(
             guided(conditional, unconditional, weight)(noise, level), noise + gain
         )
+
+
+def test_guidance_in_one_batch_is_that_of_two_passes(noise):
+    level = torch.ones(2, dtype=torch.float64)
+    # The unconditional samples come first.
+    gains = torch.tensor([1.0, 1.0, 3.0, 3.0], dtype=torch.float64)
+    both = guided_at_once(lambda x, level: x + expand_to(gains * level, x), 2.0)
+    torch.testing.assert_close(both(noise, level), noise + 5)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

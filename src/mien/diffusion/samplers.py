@@ -6,6 +6,7 @@ batch; `level` has one value per sample (b), or one per frame (b t) where the le
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
@@ -57,6 +58,20 @@ def guided(conditional: Denoise, unconditional: Denoise, weight: float) -> Denoi
     ) -> Float[Tensor, " b *dims"]:
         plain = unconditional(x, level)
         return plain + weight * (conditional(x, level) - plain)
+
+    return denoise
+
+
+def guided_at_once(both: Denoise, weight: float) -> Denoise:
+    """`guided` of a denoiser of twice the batch: the unconditional samples, then the conditional
+    ones.
+    """
+
+    def denoise(
+        x: Float[Tensor, " b *dims"], level: Shaped[Tensor, " b *t"]
+    ) -> Float[Tensor, " b *dims"]:
+        plain, conditional = both(torch.cat((x, x)), torch.cat((level, level))).chunk(2)
+        return plain + weight * (conditional - plain)
 
     return denoise
 

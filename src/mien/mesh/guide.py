@@ -149,8 +149,8 @@ def head_move(head: Float[Tensor, "b 2 3"], side: int) -> Float[Tensor, "b h w 2
     """The displacement of every place of a frame, were it part of the head (`Guide.head`)."""
     x, y = identity_grid(side, side, like=head).unbind(dim=-1)
     # No matrix product, which autocast would do in bfloat16: a quarter of a pixel.
-    across, down, shift = head[:, None, None].unbind(dim=-1)
-    return across * x[..., None] + down * y[..., None] + shift
+    across, down, shift = head[..., None, None].unbind(dim=2)
+    return (across * x[:1] + down * y[:, :1] + shift).permute(0, 2, 3, 1).contiguous()
 
 
 def _blank(channels: int, size: int) -> Float[Tensor, "1 c h w"]:

@@ -4,7 +4,8 @@ Paper: c = (F_ag, F_al, M[i-4 .. i-1], F_A), and beside them the source's own mo
 Axes: b batch, t frames, n history frames, m motion, k space dimensions, a appearance, c condition.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float
@@ -46,6 +47,11 @@ class Embedded:
     frames: Float[Tensor, "b t c"]
     history_condition: Float[Tensor, "b n c"]
     history: Float[Tensor, "b n d"]
+
+
+def join_embedded(parts: Sequence[Embedded]) -> Embedded:
+    """One batch of several."""
+    return Embedded(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Embedded)))
 
 
 class ConditionEmbedding(nn.Module):

@@ -15,10 +15,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mien.diffusion.samplers import Denoise, ddim, euler, guided
+from mien.diffusion.samplers import Denoise, ddim, euler, guided_at_once
 from mien.diffusion.schedule import sampling_levels
 from mien.mesh.motion import POSE_DIM
-from mien.motion.conditioning import ConditionMask, all_conditions, without_audio
+from mien.motion.conditioning import (
+    ConditionMask,
+    all_conditions,
+    join_embedded,
+    without_audio,
+)
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.presets import read_preset
 from mien.types import AudioContext, Conditioning
@@ -139,8 +144,8 @@ def sample_window(
 ) -> Float[Tensor, "b t m"]:
     """Sample the motion of one window."""
 
-    def denoiser(mask: ConditionMask) -> Denoise:
-        embedded = speech.embed(conditioning, mask)
+    def denoiser(*masks: ConditionMask) -> Denoise:
+        embedded = join_embedded([speech.embed(conditioning, mask) for mask in masks])
         return lambda x, level: speech.denoise(x, level, embedded)
 
     b, t, _ = conditioning.audio.local.shape
@@ -148,9 +153,13 @@ def sample_window(
     noise = torch.randn(shape, generator=generator, device=generator.device)
     noise = noise.to(conditioning.source_motion)
 
-    denoise = denoiser(all_conditions(conditioning))
-    if sampling.guidance != 1:
-        denoise = guided(denoise, denoiser(without_audio(conditioning)), sampling.guidance)
+    conditional = all_conditions(conditioning)
+    if sampling.guidance == 1:
+        denoise = denoiser(conditional)
+    else:
+        denoise = guided_at_once(
+            denoiser(without_audio(conditioning), conditional), sampling.guidance
+        )
     sample = ddim if sampling.sampler == "ddim" else euler
     clean = sample(denoise, noise, sampling_levels(speech.config.schedule, sampling.steps, noise))
     motion = speech.space.decode(clean, conditioning.source_motion)

@@ -25,8 +25,7 @@ class SelfAttention(nn.Module):
     ) -> Float[Tensor, "b t d"]:
         """Attend; `positions` may be negative and need not start at zero."""
         pattern = "b t (three heads d) -> three b heads t d"
-        query, key, value = rearrange(self.in_proj(tokens), pattern, three=3, heads=self.heads)
-        attended = F.scaled_dot_product_attention(
-            apply_rotary(query, positions), apply_rotary(key, positions), value
-        )
+        projected = rearrange(self.in_proj(tokens), pattern, three=3, heads=self.heads)
+        query, key = apply_rotary(projected[:2].flatten(0, 1), positions).chunk(2)
+        attended = F.scaled_dot_product_attention(query, key, projected[2])
         return self.out_proj(rearrange(attended, "b heads t d -> b t (heads d)"))

@@ -101,6 +101,6 @@ def resize_displacement(
     """The same displacement on another grid; values stay, since they are in normalised units."""
     if displacement.shape[1:3] == (height, width):
         return displacement
-    planes = rearrange(displacement, "b h w xy -> b xy h w")
+    planes = rearrange(displacement, "b h w xy -> b xy h w").contiguous()
     planes = F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False)
-    return rearrange(planes, "b xy h w -> b h w xy")
+    return rearrange(planes, "b xy h w -> b h w xy").contiguous()
