@@ -133,6 +133,10 @@ BAD = {
     "steps in words": (["voice.wav", "portrait.png", "--steps", "many"], "many"),
     "guidance of nothing": (["voice.wav", "portrait.png", "--guidance", "nan"], "nan"),
     "no arguments": ([], "audio"),
+    "still head that moves": (
+        ["voice.wav", "portrait.png", "--still-head", "--pose-scale", "1"],
+        "--pose-scale",
+    ),
     "unknown option": (["voice.wav", "portrait.png", "--fast"], "--fast"),
     "missing weights": (["voice.wav", "portrait.png", "--animator", "no.ckpt"], "no.ckpt"),
     "foreign weights": (["voice.wav", "portrait.png", "--animator", "notes.txt"], "notes.txt"),

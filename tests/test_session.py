@@ -157,6 +157,13 @@ def test_half_precision_draws_nearly_the_same(tmp_path: Path):
     assert 0 < difference.mean() < 6
 
 
+class TestStillHead:
+    def test_without_a_mesh_it_is_refused(self, session: Session, tmp_path: Path):
+        portrait = session.prepare(write_portrait(tmp_path / "a.png"), BOX)
+        with pytest.raises(UserError, match="--still-head"):
+            session.speak(portrait, (voice(1.0), SAMPLE_RATE), still_head=True)
+
+
 class TestDriving:
     @torch.inference_mode()
     def test_a_still_driver_leaves_the_portrait_as_it_is(self, guided: Session):

@@ -6,12 +6,15 @@ import json
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import skimage.data
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mien.mesh.topology import LIPS
+from mien.motion.controls import Controls
 from mien.session import Session
 
 STORED = Path(__file__).with_name("shipped_latents.json")
@@ -53,6 +56,27 @@ def test_the_numbers_are_those_that_were_stored(shipped):
     assert found.keys() == stored.keys()
     for name, numbers in found.items():
         assert numbers == pytest.approx(stored[name], abs=1e-4), name
+
+
+def test_of_a_still_head_only_the_mouth_moves_and_as_in_whole_frames(shipped):
+    session = Session.load()
+    portrait = session.prepare(skimage.data.astronaut())
+    with as_file(files("mien") / "assets" / "demo.wav") as sentence:
+        sound = session.encode(sentence, start=0.5, end=1.0)
+    films = []
+    for options in ({"still_head": True}, {"controls": Controls(pose_scale=0.0, blink=0.0)}):
+        parts = [part.pictures for part in session.speak(portrait, sound, **options)]
+        films.append(np.concatenate(parts).astype(float))
+    still, whole = films
+    assert portrait.face is not None
+    lips = portrait.face.mesh.points[list(LIPS), :2]
+    (left, top), (right, bottom) = lips.min(axis=0).astype(int), lips.max(axis=0).astype(int) + 1
+    mouth = (slice(None), slice(top, bottom), slice(left, right))
+    assert np.abs(np.diff(still[mouth], axis=0)).max() > 20
+    assert np.square(still[mouth] - whole[mouth]).mean() < 255**2 / 10**4.5  # 45 dB
+    moved = np.abs(still - still[:1]).max(axis=(0, 3)) > 0
+    rows = np.nonzero(moved)[0]
+    assert rows.min() > top - 0.2 * len(moved) and moved.mean() < 0.3
 
 
 if __name__ == "__main__":

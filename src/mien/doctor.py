@@ -106,7 +106,7 @@ def _check_rendering(device: str) -> bool:
                 verdict = _try(render, expected, _likeness)
             else:
                 verdict = f"not tried: it converts the net when --engine {name} is first given"
-            reason = None if problem else slower(name)
+            reason = None if problem else slower(name, animator)
             works &= not verdict.startswith("WRONG")
             only = f"; only if it is named: {reason}" if reason else ""
             print(f"{'->' if chosen else '  '} {name:14}{verdict}{only}")

@@ -48,6 +48,8 @@ def parser() -> Parser:
                    help="scale of classifier-free guidance by the audio (1: none)")  # fmt: skip
     p.add_argument("--blink", type=positive(float, or_zero=True), metavar="RATE",
                    help="blinks per minute (14; 0: none)")  # fmt: skip
+    p.add_argument("--still-head", action="store_true",
+                   help="move the mouth alone, which takes a part of the time")  # fmt: skip
     p.add_argument(
         "--channel",
         default="auto",
@@ -68,6 +70,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
+    for name in ("pose_scale", "blink"):
+        if given.still_head and getattr(given, name):
+            option = name.replace("_", "-")
+            raise UserError(f"--still-head holds head and eyes: leave out --{option}, or set it 0")
     if given.jobs is not None:
         return _run_jobs(given)
     if missing := [name for name in ("audio", "portrait") if getattr(given, name) is None]:
@@ -153,6 +159,7 @@ def _made(
             channel=given.channel,
             start=given.start,
             end=given.end,
+            still_head=given.still_head,
             progress=progress,
         )
 

@@ -59,6 +59,7 @@ def animate(
     channel: str = AUTO,
     start: float = 0.0,
     end: float | None = None,
+    still_head: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """Make the portrait say the audio, as a square mp4 of 25 frames a second with the sound.
@@ -68,7 +69,8 @@ def animate(
     the session prepared; `box` is the face in pixels of the upright picture (x0, y0, x1, y1),
     without it the largest face is found. The nets are those of `session`, or the two given, else
     those that ship. `channel` is the one of the sound that speaks (`speaking_channel`). `controls`
-    scale expression and pose and set how often eyes blink. `progress` is called with (frames done,
+    scale expression and pose and set how often eyes blink; with `still_head` only the mouth moves,
+    which takes a part of the time. `progress` is called with (frames done,
     frames in all). Same seed and threads on one machine, same frames.
 
     Raises:
@@ -87,7 +89,13 @@ def animate(
     sound = session.encode(audio, channel, watch, start=start, end=end)
     prepared = portrait if isinstance(portrait, Portrait) else session.prepare(portrait, box, watch)
     stream = session.speak(
-        prepared, sound, sampling=sampling, controls=controls, seed=seed, watch=watch
+        prepared,
+        sound,
+        sampling=sampling,
+        controls=controls,
+        seed=seed,
+        still_head=still_head,
+        watch=watch,
     )
     return write(stream, output, session, seed, progress)
 
@@ -172,10 +180,9 @@ def write(
                 encode(frames.pictures)
             done += len(frames.pictures)
             progress(done, stream.count)
-    work, device = stream.watch.seconds, session.device
     engine = f", rendering: {session.engine.what}" if isinstance(session, Session) else ""
-    named = machine(device), back_ends(device) + engine
-    return Report(output, done / FPS, done, work, seed, *named, stream.notes)
+    named = machine(session.device), back_ends(session.device) + engine
+    return Report(output, done / FPS, done, watch.seconds, seed, *named, stream.notes)
 
 
 @contextmanager

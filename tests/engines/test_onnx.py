@@ -41,7 +41,7 @@ def exported(nets) -> Path:
     if not folder.is_dir():
         command = [sys.executable, "-m", "mien", "export", "--onnx"]
         assert write_folder(
-            folder, lambda there: subprocess.run([*command, str(there)], check=True, timeout=500)
+            folder, lambda there: subprocess.run([*command, str(there)], check=True)
         )
     return folder
 

@@ -124,5 +124,7 @@ def test_an_engine_that_cannot_render_the_net_is_refused_or_passed_over(monkeypa
     assert choose_engine(animator).what.startswith("torch")
     with pytest.raises(UserError, match="convolves over frames"):
         choose_engine(animator, forced="openvino")
+    spade = tiny_animator(temporal_kernel=1, decoder="spade", warped_skips=False)
+    assert choose_engine(spade).what.startswith("torch")
     with pytest.raises(UserError, match="no back end 'tensorrt'"):
         choose_engine(animator, forced="tensorrt")

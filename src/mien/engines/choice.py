@@ -87,7 +87,7 @@ def choose_engine(animator: Animator, precision: str = AUTO, forced: str | None 
 
     def refuse(name: str) -> str | None:
         problem = refusal(name, animator)
-        return problem or (slower(name, precision) if named == AUTO else None)
+        return problem or (slower(name, animator, precision) if named == AUTO else None)
 
     _, make = RENDERING.choose(next(animator.parameters()).device.type, refuse, named)
     return make(animator, precision)
@@ -116,10 +116,13 @@ def converted(name: str, animator: Animator, guided: bool = True) -> bool:
     return graph_folder(animator, guided and animator.config.guide).is_dir()
 
 
-def slower(name: str, precision: str = AUTO) -> str | None:
-    """Why an engine is not chosen unless it is named, or None; it must be installed."""
+def slower(name: str, animator: Animator, precision: str = AUTO) -> str | None:
+    """Why an engine is not chosen unless it is named, or None."""
     if name != "openvino":
         return None
+    config = animator.config
+    if config.decoder == "spade" or config.attention_volume:
+        return "no test compares it with torch for such a net (SPADE decoder, 3-D attention)"
     if precision == FULL:
         return f"in {FULL} it is no faster than torch"
     try:

@@ -24,6 +24,7 @@ from mien.devices import AUTO, FULL
 from mien.engines.cache import cache_folder, graph_name, write_folder
 from mien.engines.graph import exporting, render_graph, render_inputs
 from mien.engines.partition import Part, cut
+from mien.errors import UserError
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import FRAMES_AT_ONCE
 from mien.types import Guide, PreparedSource
@@ -151,7 +152,13 @@ def _kept_parts(animator: Animator, guided: bool) -> list[Part]:
     if folder.is_dir():
         return _read(folder)
     _log.warning("openvino: the net is converted, once for these weights (about 15 s) ...")
-    parts = cut(convert(animator, guided))
+    try:
+        parts = cut(convert(animator, guided))
+    except Exception as error:  # of torch's exporter or of OpenVINO, which have many
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"openvino cannot convert this animator ({reason}): give --engine torch"
+        ) from error
     if write_folder(folder, lambda there: _write(parts, there)):
         return _read(folder)  # as every later run does: the same models, the same bytes
     _log.warning(f"openvino: {folder.parent} cannot be written, the next run converts again")

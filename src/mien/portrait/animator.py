@@ -135,7 +135,7 @@ class Animator(nn.Module):
         deviations = self.deviation_transformer(source.motion, motion)[:, drawn]
         field = self.dense_motion(source.field, deviations, guide)
 
-        appearance = _for_frames(source.appearance, deviations.shape[1])
+        appearance = repeat_appearance(source.appearance, deviations.shape[1])
         moved, mask = warp_by_field(appearance.volume, field)
         features = occlude(
             moved, appearance.volume, mask, self.config.occlusion, self.config.activation_slope
@@ -168,7 +168,7 @@ class Animator(nn.Module):
 
     def reconstruct(self, appearance: Appearance) -> Float[Tensor, "b 3 H W"]:
         """Render the source without motion: nothing is warped, and no motion is an input."""
-        field = self.dense_motion.still(self.dense_motion.prepare(appearance))
+        field, _ = self.dense_motion.still(self.dense_motion.prepare(appearance))
         mask = mask_at(field.mask, appearance.volume.shape[-1])
         features = occlude(
             appearance.volume,
@@ -211,7 +211,8 @@ def _decoder_body(c: AnimatorConfig) -> SpadeDecoder | ResidualDecoder:
     return ResidualDecoder(channels_in + field, c.decoder_channels, c.decoder_blocks, skips)
 
 
-def _for_frames(appearance: Appearance, frames: int) -> Appearance:
+def repeat_appearance(appearance: Appearance, frames: int) -> Appearance:
+    """A source's appearance for each of its frames."""
     if frames == 1:
         return appearance
     return replace(

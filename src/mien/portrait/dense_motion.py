@@ -146,26 +146,40 @@ class DenseMotionDecoder(nn.Module):
     ) -> MotionField:
         """The field of every frame; its batch axis is (b t), like that of `guide`."""
         raw = self.decoder(deviations, source).flatten(0, 1)
-        return self._combine_regions(source, self.max_displacement * torch.tanh(raw), guide)
+        field, hidden = self._regions(source, self.max_displacement * torch.tanh(raw))
+        return field if guide is None else self.with_guide(source, field, hidden, guide)
 
-    def still(self, source: PreparedField) -> MotionField:
-        """The field without motion: the identity, with its predicted mask."""
+    def still(
+        self, source: PreparedField
+    ) -> tuple[MotionField, Float[Tensor, "b d *space"] | None]:
+        """The field without motion (the identity, with its predicted mask), and the attention's
+        features of it.
+        """
         b, _, h, w = source.at_rest.shape
         shape = b, self.decoder.regions, self.decoder.depth_layers, h, w, 2
-        return self._combine_regions(source, source.at_rest.new_zeros(shape))
+        return self._regions(source, source.at_rest.new_zeros(shape))
 
-    def _combine_regions(
-        self, source: PreparedField, moves: Tensor, guide: Guide | None = None
-    ) -> MotionField:
+    def _regions(self, source: PreparedField, moves: Tensor) -> tuple[MotionField, Tensor | None]:
         still, attended = source.compressed, source.attended
         if self.attention is None or still is None or attended is None:
-            return _weighted_field(moves, *uniform_weights(moves))
+            return _weighted_field(moves, *uniform_weights(moves)), None
         hidden = self.attention.attend(still, attended, moves)
-        field = _weighted_field(moves, *self.attention.decide(hidden))
-        if self.guide is None or guide is None:
+        return _weighted_field(moves, *self.attention.decide(hidden)), hidden
+
+    def with_guide(
+        self,
+        source: PreparedField,
+        field: MotionField,
+        hidden: Float[Tensor, "bt d *space"] | None,
+        guide: Guide,
+    ) -> MotionField:
+        """The field with the guide regions, if the net has them; `hidden` are the attention's
+        features.
+        """
+        if self.guide is None or source.compressed is None or hidden is None:
             return field
         moved = guide_displacement(guide, field.mask.shape[-1])
-        still = repeat_frames(still, moves.shape[0] // len(still))
+        still = repeat_frames(source.compressed, hidden.shape[0] // len(source.compressed))
         return follow(field, self.guide(still, hidden, guide, moved), guide, moved)
 
 

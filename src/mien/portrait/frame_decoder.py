@@ -17,9 +17,16 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from mien.nn.conv import ConvBlock, ResidualBlock2d, channels_last, group_norm
-from mien.ops.warp import resize_displacement, warp_map, warp_volume
+from mien.ops.warp import (
+    identity_grid,
+    resize_displacement,
+    sample_map,
+    warp_map,
+    warp_volume,
+)
 from mien.portrait.guide import disocclusion, fill_background, warp_person_mask
 from mien.portrait.region_attention import mean_flow
+from mien.portrait.window import Window, cut, cut_guide
 from mien.types import Appearance, Guide, MotionField
 
 Occlusion = Literal["blend", "multiply"]
@@ -203,21 +210,27 @@ class FrameDecoder(nn.Module):
         field: MotionField,
         mask: Float[Tensor, "b z h w"],
         guide: Guide | None = None,
-    ) -> Float[Tensor, "b 3 H W"]:
-        """Draw the frames of a batch; `appearance` is repeated to that batch."""
+        window: Window | None = None,
+    ) -> Float[Tensor, "b 3 H2 W2"]:
+        """Draw the frames of a batch, or a window of them; `appearance` is repeated to that batch.
+
+        Only a net with warped skips draws a window.
+        """
         flat = rearrange(features, "b c z h w -> b (c z) h w")
         if not self.warped_skips:
             return torch.tanh(self._head(self.body(flat)))
         flow = mean_flow(field.displacement, field.mask) if field.fine is None else field.fine
         at_volume = resize_displacement(flow, flat.shape[2], flat.shape[3])
         # The factor brings moves of a few per cent of the picture to the scale of the features.
-        inputs = (flat, rearrange(at_volume, "b h w xy -> b xy h w") * 20, mask)
-        skips = tuple(_moved(skip, flow) for skip in appearance.skips)
-        person = None if guide is None else warp_person_mask(guide, flow)
-        drawn = self._head(
-            self.body(torch.cat(inputs, dim=1), skips, self._face_of(guide, person, flat))
-        )
-        moved, alpha_logit = _moved(appearance.picture, flow), drawn[:, 3:]
+        maps = (flat, rearrange(at_volume, "b h w xy -> b xy h w") * 20, mask)
+        inputs = torch.cat([cut(x, window) for x in maps], dim=1)
+        skips = tuple(_moved(skip, flow, window) for skip in appearance.skips)
+        person = None
+        if guide is not None:
+            person = cut(warp_person_mask(guide, flow), window)
+            guide = cut_guide(guide, window)
+        drawn = self._head(self.body(inputs, skips, self._face_of(guide, person, inputs)))
+        moved, alpha_logit = _moved(appearance.picture, flow, window), drawn[:, 3:]
         if guide is not None and person is not None:
             moved = fill_background(moved, guide, disocclusion(guide, person))
             moved, cover = _with_interior(moved, guide.interior)
@@ -231,7 +244,8 @@ class FrameDecoder(nn.Module):
         planes = (guide.skin, guide.mouth, person, disocclusion(guide, person))
         cover = guide.interior[:, 3:]
         maps = (torch.stack(planes, dim=1), guide.interior[:, :3] * cover, cover)
-        inputs = torch.cat([F.adaptive_avg_pool2d(x, like.shape[-1]) for x in maps], dim=1)
+        size = like.shape[2], like.shape[3]
+        inputs = torch.cat([F.adaptive_avg_pool2d(x, size) for x in maps], dim=1)
         return self.face(inputs.to(like.dtype))
 
     def _head(self, x: Tensor) -> Tensor:
@@ -264,5 +278,11 @@ def _with_interior(
     return torch.lerp(moved, interior[:, :3], cover), cover
 
 
-def _moved(features: Tensor, flow: Tensor) -> Tensor:
-    return warp_map(features, resize_displacement(flow, features.shape[2], features.shape[3]))
+def _moved(features: Tensor, flow: Tensor, window: Window | None) -> Tensor:
+    height, width = features.shape[2:]
+    displacement = resize_displacement(flow, height, width)
+    if window is None:
+        return warp_map(features, displacement)
+    rows, columns = window.slices(width)
+    grid = identity_grid(height, width, like=displacement)
+    return sample_map(features, (grid + displacement)[:, rows, columns])

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.portrait.animator import Animator
+from mien.portrait.still_head import StillHead
 from mien.types import Appearance, Guide, PreparedSource
 
 GuideOf = Callable[[Float[Tensor, "1 t k"]], Guide | None]  # the frames' guides, batch axis t
@@ -45,6 +46,16 @@ def render_stream(
         drawn = slice(before, before + count)
         guide = guide_of(motion[:, drawn])
         yield render(source, motion[..., :own], guide, drawn)
+
+
+def render_still_head(
+    head: StillHead, windows: Iterator[Float[Tensor, "1 _ k"]], guide_of: GuideOf
+) -> Iterator[Float[Tensor, "1 _ 3 h w"]]:
+    """The same where the head stays: of the motion only the guides are drawn."""
+    for motion, before, count in with_neighbours(windows, FRAMES_AT_ONCE, 0):
+        guide = guide_of(motion[:, before : before + count])
+        assert guide is not None
+        yield head.render(guide)
 
 
 def with_neighbours(

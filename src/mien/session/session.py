@@ -12,6 +12,7 @@ Axes: t video frames, n motion numbers.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,10 @@ from mien.motion.finishing import Windows, finish
 from mien.motion.rollout import SamplingConfig, rollout
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
-from mien.portrait.streaming import GuideOf, no_guides, render_stream
+from mien.portrait.streaming import GuideOf, no_guides, render_still_head, render_stream
 from mien.report import Stopwatch
 from mien.session.driving import driven_motion, load_driver, refuse_scales
-from mien.session.guiding import LIP_CONTRAST, guides_for, with_mesh_at_rest
+from mien.session.guiding import LIP_CONTRAST, guides_for, head_at_rest, with_mesh_at_rest
 from mien.session.portrait import Portrait, PortraitSource, load_face, read_portrait
 from mien.session.sound import EncodedSound, SoundSource, encode_sound
 from mien.session.stream import FrameStream, TimedFrames, iterate_in_context
@@ -91,9 +92,9 @@ class Session:
         self.animator, self._speech, self.precision = animator, speech, precision
         self.device = next(animator.parameters()).device
         autocast(self.device, precision)  # raises if the device cannot
+        self.engine = choose_engine(animator, precision, engine)
         if self.device.type == CPU:
             keep_freed_memory()
-        self.engine = choose_engine(animator, precision, engine)
 
     @classmethod
     def load(
@@ -169,20 +170,31 @@ class Session:
         sampling: SamplingConfig | None = None,
         controls: Controls | None = None,
         seed: int = 0,
+        still_head: bool = False,
         watch: Stopwatch | None = None,
     ) -> FrameStream:
         """The portrait says the sound. Same seed and threads on one machine, same frames.
 
+        With `still_head` only the mouth moves, which takes a part of the time: the head's pose and
+        the eyes stay as they are, whatever `controls` say of them.
+
         Raises:
-            UserError: the sound cannot be used.
+            UserError: the sound cannot be used, or there is no mesh for `still_head`.
         """
         watch = watch or Stopwatch()
+        if still_head:
+            controls = replace(controls or Controls(), pose_scale=0.0, blink=0.0)
         if not isinstance(sound, EncodedSound):
             sound = self.encode(sound, watch=watch)
         motion = self.generate(
             portrait, sound, sampling=sampling, controls=controls, seed=seed, watch=watch
         )
-        frames = self.draw(portrait, motion, self.guides_of_speech(portrait), watch)
+        guide_of = self.guides_of_speech(portrait)
+        frames = (
+            self._draw_still(portrait, motion, guide_of, watch)
+            if still_head
+            else self.draw(portrait, motion, guide_of, watch)
+        )
         notes = sound.notes + portrait.notes
         return FrameStream(frames, len(sound.gate), sound.sound, notes, watch)
 
@@ -260,7 +272,17 @@ class Session:
         """Render motion, a few frames at a time, each with its time stamp."""
         own = portrait.appearance, portrait.motion
         drawn = render_stream(self.animator, *own, motion, guide_of, self.engine.render)
-        done, watch = 0, watch or Stopwatch()
+        return self._timed(drawn, watch or Stopwatch())
+
+    def _draw_still(
+        self, portrait: Portrait, motion: Windows, guide_of: GuideOf, watch: Stopwatch
+    ) -> Iterator[TimedFrames]:
+        with watch.measure("render"), self._inference():
+            head = head_at_rest(self.animator, portrait, guide_of)
+        return self._timed(render_still_head(head, motion, guide_of), watch)
+
+    def _timed(self, drawn: Iterator[Tensor], watch: Stopwatch) -> Iterator[TimedFrames]:
+        done = 0
         for chunk in watch.measure_items("render", iterate_in_context(self._inference, drawn)):
             pictures = to_bytes(chunk[0].float())
             yield TimedFrames(pictures, np.arange(done, done + len(pictures)) / FPS)
