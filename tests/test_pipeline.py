@@ -15,7 +15,7 @@ from mien.media.files import Unwritable
 from mien.motion import rollout
 from mien.motion.rollout import SamplingConfig
 from mien.pipeline import animate
-from mien.portrait.streaming import FRAMES_AT_ONCE, render_stream, with_neighbours
+from mien.portrait.streaming import FRAMES_AT_ONCE, no_guides, render_stream, with_neighbours
 from mien.report import Report, Stopwatch
 from mien.session import FrameStream, Session, TimedFrames
 from tests.tiny_nets import BOX, tiny_pair, voice, write_portrait, write_wav
@@ -61,6 +61,45 @@ class TestStreaming:
             motion = still[:, None].expand(-1, 3 * FRAMES_AT_ONCE, -1)
             list(render_stream(animator, appearance, still, iter(motion.split(5, 1))))
         assert calls.count(attention.compress) == 1 and calls.count(attention.hourglass) == 3
+
+    def test_chunks_in_threads_are_those_of_one_thread_in_order(self):
+        animator, _ = tiny_pair()
+        source, threads = torch.rand(1, 3, 64, 64) * 2 - 1, set()
+        with torch.no_grad():
+            own = animator.encode_appearance(source), animator.encode_motion(source)
+        motion = own[1][:, None] + torch.randn(1, 40, own[1].shape[1])
+
+        def render(*given):
+            threads.add(threading.get_ident())
+            assert not torch.is_grad_enabled()
+            return animator.render_prepared(*given)
+
+        def drawn(at_once: int) -> torch.Tensor:
+            windows = iter(motion.split(16, 1))
+            parts = render_stream(
+                animator, *own, windows, no_guides, render, at_once, torch.no_grad
+            )
+            return torch.cat(list(parts), dim=1)
+
+        one, three = drawn(1), drawn(3)
+        assert threading.get_ident() in threads and len(threads) > 2
+        assert torch.equal(one, three)
+
+    def test_an_error_in_a_thread_is_raised_and_what_waits_is_dropped(self):
+        animator, _ = tiny_pair()
+        done = []
+
+        def render(source, motion, guide, drawn):
+            done.append(1)
+            raise RuntimeError("out of memory")
+
+        with torch.no_grad():
+            source = torch.rand(1, 3, 64, 64)
+            own = animator.encode_appearance(source), animator.encode_motion(source)
+            windows = iter(own[1][:, None].expand(-1, 800, -1).split(16, 1))
+            with pytest.raises(RuntimeError, match="out of memory"):
+                list(render_stream(animator, *own, windows, no_guides, render, 2))
+        assert len(done) <= 3
 
     def test_nothing_is_drawn_before_it_is_asked_for(self):
         drawn = []

@@ -20,12 +20,18 @@ from mien.types import Guide, PreparedSource
 class Engine(Protocol):
     """Renders frames of one animator; several threads may use it at the same time.
 
-    `what` names it in reports, with its version and precision.
+    `what` names it in reports, with its version and precision; `chunks_at_once` calls of `render`
+    at the same time are fastest.
     """
 
     @property
     def what(self) -> str:
         """Name, version and precision."""
+        ...
+
+    @property
+    def chunks_at_once(self) -> int:
+        """How many threads should render."""
         ...
 
     def render(
@@ -47,6 +53,7 @@ class TorchEngine:
 
     def __init__(self, animator: Animator, precision: str) -> None:
         self.what = f"torch, {FULL if precision == AUTO else precision}"
+        self.chunks_at_once = 1  # it divides each operation among its threads
         self.render = animator.render_prepared
 
 

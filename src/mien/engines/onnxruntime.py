@@ -33,6 +33,7 @@ class OnnxruntimeEngine:
     def __init__(self, animator: Animator, precision: str = AUTO) -> None:
         self._animator = animator
         self._sessions: dict[bool, onnxruntime.InferenceSession] = {}  # with a guide, and without
+        self.chunks_at_once = 1  # it divides each operation among its threads
         self.what = f"onnxruntime {version('onnxruntime')}, 32-true"
 
     def render(

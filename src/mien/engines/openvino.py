@@ -7,6 +7,7 @@ Axes: b batch (1), t video frames, m implicit motion, H W space.
 
 import json
 import logging
+import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from mien.portrait.streaming import FRAMES_AT_ONCE
 from mien.types import Guide, PreparedSource
 
 _log = logging.getLogger("mien")
+_CHUNKS_AT_ONCE = 4  # at most: more take more memory, and longer until the first frame
 _COARSE = "bfloat16, positions in float32"
 
 
@@ -41,6 +43,9 @@ def has_bfloat16() -> bool:
 class OpenvinoEngine:
     """Renders the frames of an animator on the CPU, with torch's number of threads.
 
+    The threads are divided among chunks of frames that are rendered at the same time, which leaves
+    fewer of them idle than one operation that is divided among all.
+
     Args:
         animator: in evaluation mode; its weights must not change afterwards.
         precision: 32-true computes all in float32; any other one draws in bfloat16 where the
@@ -50,7 +55,8 @@ class OpenvinoEngine:
     def __init__(self, animator: Animator, precision: str = AUTO) -> None:
         self._animator = animator
         self._coarse = precision != FULL and has_bfloat16()
-        self._chains: dict[bool, Chain] = {}  # with a guide, and without
+        self.chunks_at_once = min(torch.get_num_threads(), _CHUNKS_AT_ONCE)
+        self._idle: dict[bool, queue.Queue[Chain]] = {}  # with a guide, and without
         self._lock = threading.Lock()
         self.what = f"openvino {version('openvino')}, {_COARSE if self._coarse else FULL}"
 
@@ -66,18 +72,28 @@ class OpenvinoEngine:
         inputs = render_inputs(source, motion[:, drawn], guide)
         inputs = {name: tensor.float() for name, tensor in inputs.items()}
         count, frames = inputs["motion"].shape[1], []
-        with self._lock:
-            chain = self._chain(guide is not None)
+        idle = self._idle_chains(guide is not None)
+        chain = idle.get()
+        try:
             for start in range(0, count, FRAMES_AT_ONCE):
                 some = {name: _some_frames(name, x, start) for name, x in inputs.items()}
                 frames.append(torch.from_numpy(chain.run(some)))
+        finally:
+            idle.put(chain)
         return torch.cat(frames)[None, :count]
 
-    def _chain(self, guided: bool) -> "Chain":
-        if guided not in self._chains:
-            parts = _kept_parts(self._animator, guided)
-            self._chains[guided] = Chain(parts, self._coarse, torch.get_num_threads())
-        return self._chains[guided]
+    def _idle_chains(self, guided: bool) -> "queue.Queue[Chain]":
+        with self._lock:
+            if guided not in self._idle:
+                parts = _kept_parts(self._animator, guided)
+                compiled = compile_parts(
+                    parts, self._coarse, torch.get_num_threads(), self.chunks_at_once
+                )
+                idle: queue.Queue[Chain] = queue.Queue()
+                for _ in range(self.chunks_at_once):
+                    idle.put(Chain(compiled))
+                self._idle[guided] = idle
+            return self._idle[guided]
 
 
 def _some_frames(name: str, tensor: Tensor, start: int) -> Tensor:
@@ -95,31 +111,37 @@ def _some_frames(name: str, tensor: Tensor, start: int) -> Tensor:
     return torch.cat((some, *[last] * missing), dim=axis)
 
 
-class Chain:
-    """Compiled parts that hand their results on; not to be used by two threads at once.
-
-    Args:
-        parts: in the order in which they run.
-        coarse: let those that draw compute in bfloat16.
-        threads: CPU threads.
+def compile_parts(
+    parts: list[Part], coarse: bool, threads: int, at_once: int
+) -> list[ov.CompiledModel]:
+    """Parts, in the order in which they run, for `at_once` chains among which the CPU threads are
+    divided; `coarse` lets those that draw compute in bfloat16.
     """
+    core = ov.Core()
+    return [
+        core.compile_model(
+            part.model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if part.coarse and coarse else "f32",
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": at_once,
+                "PERFORMANCE_HINT": "LATENCY",
+                "ENABLE_CPU_PINNING": False,  # two programs on one machine would share a core
+            },
+        )
+        for part in parts
+    ]
 
-    def __init__(self, parts: list[Part], coarse: bool, threads: int) -> None:
-        core, given = ov.Core(), dict[str, ov.Tensor]()
+
+class Chain:
+    """Compiled parts that hand their results on; not to be used by two threads at once."""
+
+    def __init__(self, parts: list[ov.CompiledModel]) -> None:
+        given = dict[str, ov.Tensor]()
         self._takers: dict[str, list[ov.InferRequest]] = {}  # of the inputs of the whole
         self._requests: list[ov.InferRequest] = []
-        for part in parts:
-            compiled = core.compile_model(
-                part.model,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": "bf16" if part.coarse and coarse else "f32",
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": 1,
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "ENABLE_CPU_PINNING": False,  # two chains on one machine would share a core
-                },
-            )
+        for compiled in parts:
             request = compiled.create_infer_request()
             for name in (given_input.get_any_name() for given_input in compiled.inputs):
                 if name in given:

@@ -4,7 +4,10 @@ Axes: t video frames, n frames of a chunk with its neighbours, m implicit motion
 followed by mesh motion, h w space. Batch is 1.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Float
@@ -32,20 +35,50 @@ def render_stream(
     windows: Iterator[Float[Tensor, "1 _ k"]],
     guide_of: GuideOf = no_guides,
     render: Render | None = None,
+    chunks_at_once: int = 1,
+    context: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Iterator[Float[Tensor, "1 _ 3 h w"]]:
     """Render motion a few frames at a time, equal to rendering all at once: no seam between chunks.
 
     Each chunk is rendered with the neighbours that the animator's convolution over frames covers.
     The animator takes the first m of k dimensions, `guide_of` all of them. `render` is that of
-    another engine (default: the animator's own).
+    another engine (default: the animator's own). Of `chunks_at_once` chunks each is rendered in a
+    thread of its own, inside a `context`, which torch keeps for each thread.
     """
-    context, own = animator.config.temporal_context, source_motion.shape[1]
-    source = animator.prepare_source(appearance, source_motion)
+    own, source = source_motion.shape[1], animator.prepare_source(appearance, source_motion)
     render = render or animator.render_prepared
-    for motion, before, count in with_neighbours(windows, FRAMES_AT_ONCE, context):
+
+    def render_chunk(motion: Tensor, before: int, count: int) -> Tensor:
         drawn = slice(before, before + count)
-        guide = guide_of(motion[:, drawn])
-        yield render(source, motion[..., :own], guide, drawn)
+        with context():
+            return render(source, motion[..., :own], guide_of(motion[:, drawn]), drawn)
+
+    chunks = with_neighbours(windows, FRAMES_AT_ONCE, animator.config.temporal_context)
+    yield from _in_threads(render_chunk, chunks, chunks_at_once)
+
+
+def _in_threads(
+    work: Callable[[Tensor, int, int], Tensor],
+    chunks: Iterator[tuple[Tensor, int, int]],
+    threads: int,
+) -> Iterator[Tensor]:
+    """The results in order, at most `threads` of them in work or waiting; with one thread, the
+    caller does the work.
+    """
+    if threads == 1:
+        yield from (work(*chunk) for chunk in chunks)
+        return
+    running: deque[Future[Tensor]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for chunk in chunks:
+            running.append(pool.submit(work, *chunk))
+            if len(running) == threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def render_still_head(

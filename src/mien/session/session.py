@@ -271,7 +271,10 @@ class Session:
     ) -> Iterator[TimedFrames]:
         """Render motion, a few frames at a time, each with its time stamp."""
         own = portrait.appearance, portrait.motion
-        drawn = render_stream(self.animator, *own, motion, guide_of, self.engine.render)
+        engine, context = self.engine, self._inference
+        drawn = render_stream(
+            self.animator, *own, motion, guide_of, engine.render, engine.chunks_at_once, context
+        )
         return self._timed(drawn, watch or Stopwatch())
 
     def _draw_still(
