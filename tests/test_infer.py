@@ -139,6 +139,11 @@ BAD = {
         ["voice.wav", "portrait.png", "--still-head", "--pose-scale", "1"],
         "--pose-scale",
     ),
+    "still head by another engine": (
+        ["voice.wav", "portrait.png", "--still-head", "--engine", "onnxruntime"],
+        "leave out --engine",
+    ),
+    "unknown engine": (["voice.wav", "portrait.png", "--engine", "warp"], "'warp'"),
     "unknown option": (["voice.wav", "portrait.png", "--fast"], "--fast"),
     "missing weights": (["voice.wav", "portrait.png", "--animator", "no.ckpt"], "no.ckpt"),
     "foreign weights": (["voice.wav", "portrait.png", "--animator", "notes.txt"], "notes.txt"),
