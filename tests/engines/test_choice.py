@@ -3,6 +3,7 @@
 import os
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,15 @@ def test_a_user_without_a_home_keeps_no_graphs(monkeypatch):
 
 def test_a_folder_that_cannot_be_reached_has_no_graph(tmp_path):
     assert not is_kept(tmp_path / ("x" * 300))
+
+
+def test_a_graph_that_cannot_be_written_leaves_nothing(tmp_path):
+    def full(there: Path) -> None:
+        (there / "0.xml").touch()
+        raise RuntimeError("basic_ios::clear: iostream error")  # OpenVINO's where the disk is full
+
+    assert not write_folder(tmp_path / "graph", full)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_users_can_read_the_graphs_of_a_shared_folder(tmp_path):

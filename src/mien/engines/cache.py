@@ -77,7 +77,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> bool:
         write(unfinished)
         unfinished.chmod(0o755)  # other users of a shared folder read it too
         unfinished.rename(folder)
-    except OSError:
+    except (OSError, RuntimeError):  # the latter is OpenVINO's, as where the disk is full
         return is_kept(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
