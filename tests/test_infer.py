@@ -39,6 +39,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     write_wav(tmp_path / "voice.wav", voice(1.0))
     write_portrait(tmp_path / "portrait.png")
     (tmp_path / "notes.txt").write_text("no picture, no sound")
+    (tmp_path / "samples.raw").write_bytes(bytes(100))
     (tmp_path / "empty.wav").touch()
     (tmp_path / "empty.png").touch()
     (tmp_path / "there.mp4").write_bytes(b"an earlier result")
@@ -116,6 +117,7 @@ BAD = {
     "a folder as picture": (["voice.wav", "."], "."),
     "text as audio": (["notes.txt", "portrait.png"], "notes.txt"),
     "text as picture": (["voice.wav", "notes.txt"], "notes.txt"),
+    "raw samples": (["samples.raw", "portrait.png"], "samples.raw"),
     "empty audio": (["empty.wav", "portrait.png"], "empty.wav"),
     "empty picture": (["voice.wav", "empty.png"], "empty.png"),
     "shorter than a frame": (["short.wav", "portrait.png"], "30 ms"),
@@ -137,6 +139,11 @@ BAD = {
         ["voice.wav", "portrait.png", "--still-head", "--pose-scale", "1"],
         "--pose-scale",
     ),
+    "still head by another engine": (
+        ["voice.wav", "portrait.png", "--still-head", "--engine", "onnxruntime"],
+        "leave out --engine",
+    ),
+    "unknown engine": (["voice.wav", "portrait.png", "--engine", "warp"], "'warp'"),
     "unknown option": (["voice.wav", "portrait.png", "--fast"], "--fast"),
     "missing weights": (["voice.wav", "portrait.png", "--animator", "no.ckpt"], "no.ckpt"),
     "foreign weights": (["voice.wav", "portrait.png", "--animator", "notes.txt"], "notes.txt"),
@@ -334,6 +341,7 @@ class TestJobs:
             (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "memory does not suffice"),
             (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
             (IndexError("list index\nout of range"), "IndexError (list index out of range)"),
+            (ModuleNotFoundError("No module", name="onnxscript"), "needs the package onnxscript"),
         ],
     )
     def test_no_error_of_one_job_ends_the_list(self, error, sentence, capsys):

@@ -92,7 +92,7 @@ IMPORTERS = {
     "fsspec": ("data/store",),
     "openvino": ("engines/",),
     "onnx": ("engines/",),
-    "onnxscript": ("graph_export",),
+    "onnxscript": ("engines/onnx", "graph_export"),
     "onnxruntime": ("engines/",),
 }
 # These are optional: never at the top of a file, so that importing mien does not need them.

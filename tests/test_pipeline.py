@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,13 @@ class TestWrite:
         report = pipeline.write(self.stream(5), tmp_path / "out.mp4", session, 0)
         assert report.frames == 10 and len(Recorder.frames) == 5
         assert len(threads) == 1 and threading.current_thread() not in threads
+
+    def test_the_report_names_the_engine_that_rendered(self, monkeypatch, tmp_path):
+        monkeypatch.setitem(pipeline.WRITERS, ".mp4", Recorder)
+        session, still = Session(tiny_pair()[0]), replace(self.stream(1), engine="another")
+        for stream, engine in ((self.stream(1), session.engine.what), (still, "another")):
+            report = pipeline.write(stream, tmp_path / "out.mp4", session, 0)
+            assert report.back_ends.endswith(f"rendering: {engine}")
 
     @pytest.mark.parametrize("failing", [0, 4])
     def test_an_error_of_the_encoder_is_raised(self, failing, monkeypatch, tmp_path):

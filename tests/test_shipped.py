@@ -65,7 +65,9 @@ def test_of_a_still_head_only_the_mouth_moves_and_as_in_whole_frames(shipped):
         sound = session.encode(sentence, start=0.5, end=1.0)
     films = []
     for options in ({"still_head": True}, {"controls": Controls(pose_scale=0.0, blink=0.0)}):
-        parts = [part.pictures for part in session.speak(portrait, sound, **options)]
+        stream = session.speak(portrait, sound, **options)
+        assert (stream.engine is None) == ("still_head" not in options)
+        parts = [part.pictures for part in stream]
         films.append(np.concatenate(parts).astype(float))
     still, whole = films
     assert portrait.face is not None

@@ -16,7 +16,7 @@ def parser() -> Parser:
         description="Write the nets as graphs of ONNX in float32, with the fingerprint of their "
         "weights as metadata: appearance (a portrait -> what rendering takes of it), "
         "motion_encoder, render, audio_encoder (front-end features -> context), denoiser (one "
-        "evaluation). They take any number of frames from 2 on.",
+        "evaluation). They take 2 to 16384 frames (of sound: 8 to 65536 steps of 10 ms).",
     )
     p.add_argument("--onnx", type=Path, metavar="DIR", required=True, help="folder to write")
     p.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")

@@ -15,6 +15,7 @@ from mien.command_line import (
     run_guarded,
     settings_from,
 )
+from mien.devices import AUTO
 from mien.errors import UserError
 from mien.paths import refuse_video
 
@@ -74,6 +75,8 @@ def _run(given: argparse.Namespace) -> None:
         if given.still_head and getattr(given, name):
             option = name.replace("_", "-")
             raise UserError(f"--still-head holds head and eyes: leave out --{option}, or set it 0")
+    if given.still_head and given.engine not in (AUTO, "torch"):
+        raise UserError("--still-head is rendered by torch: leave out --engine")
     if given.jobs is not None:
         return _run_jobs(given)
     if missing := [name for name in ("audio", "portrait") if getattr(given, name) is None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.command_line import box, positive
-from mien.errors import UserError
+from mien.errors import UserError, missing_package
 
 # In the messages of torch where no memory is left, of a GPU or of the machine.
 _NO_MEMORY = "out of memory", "can't allocate memory", "not enough memory"
@@ -114,6 +114,8 @@ def run_jobs(jobs: Sequence[Job], make: Callable[[Job], object], overwrite: bool
 
 def _sentence(error: Exception) -> str:
     """Why a job failed; beyond mistakes in its row, memory or disk may be exhausted."""
+    if isinstance(error, ModuleNotFoundError):
+        error = missing_package(error) or error
     if isinstance(error, UserError):
         return str(error)
     text = " ".join(str(error).split())

@@ -180,8 +180,10 @@ def write(
                 encode(frames.pictures)
             done += len(frames.pictures)
             progress(done, stream.count)
-    engine = f", rendering: {session.engine.what}" if isinstance(session, Session) else ""
-    named = machine(session.device), back_ends(session.device) + engine
+    used = back_ends(session.device)
+    if isinstance(session, Session):
+        used += f", rendering: {stream.engine or session.engine.what}"
+    named = machine(session.device), used
     return Report(output, done / FPS, done, watch.seconds, seed, *named, stream.notes)
 
 

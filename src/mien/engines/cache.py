@@ -2,7 +2,7 @@
 
 The folder is $MIEN_CACHE, by default $XDG_CACHE_HOME/mien or ~/.cache/mien. A graph's name is a
 hash of all that it depends on: weights, config, versions, and the code of the nets. Deleting the
-folder only costs the time to convert again.
+folder only costs the time to convert again; where it cannot be used, nothing is kept.
 """
 
 import hashlib
@@ -25,15 +25,27 @@ _NETS = (
     "nn",
     "ops",
     "portrait",
-)  # the packages whose code makes the graphs
+)  # the packages whose code makes the graphs; mien.types names their inputs
 
 
 def cache_folder() -> Path:
-    """Where graphs are kept; the folder need not exist."""
+    """Where graphs are kept; the folder need not exist, and cannot for a user without a home."""
     if own := os.environ.get("MIEN_CACHE"):
         return Path(own)
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "mien"
+    if root := os.environ.get("XDG_CACHE_HOME"):
+        return Path(root, "mien")
+    try:
+        return Path.home() / ".cache" / "mien"
+    except RuntimeError:  # neither $HOME nor an entry of this user
+        return Path(os.devnull, "mien")
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether the folder of a graph is there and can be reached."""
+    try:
+        return folder.is_dir()
+    except OSError:  # as of a home that belongs to another user
+        return False
 
 
 def graph_name(animator: Animator, *parts: object) -> str:
@@ -43,7 +55,8 @@ def graph_name(animator: Animator, *parts: object) -> str:
     config = asdict(animator.config)
     digest = hashlib.sha256(repr((torch.__version__, config, parts)).encode())
     package = Path(__file__).parents[1]
-    for file in sorted(file for net in _NETS for file in (package / net).glob("*.py")):
+    code = sorted(file for net in _NETS for file in (package / net).glob("*.py"))
+    for file in (package / "types.py", *code):
         digest.update(file.read_bytes())
     for name, value in animator.state_dict().items():
         digest.update(name.encode())
@@ -62,9 +75,10 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> bool:
         return False
     try:
         write(unfinished)
+        unfinished.chmod(0o755)  # other users of a shared folder read it too
         unfinished.rename(folder)
-    except OSError:
-        return folder.is_dir()
+    except (OSError, RuntimeError):  # the latter is OpenVINO's, as where the disk is full
+        return is_kept(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return True

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.devices import AUTO, CPU, FULL
-from mien.ops.back_ends import BackEnd, Operation
+from mien.engines.cache import is_kept
+from mien.ops.back_ends import BackEnd, Operation, loaded
 from mien.portrait.animator import Animator
 from mien.types import Guide, PreparedSource
 
@@ -58,8 +59,9 @@ class TorchEngine:
 
 
 def _load_openvino() -> Make:
-    from mien.engines.openvino import OpenvinoEngine
+    from mien.engines.openvino import OpenvinoEngine, has_bfloat16
 
+    has_bfloat16()  # fails where OpenVINO has no working plug-in for the CPU
     return OpenvinoEngine
 
 
@@ -90,7 +92,9 @@ def choose_engine(animator: Animator, precision: str = AUTO, forced: str | None 
     Raises:
         UserError: the one that is named cannot be used here, or not for this animator.
     """
-    named = os.environ.get(RENDERING.variable, AUTO) if forced in (None, AUTO) else forced
+    named = forced or AUTO
+    if named == AUTO:
+        named = os.environ.get(RENDERING.variable) or AUTO
 
     def refuse(name: str) -> str | None:
         problem = refusal(name, animator)
@@ -120,7 +124,7 @@ def converted(name: str, animator: Animator, guided: bool = True) -> bool:
         from mien.engines.openvino import graph_folder
     else:
         from mien.engines.onnxruntime import graph_folder
-    return graph_folder(animator, guided and animator.config.guide).is_dir()
+    return is_kept(graph_folder(animator, guided and animator.config.guide))
 
 
 def slower(name: str, animator: Animator, precision: str = AUTO) -> str | None:
@@ -132,8 +136,8 @@ def slower(name: str, animator: Animator, precision: str = AUTO) -> str | None:
         return "no test compares it with torch for such a net (SPADE decoder, 3-D attention)"
     if precision == FULL:
         return f"in {FULL} it is no faster than torch"
-    try:
-        from mien.engines.openvino import has_bfloat16
-    except ImportError:
+    if loaded(RENDERING.back_ends[ENGINES.index(name)])[0] is None:
         return None  # which `RENDERING` reports
+    from mien.engines.openvino import has_bfloat16
+
     return None if has_bfloat16() else "this processor has no bfloat16 arithmetic"

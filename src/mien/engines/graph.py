@@ -3,6 +3,7 @@
 Axes: b batch (1), t video frames, m implicit motion, h w space of a map, H W of a picture.
 """
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -128,23 +129,29 @@ def render_graph(animator: Animator, frames: int, guided: bool) -> Graph:
     return Graph("render", RenderGraph(animator, source, guide), inputs, axes, ("frames",))
 
 
+_exporter = threading.RLock()  # what `exporting` sets holds for all threads
+
+
 @contextmanager
 def exporting() -> Iterator[None]:
-    """A context in which nets are exported: in float32, without gradients, attention in its plain
-    form.
+    """A context in which nets are exported, by one thread at a time: in float32, without gradients,
+    attention in its plain form.
     """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with (
-            warnings.catch_warnings(action="ignore", category=FutureWarning),  # torch's of itself
-            torch.inference_mode(False),
-            torch.no_grad(),
-            torch.autocast("cpu", enabled=False),
-        ):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with _exporter:
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with (
+                warnings.catch_warnings(
+                    action="ignore", category=FutureWarning
+                ),  # torch's of itself
+                torch.inference_mode(False),
+                torch.no_grad(),
+                torch.autocast("cpu", enabled=False),
+            ):
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _bilinear(

@@ -14,6 +14,7 @@ import torch
 
 from mien.engines.graph import Graph, exporting, render_graph
 from mien.engines.graphs import graphs
+from mien.errors import UserError
 from mien.kinds import fingerprint
 from mien.media.files import written_whole
 from mien.motion.speech_to_motion import SpeechToMotion
@@ -39,6 +40,7 @@ def write_graphs(
 
     Raises:
         OSError: the folder cannot be written.
+        UserError: as `converted`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     others = graphs(animator, speech)
@@ -59,17 +61,30 @@ def save(model: "onnx.ModelProto", path: Path) -> None:
 
 
 def converted(graph: Graph) -> "onnx.ModelProto":
-    """The graph as a model of ONNX, whose dynamic axes are named b and t."""
-    program = graph.export(dynamic=True)
-    with exporting():
-        written = torch.onnx.export(
-            program,
-            input_names=list(graph.inputs),
-            output_names=list(graph.outputs),
-            opset_version=OPSET,
-            optimize=False,
-            verbose=False,
-        )
+    """The graph as a model of ONNX, whose dynamic axes are named b and t.
+
+    Raises:
+        UserError: the net has an operation that torch cannot export.
+    """
+    import onnxscript  # noqa: F401  whose absence torch reports as an error of its own
+
+    try:
+        program = graph.export(dynamic=True)
+        with exporting():
+            written = torch.onnx.export(
+                program,
+                input_names=list(graph.inputs),
+                output_names=list(graph.outputs),
+                opset_version=OPSET,
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as error:  # of torch's exporter, which has many
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"the graph {graph.name} of these weights cannot be exported ({reason}): "
+            "take weights of another config"
+        ) from error
     assert written is not None
     model = written.model_proto
     _name_axes(model, graph)

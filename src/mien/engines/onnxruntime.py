@@ -5,6 +5,7 @@ m implicit motion, H W space.
 """
 
 import logging
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.devices import AUTO
-from mien.engines.cache import cache_folder, graph_name, write_folder
+from mien.engines.cache import cache_folder, graph_name, is_kept, write_folder
 from mien.engines.graph import render_graph, render_inputs
+from mien.errors import UserError
 from mien.portrait.animator import Animator
 from mien.types import Guide, PreparedSource
 
@@ -34,6 +36,7 @@ class OnnxruntimeEngine:
         self._animator = animator
         self._sessions: dict[bool, onnxruntime.InferenceSession] = {}  # with a guide, and without
         self.chunks_at_once = 1  # it divides each operation among its threads
+        self._lock = threading.Lock()  # of making them
         self.what = f"onnxruntime {version('onnxruntime')}, 32-true"
 
     def render(
@@ -49,7 +52,8 @@ class OnnxruntimeEngine:
         count = inputs["motion"].shape[1]
         if count == 1:  # the graph is one of two frames and more
             inputs = {name: _twice(name, tensor) for name, tensor in inputs.items()}
-        session = self._session(guide is not None)
+        with self._lock:
+            session = self._session(guide is not None)
         taken = [value.name for value in session.get_inputs()]
         (frames,) = session.run(None, {name: inputs[name].float().numpy() for name in taken})
         return torch.from_numpy(frames)[None, :count]
@@ -60,7 +64,13 @@ class OnnxruntimeEngine:
             options.intra_op_num_threads = torch.get_num_threads()
             options.log_severity_level = 3  # errors: its warnings are of constants it cannot fold
             model = _kept_model(self._animator, guided)
-            self._sessions[guided] = onnxruntime.InferenceSession(model, options)
+            try:
+                self._sessions[guided] = onnxruntime.InferenceSession(model, options)
+            except Exception as error:  # onnxruntime has one for each of its statuses
+                raise UserError(
+                    f"onnxruntime cannot read the graph in {graph_folder(self._animator, guided)}: "
+                    "delete this folder, or give --engine torch"
+                ) from error
         return self._sessions[guided]
 
 
@@ -80,8 +90,11 @@ def _kept_model(animator: Animator, guided: bool) -> bytes:
     from mien.engines.onnx import converted, describe, save
 
     folder = graph_folder(animator, guided)
-    if folder.is_dir():
-        return (folder / "render.onnx").read_bytes()
+    if is_kept(folder):
+        try:
+            return (folder / "render.onnx").read_bytes()
+        except OSError:
+            _log.warning(f"onnxruntime: {folder} cannot be read")
     _log.warning("onnxruntime: the net is converted, once for these weights (about a minute) ...")
     model = converted(render_graph(animator, 3, guided))
     describe(model, "render", animator)

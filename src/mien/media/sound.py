@@ -33,6 +33,8 @@ _EMPTY, _CANCELLED = 0.05, 0.3
 
 _BLOCK = 1 << 18  # samples that are in memory at once
 _MOST_PADDING = 4096  # samples by which an encoder pads its last block
+# What soundfile raises for other formats than libsndfile's; TypeError for raw samples.
+_NOT_LIBSNDFILE = soundfile.LibsndfileError, RuntimeError, TypeError
 _EXACT = "mp4"  # container that stores the duration without padding; others estimate it
 
 
@@ -71,7 +73,7 @@ def read_sound(path: Path) -> Sound:
     path = readable(path, "sound")
     try:
         samples, rate = _read(path)
-    except (soundfile.LibsndfileError, RuntimeError):  # not one of libsndfile's formats
+    except _NOT_LIBSNDFILE:
         samples, rate = _decode(path)
     if not samples.size:
         raise EmptySound(f"{path} has an empty audio track: take another file")
@@ -89,7 +91,7 @@ def refuse_sound(path: Path) -> None:
     """
     try:
         soundfile.info(str(readable(path, "sound")))
-    except (soundfile.LibsndfileError, RuntimeError):  # not one of libsndfile's formats
+    except _NOT_LIBSNDFILE:
         with _opened(path):
             pass
 

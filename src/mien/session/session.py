@@ -176,7 +176,8 @@ class Session:
         """The portrait says the sound. Same seed and threads on one machine, same frames.
 
         With `still_head` only the mouth moves, which takes a part of the time: the head's pose and
-        the eyes stay as they are, whatever `controls` say of them.
+        the eyes stay as they are, whatever `controls` say of them. torch renders it, whatever the
+        session's engine is.
 
         Raises:
             UserError: the sound cannot be used, or there is no mesh for `still_head`.
@@ -195,8 +196,8 @@ class Session:
             if still_head
             else self.draw(portrait, motion, guide_of, watch)
         )
-        notes = sound.notes + portrait.notes
-        return FrameStream(frames, len(sound.gate), sound.sound, notes, watch)
+        notes, engine = sound.notes + portrait.notes, "torch" if still_head else None
+        return FrameStream(frames, len(sound.gate), sound.sound, notes, watch, engine)
 
     def generate(
         self,

@@ -30,7 +30,8 @@ class FrameStream:
     """An iterator of frames, which are rendered on demand, with their sound and notes.
 
     `count` is the total number of frames; `sound` is the audio track, None where there is none;
-    `notes` are for the user; `watch` has the seconds of work spent so far, by part.
+    `notes` are for the user; `watch` has the seconds of work spent so far, by part; `engine` names
+    what renders, where that is not the session's engine.
     """
 
     frames: Iterator[TimedFrames]
@@ -38,6 +39,7 @@ class FrameStream:
     sound: Sound | None
     notes: tuple[str, ...]
     watch: Stopwatch
+    engine: str | None = None
 
     def __iter__(self) -> Iterator[TimedFrames]:
         return self.frames

@@ -1,0 +1,67 @@
+"""What renders where an engine or the folder of its graphs cannot be used."""
+
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from mien.devices import FULL
+from mien.engines import choose_engine
+from mien.engines.cache import cache_folder, is_kept, write_folder
+from mien.errors import UserError
+from mien.ops import back_ends
+from tests.portrait.tiny import tiny_animator
+
+
+def test_an_openvino_without_a_working_plug_in_is_passed_over(monkeypatch):
+    def broken() -> bool:
+        raise RuntimeError("Cannot load library libopenvino_intel_cpu_plugin.so")
+
+    module = types.ModuleType("mien.engines.openvino")
+    monkeypatch.setattr(module, "has_bfloat16", broken, raising=False)
+    monkeypatch.setattr(module, "OpenvinoEngine", None, raising=False)
+    monkeypatch.setitem(sys.modules, "mien.engines.openvino", module)
+    monkeypatch.setattr(back_ends, "_outcomes", {})
+    monkeypatch.delenv("MIEN_ENGINE")
+    animator = tiny_animator(temporal_kernel=1)
+    with pytest.warns(UserWarning, match="openvino is skipped"):
+        assert choose_engine(animator).what == f"torch, {FULL}"
+    with pytest.raises(UserError, match="cannot run on openvino: .*plugin"):
+        choose_engine(animator, forced="openvino")
+
+
+def test_an_empty_variable_names_no_engine(monkeypatch):
+    animator = tiny_animator(temporal_kernel=1)
+    monkeypatch.setenv("MIEN_ENGINE", "")
+    assert choose_engine(animator, FULL).what == f"torch, {FULL}"  # in which OpenVINO is no faster
+
+
+def test_a_user_without_a_home_keeps_no_graphs(monkeypatch):
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for an unknown user
+    monkeypatch.delenv("MIEN_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    folder = cache_folder() / "graph"
+    assert not is_kept(folder) and not write_folder(folder, lambda there: None)
+
+
+def test_a_folder_that_cannot_be_reached_has_no_graph(tmp_path):
+    assert not is_kept(tmp_path / ("x" * 300))
+
+
+def test_a_graph_that_cannot_be_written_leaves_nothing(tmp_path):
+    def full(there: Path) -> None:
+        (there / "0.xml").touch()
+        raise RuntimeError("basic_ios::clear: iostream error")  # OpenVINO's where the disk is full
+
+    assert not write_folder(tmp_path / "graph", full)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_users_can_read_the_graphs_of_a_shared_folder(tmp_path):
+    folder = tmp_path / "graph"
+    assert write_folder(folder, lambda there: (there / "0.xml").touch()) and is_kept(folder)
+    assert folder.stat().st_mode & 0o055 == 0o055
+    assert write_folder(folder, lambda there: (there / "1.xml").touch())  # of another process
+    assert [path.name for path in tmp_path.rglob("*.xml")] == ["0.xml"]
