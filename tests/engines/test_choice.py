@@ -32,6 +32,14 @@ def test_an_openvino_without_a_working_plug_in_is_passed_over(monkeypatch):
         choose_engine(animator, forced="openvino")
 
 
+def test_an_engine_that_is_not_installed_names_the_extra(monkeypatch):
+    monkeypatch.setattr(back_ends, "_outcomes", {})
+    monkeypatch.delitem(sys.modules, "mien.engines.onnxruntime", raising=False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"not installed \(pip install \"mien\[onnx\]\"\)"):
+        choose_engine(tiny_animator(temporal_kernel=1), forced="onnxruntime")
+
+
 def test_an_empty_variable_names_no_engine(monkeypatch):
     animator = tiny_animator(temporal_kernel=1)
     monkeypatch.setenv("MIEN_ENGINE", "")

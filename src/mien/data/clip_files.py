@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 from mien.data.contents import Contents
 from mien.data.manifest import ClipRecord
 from mien.data.store import Store
+from mien.errors import UserError
 
 Value = TypeVar("Value")
 
@@ -76,7 +78,13 @@ class ClipFiles(ABC, Generic[Value]):
         """
         if record.path not in self._held:
             with self.folder.file(self._name(record)) as path:
-                self._held[record.path] = self.unpack(path)
+                try:
+                    self._held[record.path] = self.unpack(path)
+                except (OSError, SafetensorError, LookupError) as error:
+                    raise UserError(
+                        f"{path}, computed of {record.path}, cannot be read ({error}): "
+                        "delete it, and start again"
+                    ) from error
             while len(self._held) > 1 and sum(map(self.size, self._held.values())) > self.held:
                 self._held.popitem(last=False)
         self._held.move_to_end(record.path)

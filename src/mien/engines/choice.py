@@ -110,7 +110,7 @@ def refusal(name: str, animator: Animator) -> str | None:
     if name == "torch":
         return None
     if device.type != CPU:
-        return f"it runs on the CPU, and the animator is on {device}"
+        return f"it needs --device cpu, and the animator is on {device}"
     if animator.config.temporal_context:
         return "it renders each frame alone, and this animator convolves over frames"
     return None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from mien.errors import UserError
+from mien.errors import EXTRAS, UserError
 
 Call = TypeVar("Call", bound=Callable)
 Refuse = Callable[[str], str | None]
@@ -117,7 +117,9 @@ def _load(back_end: BackEnd[Call]) -> tuple[Call | None, str | None]:
     # A compiled package that was built for another torch may raise any exception.
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == back_end.name:
-            return None, f"{back_end.name} is not installed"
+            extra = EXTRAS.get(back_end.name)
+            how = f' (pip install "mien[{extra}]")' if extra else ""
+            return None, f"{back_end.name} is not installed{how}"
         said = next(iter(str(error).splitlines()), "")
         problem = f"its import fails ({type(error).__name__}: {said})"
         warnings.warn(f"{back_end.name} is skipped: {problem}", stacklevel=5)
