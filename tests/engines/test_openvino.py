@@ -54,6 +54,7 @@ def test_frames_drawn_in_bfloat16_are_within_45_decibels(shipped, real):
 def test_no_position_is_computed_in_bfloat16(shipped, real):
     OpenvinoEngine(real.animator).render(real.source, real.motion, real.guide)
     parts = engine._read(engine.graph_folder(real.animator, guided=True))
+    assert parts is not None
     kinds = [{node.get_type_name() for node in part.model.get_ops()} for part in parts]
     assert [part.coarse for part in parts] == [False, True, False, True, False]
     for part, operations in zip(parts, kinds, strict=True):
@@ -83,9 +84,15 @@ def test_a_net_is_converted_once_and_then_renders_the_same_bytes(
     assert not said(caplog)
     assert torch.equal(first, again)
     torch.testing.assert_close(first, expected, rtol=0, atol=1e-4)
-    assert [path.name for path in (tmp_path / "graphs").iterdir()] == [
-        engine.graph_folder(animator, guided=False).name
-    ]
+    folder = engine.graph_folder(animator, guided=False)
+    assert list((tmp_path / "graphs").iterdir()) == [folder]
+    for damaged in ("0.bin", "parts.json"):
+        (folder / damaged).write_bytes(b"")
+        assert torch.equal(first, OpenvinoEngine(animator, FULL).render(source, motion))
+        assert "is damaged and made anew" in said(caplog)[0]
+        caplog.clear()
+        OpenvinoEngine(animator, FULL).render(source, motion)
+        assert not said(caplog)
 
 
 def test_another_net_has_another_graph(tiny):

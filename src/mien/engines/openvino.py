@@ -8,6 +8,7 @@ Axes: b batch (1), t video frames, m implicit motion, H W space.
 import json
 import logging
 import queue
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.devices import AUTO, FULL
-from mien.engines.cache import cache_folder, graph_name, write_folder
+from mien.engines.cache import cache_folder, graph_name, is_kept, write_folder
 from mien.engines.graph import exporting, render_graph, render_inputs
 from mien.engines.partition import Part, cut
 from mien.errors import UserError
@@ -171,8 +172,11 @@ def graph_folder(animator: Animator, guided: bool) -> Path:
 def _kept_parts(animator: Animator, guided: bool) -> list[Part]:
     """The parts from the cache folder, or converted and put there."""
     folder = graph_folder(animator, guided)
-    if folder.is_dir():
-        return _read(folder)
+    if is_kept(folder):
+        if (kept := _read(folder)) is not None:
+            return kept
+        _log.warning(f"openvino: {folder} is damaged and made anew")
+        shutil.rmtree(folder, ignore_errors=True)
     _log.warning("openvino: the net is converted, once for these weights (about 15 s) ...")
     try:
         parts = cut(convert(animator, guided))
@@ -182,8 +186,13 @@ def _kept_parts(animator: Animator, guided: bool) -> list[Part]:
             f"openvino cannot convert this animator ({reason}): give --engine torch"
         ) from error
     if write_folder(folder, lambda there: _write(parts, there)):
-        return _read(folder)  # as every later run does: the same models, the same bytes
-    _log.warning(f"openvino: {folder.parent} cannot be written, the next run converts again")
+        kept = _read(folder)  # as every later run does: the same models, the same bytes
+        if kept is not None:
+            return kept
+    _log.warning(
+        f"openvino: {folder.parent} cannot be written, the next run converts again: set MIEN_CACHE "
+        "to a folder that can"
+    )
     return parts
 
 
@@ -229,10 +238,14 @@ def _write(parts: list[Part], folder: Path) -> None:
     (folder / "parts.json").write_text(json.dumps(coarse), encoding="utf-8")
 
 
-def _read(folder: Path) -> list[Part]:
+def _read(folder: Path) -> list[Part] | None:
+    """The parts in a folder; None if it is damaged."""
     core = ov.Core()
-    coarse = json.loads((folder / "parts.json").read_text(encoding="utf-8"))
-    return [
-        Part(core.read_model(folder / f"{number}.xml"), bool(kind))
-        for number, kind in enumerate(coarse)
-    ]
+    try:
+        coarse = json.loads((folder / "parts.json").read_text(encoding="utf-8"))
+        return [
+            Part(core.read_model(folder / f"{number}.xml"), bool(kind))
+            for number, kind in enumerate(coarse)
+        ]
+    except (OSError, RuntimeError, ValueError):  # of files, of OpenVINO, of JSON
+        return None
