@@ -256,15 +256,20 @@ def end_to_end(session, given: argparse.Namespace) -> dict[str, float]:
         cold = seconds_of_command([str(wav), str(portrait), "-o", str(output)], given)
         for _ in range(2):
             report = animate(wav, portrait, output, session=session, overwrite=True)
-        still = animate(wav, portrait, output, session=session, overwrite=True, still_head=True)
+        still: dict[str, float] = {}
+        if session.animator.config.guide and session.speech.config.mesh:
+            made = animate(wav, portrait, output, session=session, overwrite=True, still_head=True)
+            still = {
+                "still head, s of work a second of video": made.work_per_second,
+                "  of that render, s": made.work["render"] / made.seconds,
+            }
     shares = {f"  {part}, s": seconds for part, seconds in report.work.items()}
     return {
         "cold start and first video, s": cold,
         "end to end, s of work a second of video": report.work_per_second,
         "end to end, frames a second": report.frames / sum(report.work.values()),
         **shares,
-        "still head, s of work a second of video": still.work_per_second,
-        "  of that render, s": still.work["render"] / still.seconds,
+        **still,
     }
 
 

@@ -45,7 +45,7 @@ def occlude(
     slope: float,
 ) -> Float[Tensor, "b c z h w"]:
     """phi_r = act(d phi' + (1 - d) F_id), act with slope beta below zero; "multiply" drops F_id."""
-    cover = mask[:, None]
+    cover = mask[:, None].to(moved.dtype)  # lerp takes no mixed dtypes, as autocast leaves them
     mixed = (
         torch.lerp(still.to(moved.dtype), moved, cover) if occlusion == "blend" else cover * moved
     )
