@@ -3,19 +3,22 @@
 Axes: b batch (1), t video frames, m implicit motion.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.engines.choice import Engine
 from mien.mesh.guide import join_guides, no_guide, to_device
 from mien.portrait.animator import Animator
 from mien.types import Guide, PreparedSource
 
+Inputs = tuple[PreparedSource, Float[Tensor, "1 t m"], Guide | None]
 
-def example(
-    animator: Animator, frames: int, guided: bool = True
-) -> tuple[PreparedSource, Float[Tensor, "1 t m"], Guide | None]:
+
+def example(animator: Animator, frames: int, guided: bool = True) -> Inputs:
     """A smooth random picture, frames of motion near its own and, where asked for and where the
     animator takes them, guides without a face. Always the same.
     """
@@ -28,3 +31,12 @@ def example(
     noise = torch.randn(1, frames, own.shape[1], generator=generator).to(device)
     guide = join_guides([no_guide(side)] * frames) if guided and animator.config.guide else None
     return source, own[:, None] + noise / 5, guide and to_device(guide, device)
+
+
+def render_at_once(engine: Engine, inputs: Inputs) -> None:
+    """Render the frames once in each of the threads that the engine is fastest with."""
+    if engine.chunks_at_once == 1:
+        engine.render(*inputs)
+        return
+    with ThreadPoolExecutor(engine.chunks_at_once) as pool:
+        list(pool.map(lambda _: engine.render(*inputs), range(engine.chunks_at_once)))
