@@ -102,8 +102,10 @@ def _check_rendering(device: str) -> bool:
             if problem:
                 verdict = f"no: {problem}"
             elif chosen or converted(name, animator):
-                render = functools.partial(_rendered, _once(name, animator), inputs)
-                verdict = _try(render, expected, _likeness)
+                engine = _once(name, animator)
+                verdict = _try(functools.partial(_rendered, engine, inputs), expected, _likeness)
+                if verdict.startswith("works") and engine().chunks_at_once > 1:
+                    verdict += f", {engine().chunks_at_once} such calls at once"
             else:
                 verdict = f"not tried: it converts the net when --engine {name} is first given"
             reason = None if problem else slower(name, animator)
