@@ -12,7 +12,6 @@ Cold: `mien infer` in a new process, with imports and weights. Warm: the session
 import argparse
 import functools
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -179,7 +178,7 @@ def by_engine(animator) -> dict[str, float]:
 
     from mien.devices import AUTO
     from mien.engines import RENDERING, choose_engine, refusal
-    from mien.engines.example import example, render_at_once
+    from mien.engines.example import decibels, example, render_at_once
     from mien.portrait.streaming import FRAMES_AT_ONCE
     from mien.report import best_time
 
@@ -195,12 +194,12 @@ def by_engine(animator) -> dict[str, float]:
             for count in sorted({1, threads}):
                 torch.set_num_threads(count)
                 engine = choose_engine(animator, AUTO, name)
-                error = (engine.render(*inputs) - expected).square().mean().item() / 4
+                apart = decibels(engine.render(*inputs), expected)
                 best = best_time(functools.partial(render_at_once, engine, inputs), device, runs=5)
                 label = f"  {name}, {count} thread{'s' * (count > 1)}"
                 frames = FRAMES_AT_ONCE * engine.chunks_at_once
                 figures[f"{label}, ms a frame"] = 1e3 * best / frames
-            figures[f"  {name}, dB from torch"] = -10 * math.log10(max(error, 1e-20))
+            figures[f"  {name}, dB from torch"] = apart
     torch.set_num_threads(threads)
     return figures
 
@@ -209,6 +208,7 @@ def mixed_precision(animator, device) -> dict[str, float]:
     """Rendering in bf16-mixed, and how near its frames are to those in full precision."""
     import torch
 
+    from mien.engines.example import decibels
     from mien.portrait.streaming import FRAMES_AT_ONCE
     from mien.report import best_time
 
@@ -216,11 +216,11 @@ def mixed_precision(animator, device) -> dict[str, float]:
         draw, _, _ = rendering(animator)
         exact = draw()
         with autocast(device, MIXED):
-            error = (draw().float() - exact).square().mean().item()
+            apart = decibels(draw(), exact)
             seconds = best_time(draw, device) / FRAMES_AT_ONCE
     return {
         f"render in {MIXED}, ms a frame": 1e3 * seconds,
-        f"render in {MIXED}, dB between frames": -10 * math.log10(max(error, 1e-12) / 4),
+        f"render in {MIXED}, dB between frames": apart,
     }
 
 

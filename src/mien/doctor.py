@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import math
 import tempfile
 import time
 import warnings
@@ -16,7 +15,7 @@ from torch import Tensor
 from mien.audio.features import log_mel
 from mien.data.meshes import face_mesh
 from mien.engines import RENDERING, Engine, choose_engine, converted, refusal, slower
-from mien.engines.example import example
+from mien.engines.example import Inputs, decibels, example
 from mien.errors import UserError
 from mien.media import VideoWriter, read_video
 from mien.ops.back_ends import Operation
@@ -27,7 +26,7 @@ from mien.portrait.streaming import FRAMES_AT_ONCE
 from mien.report import machine
 from mien.session.session import load_models
 from mien.session.sound import encode_waveform
-from mien.types import SAMPLE_RATE, Guide, PreparedSource
+from mien.types import SAMPLE_RATE
 
 # float32 sums in another order differ by a few units of the seventh digit.
 _TOLERANCE = 1e-4
@@ -120,17 +119,14 @@ def _once(name: str, animator: Animator) -> Callable[[], Engine]:
     return functools.cache(functools.partial(choose_engine, animator, forced=name))
 
 
-def _rendered(
-    engine: Callable[[], Engine], inputs: tuple[PreparedSource, Tensor, Guide | None]
-) -> Tensor:
+def _rendered(engine: Callable[[], Engine], inputs: Inputs) -> Tensor:
     return engine().render(*inputs)
 
 
 def _likeness(frames: Tensor, expected: Tensor) -> tuple[bool, str]:
     """Whether frames are near enough to the expected ones, and how near."""
-    error = ((frames.float() - expected) / 2).square().mean().item()
-    decibels = -10 * math.log10(max(error, 1e-20))
-    return decibels >= _NEAR, f"{decibels:.0f} dB from torch in float32"
+    apart = decibels(frames, expected)
+    return apart >= _NEAR, f"{apart:.0f} dB from torch in float32"
 
 
 INFERENCE = {

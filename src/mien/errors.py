@@ -19,6 +19,11 @@ class UserError(Exception):
     """Bad input: one sentence that names the file or key, its value, and what to do."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of a foreign error's message, for a sentence; its class where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def missing_package(error: ModuleNotFoundError) -> UserError | None:
     """The error that names the extra to install; None for a package that no extra installs."""
     package = (error.name or "").split(".")[0]

@@ -3,6 +3,7 @@
 Axes: b batch (1), t video frames, m implicit motion.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -31,6 +32,12 @@ def example(animator: Animator, frames: int, guided: bool = True) -> Inputs:
     noise = torch.randn(1, frames, own.shape[1], generator=generator).to(device)
     guide = join_guides([no_guide(side)] * frames) if guided and animator.config.guide else None
     return source, own[:, None] + noise / 5, guide and to_device(guide, device)
+
+
+def decibels(frames: Tensor, expected: Tensor) -> float:
+    """How near frames are to the expected ones, all pooled: 200 for equal ones."""
+    error = ((frames.float() - expected) / 2).square().mean().item()
+    return -10 * math.log10(max(error, 1e-20))
 
 
 def render_at_once(engine: Engine, inputs: Inputs) -> None:

@@ -61,6 +61,27 @@ def render_inputs(
     }
 
 
+def some_frames(inputs: dict[str, Tensor], start: int, count: int) -> dict[str, Tensor]:
+    """`count` frames of the inputs from `start` on, the last one repeated at the end; inputs of the
+    source as they are.
+    """
+    return {
+        name: x
+        if name.startswith("source.")
+        else _span(x, start, count, 1 if name == "motion" else 0)
+        for name, x in inputs.items()
+    }
+
+
+def _span(x: Tensor, start: int, count: int, axis: int) -> Tensor:
+    some = x.narrow(axis, start, min(count, x.shape[axis] - start))
+    missing = count - some.shape[axis]
+    if not missing:
+        return some
+    last = some.narrow(axis, some.shape[axis] - 1, 1)
+    return torch.cat((some, *[last] * missing), dim=axis)
+
+
 class RenderGraph(nn.Module):
     """`Animator.render_prepared` on the tensors of `render_inputs`; source and guide only say which
     there are.

@@ -14,7 +14,7 @@ import torch
 
 from mien.engines.graph import Graph, exporting, render_graph
 from mien.engines.graphs import graphs
-from mien.errors import UserError
+from mien.errors import UserError, first_line
 from mien.kinds import fingerprint
 from mien.media.files import written_whole
 from mien.motion.speech_to_motion import SpeechToMotion
@@ -80,9 +80,8 @@ def converted(graph: Graph) -> "onnx.ModelProto":
                 verbose=False,
             )
     except Exception as error:  # of torch's exporter, which has many
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"the graph {graph.name} of these weights cannot be exported ({reason}): "
+            f"the graph {graph.name} of these weights cannot be exported ({first_line(error)}): "
             "take weights of another config"
         ) from error
     assert written is not None

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mien.devices import AUTO
 from mien.engines.cache import cache_folder, graph_name, is_kept, write_folder
-from mien.engines.graph import render_graph, render_inputs
+from mien.engines.graph import render_graph, render_inputs, some_frames
 from mien.errors import UserError
 from mien.portrait.animator import Animator
 from mien.types import Guide, PreparedSource
@@ -51,7 +51,7 @@ class OnnxruntimeEngine:
         inputs = render_inputs(source, motion[:, drawn], guide)
         count = inputs["motion"].shape[1]
         if count == 1:  # the graph is one of two frames and more
-            inputs = {name: _twice(name, tensor) for name, tensor in inputs.items()}
+            inputs = some_frames(inputs, 0, 2)
         with self._lock:
             session = self._session(guide is not None)
         taken = [value.name for value in session.get_inputs()]
@@ -72,12 +72,6 @@ class OnnxruntimeEngine:
                     "delete this folder, or give --engine torch"
                 ) from error
         return self._sessions[guided]
-
-
-def _twice(name: str, tensor: Tensor) -> Tensor:
-    if name.startswith("source."):
-        return tensor
-    return torch.cat((tensor, tensor), dim=1 if name == "motion" else 0)
 
 
 def graph_folder(animator: Animator, guided: bool) -> Path:

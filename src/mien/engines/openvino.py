@@ -24,9 +24,9 @@ from torch import Tensor
 
 from mien.devices import AUTO, FULL
 from mien.engines.cache import cache_folder, graph_name, is_kept, write_folder
-from mien.engines.graph import exporting, render_graph, render_inputs
+from mien.engines.graph import exporting, render_graph, render_inputs, some_frames
 from mien.engines.partition import Part, cut
-from mien.errors import UserError
+from mien.errors import UserError, first_line
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import FRAMES_AT_ONCE
 from mien.types import Guide, PreparedSource
@@ -77,7 +77,7 @@ class OpenvinoEngine:
         chain = idle.get()
         try:
             for start in range(0, count, FRAMES_AT_ONCE):
-                some = {name: _some_frames(name, x, start) for name, x in inputs.items()}
+                some = some_frames(inputs, start, FRAMES_AT_ONCE)
                 frames.append(torch.from_numpy(chain.run(some)))
         finally:
             idle.put(chain)
@@ -95,21 +95,6 @@ class OpenvinoEngine:
                     idle.put(Chain(compiled))
                 self._idle[guided] = idle
             return self._idle[guided]
-
-
-def _some_frames(name: str, tensor: Tensor, start: int) -> Tensor:
-    """FRAMES_AT_ONCE frames of an input from `start` on, the last one repeated at the end; inputs
-    of the source as they are.
-    """
-    if name.startswith("source."):
-        return tensor
-    axis = 1 if name == "motion" else 0
-    some = tensor.narrow(axis, start, min(FRAMES_AT_ONCE, tensor.shape[axis] - start))
-    missing = FRAMES_AT_ONCE - some.shape[axis]
-    if not missing:
-        return some
-    last = some.narrow(axis, some.shape[axis] - 1, 1)
-    return torch.cat((some, *[last] * missing), dim=axis)
 
 
 def compile_parts(
@@ -181,9 +166,8 @@ def _kept_parts(animator: Animator, guided: bool) -> list[Part]:
     try:
         parts = cut(convert(animator, guided))
     except Exception as error:  # of torch's exporter or of OpenVINO, which have many
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"openvino cannot convert this animator ({reason}): give --engine torch"
+            f"openvino cannot convert this animator ({first_line(error)}): give --engine torch"
         ) from error
     if write_folder(folder, lambda there: _write(parts, there)):
         kept = _read(folder)  # as every later run does: the same models, the same bytes

@@ -14,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mien.errors import UserError
+from mien.errors import UserError, first_line
 from mien.loki.config import LokiConfig
 from mien.loki.injection import (
     InjectedSelfAttention,
@@ -147,8 +147,7 @@ def from_pretrained(kind: Any, name: str, subfolder: str) -> nn.Module:
     try:
         return kind.from_pretrained(name, subfolder=subfolder if inner else None)
     except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"cannot read the {subfolder} of {name}: {first}") from error
+        raise UserError(f"cannot read the {subfolder} of {name}: {first_line(error)}") from error
 
 
 def _unet(config: LokiConfig) -> Any:

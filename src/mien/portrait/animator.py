@@ -26,6 +26,7 @@ from mien.portrait.frame_decoder import (
 from mien.portrait.guide import GuideAttention
 from mien.portrait.motion_encoder import MotionEncoder
 from mien.portrait.region_attention import RegionAttention
+from mien.portrait.window import Window
 from mien.types import Appearance, Guide, MotionField, PreparedSource
 
 
@@ -136,12 +137,25 @@ class Animator(nn.Module):
         field = self.dense_motion(source.field, deviations, guide)
 
         appearance = repeat_appearance(source.appearance, deviations.shape[1])
+        return self.decode(appearance, field, guide)
+
+    def decode(
+        self,
+        appearance: Appearance,
+        field: MotionField,
+        guide: Guide | None = None,
+        window: Window | None = None,
+        decoder: FrameDecoder | None = None,
+    ) -> Rendering:
+        """Draw the frames of a known field, or a window of them; `appearance` is repeated to its
+        batch. Another `decoder` can stand for the animator's own.
+        """
         moved, mask = warp_by_field(appearance.volume, field)
         features = occlude(
             moved, appearance.volume, mask, self.config.occlusion, self.config.activation_slope
         )
-        frames = self.frame_decoder(features, appearance, field, mask, guide)
-        return Rendering(frames, field, moved)
+        draw = decoder or self.frame_decoder
+        return Rendering(draw(features, appearance, field, mask, guide, window), field, moved)
 
     def render(
         self,

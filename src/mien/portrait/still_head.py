@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mien.ops.warp import repeat_frames
 from mien.portrait.animator import Animator, repeat_appearance
 from mien.portrait.config import AnimatorConfig
-from mien.portrait.frame_decoder import FrameDecoder, occlude, warp_by_field
+from mien.portrait.frame_decoder import FrameDecoder
 from mien.portrait.window import Window, cut
 from mien.types import Appearance, Guide, MotionField, PreparedSource
 
@@ -97,7 +97,8 @@ class StillHead:
         field = net.with_guide(self.source.field, field, repeat_frames(self.hidden, count), guide)
         outer = self.window.grown(_SEAM)
         drawn = outer.grown(_reach(self.animator.config))
-        decoded = _decode(self.decoder, self.animator, self.source.appearance, field, guide, drawn)
+        appearance = repeat_appearance(self.source.appearance, count)
+        decoded = self.animator.decode(appearance, field, guide, drawn, self.decoder).frames
         rows, columns = outer.slices(self.frame.shape[-1])
         shown_rows, shown_columns = outer.within(drawn).slices(self.frame.shape[-1])
         frames = self.frame.repeat(count, 1, 1, 1)
@@ -116,21 +117,6 @@ def _reach(config: AnimatorConfig) -> int:
     return 2 * config.decoder_blocks + 2
 
 
-def _decode(
-    decoder: FrameDecoder,
-    animator: Animator,
-    appearance: Appearance,
-    field: MotionField,
-    guide: Guide,
-    window: Window | None = None,
-) -> Tensor:
-    appearance = repeat_appearance(appearance, len(guide.found))
-    moved, mask = warp_by_field(appearance.volume, field)
-    config = animator.config
-    features = occlude(moved, appearance.volume, mask, config.occlusion, config.activation_slope)
-    return decoder(features, appearance, field, mask, guide, window)
-
-
 def _with_fixed_norms(
     animator: Animator, appearance: Appearance, field: MotionField, guide: Guide
 ) -> tuple[FrameDecoder, Tensor]:
@@ -145,7 +131,7 @@ def _with_fixed_norms(
                 fixed[name] = FixedNorm(norm, given[0])
 
             decoder.get_submodule(name).register_forward_pre_hook(keep)
-    frame = _decode(decoder, animator, appearance, field, guide)
+    frame = animator.decode(appearance, field, guide, decoder=decoder).frames
     for name, norm in fixed.items():
         decoder.set_submodule(name, norm)
     return decoder, frame

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mien.errors import UserError
+from mien.errors import UserError, first_line
 from mien.overlays import read_config
 
 VIDEOS = {
@@ -96,8 +96,7 @@ def load_collection(path: Path) -> Collection:
         merged = OmegaConf.merge(OmegaConf.structured(Collection), read_config(path))
         collection = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"the collection {path} cannot be used: {reason}") from error
+        raise UserError(f"the collection {path} cannot be used: {first_line(error)}") from error
     assert isinstance(collection, Collection)
     return collection
 

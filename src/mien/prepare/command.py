@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mien.command_line import Parser, positive, run_guarded
 from mien.data.faces import FaceCache
 from mien.data.manifest import read_manifest
-from mien.errors import UserError
+from mien.errors import UserError, first_line
 from mien.face import FaceIdentity
 from mien.overlays import find_config, read_config, shared_folder
 from mien.prepare.collections import Collection, Listed, list_sources, load_collection
@@ -132,7 +132,7 @@ def read_settings(name: str, changes: Sequence[str]) -> Preparation:
         )
         settings = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise UserError(f"{name} cannot be used: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{name} cannot be used: {first_line(error)}") from error
     assert isinstance(settings, Preparation)
     if settings.people not in PEOPLE:
         raise UserError(f"people {settings.people} must be one of {', '.join(PEOPLE)}")
