@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -128,10 +128,11 @@ def _sigterm_unwinds() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def settings_from(kind: type[Settings], given: argparse.Namespace) -> Settings:
-    """A dataclass of settings: values from the command line where given, else the defaults."""
+def settings_from(defaults: Settings, given: argparse.Namespace) -> Settings:
+    """A dataclass of settings: values from the command line where given, else `defaults`."""
     given_ones = {name: value for name, value in vars(given).items() if value is not None}
-    return kind(**{f.name: given_ones[f.name] for f in fields(kind) if f.name in given_ones})  # pyright: ignore[reportArgumentType]
+    names = {field.name for field in fields(defaults)}  # pyright: ignore[reportArgumentType]
+    return replace(defaults, **{k: v for k, v in given_ones.items() if k in names})  # pyright: ignore[reportArgumentType]
 
 
 @contextmanager

@@ -84,7 +84,9 @@ class Weights:
 
     `animator_fingerprint` names the motion (motion_fingerprint) that they were trained on; None for
     weights that are bound to no animator. `face_model` says on which face model's maps they were
-    trained; None for weights that see none, and for files that do not say it.
+    trained; None for weights that see none, and for files that do not say it. `sampling` holds the
+    sampling settings of the training run; None for nets that are not sampled, and for files that do
+    not say it.
     """
 
     kind: str
@@ -93,6 +95,7 @@ class Weights:
     fingerprint: str
     animator_fingerprint: str | None = None
     face_model: dict[str, Any] | None = None
+    sampling: dict[str, Any] | None = None
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
@@ -121,6 +124,8 @@ def save_weights(path: Path, weights: Weights) -> None:
         metadata["animator_fingerprint"] = weights.animator_fingerprint
     if weights.face_model is not None:
         metadata["face_model"] = json.dumps(weights.face_model)
+    if weights.sampling is not None:
+        metadata["sampling"] = json.dumps(weights.sampling)
 
     state = {name: value.contiguous() for name, value in weights.state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -247,6 +252,7 @@ def _read_shipped(path: Path) -> Weights:
         metadata["fingerprint"],
         metadata.get("animator_fingerprint"),
         json.loads(metadata.get("face_model", "null")),
+        json.loads(metadata.get("sampling", "null")),
     )
 
 
@@ -259,6 +265,7 @@ def _read_training(path: Path) -> Weights:
         saved["fingerprint"],
         saved.get("animator_fingerprint"),
         saved.get("face_model"),
+        saved.get("sampling"),
     )
 
 

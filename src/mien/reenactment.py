@@ -48,8 +48,10 @@ def parser() -> Parser:
                       help="0 (open) to 1 (shut), a line for each frame of 25 a second, instead of "
                       "the driver's blinks")  # fmt: skip
     loki.add_argument("--seed", type=int, help="of the noise (default 0)")
-    loki.add_argument("--steps", type=positive(int), help="of the sampler (default 10)")
-    loki.add_argument("--guidance", type=positive(float), help="1: none (default 2)")
+    loki.add_argument(
+        "--steps", type=positive(int), help="of the sampler (default: as in training)"
+    )
+    loki.add_argument("--guidance", type=positive(float), help="1: none (default: as in training)")
     return p
 
 
@@ -111,7 +113,7 @@ def _by_animator(given: argparse.Namespace) -> "Report":
             given.output,
             session=session,
             transfer=given.transfer,
-            controls=settings_from(Controls, given),
+            controls=settings_from(Controls(), given),
             box=given.box,
             overwrite=given.overwrite,
             progress=progress,
@@ -119,14 +121,16 @@ def _by_animator(given: argparse.Namespace) -> "Report":
 
 
 def _by_loki(given: argparse.Namespace) -> "Report":
+    from mien.devices import choose_device
     from mien.loki.driving import LokiControls, read_blinks
-    from mien.loki.sampling import LokiSamplingConfig
+    from mien.loki.weights import load_loki
     from mien.pipeline import reenact_by_loki
     from mien.session.loki import LokiSession
 
     given.blinks = given.blinks and read_blinks(given.blinks)
-    sampling = settings_from(LokiSamplingConfig, given)
-    session = LokiSession.load(given.loki, given.device, given.precision, sampling)
+    net, sampling = load_loki(given.loki)
+    net = net.to(choose_device(given.device))
+    session = LokiSession(net, settings_from(sampling, given), given.precision)
     with progress_bar() as progress:
         return reenact_by_loki(
             given.video,
@@ -134,7 +138,7 @@ def _by_loki(given: argparse.Namespace) -> "Report":
             given.output,
             session=session,
             transfer=given.transfer,
-            controls=settings_from(LokiControls, given),
+            controls=settings_from(LokiControls(), given),
             seed=given.seed or 0,
             box=given.box,
             overwrite=given.overwrite,

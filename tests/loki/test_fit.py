@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from mien.cli import main
 from mien.errors import UserError
 from mien.kinds import config_of, read_weights, save_weights, to_float16
+from mien.loki.sampling import LokiSamplingConfig
 from mien.loki.weights import LOKI, face_model_record, load_loki
 from mien.overlays import join_configs
 from mien.presets import LOKI_PRESETS
@@ -123,7 +124,8 @@ def test_four_and_four_steps_equal_eight(clips: list[str], run, tmp_path: Path):
 def test_run_leaves_strips_and_weights_that_load(run):
     folder, saved = run
     assert len(list(folder.glob("previews/*.png"))) == 2
-    net = load_loki(folder / "last.ckpt")
+    net, sampling = load_loki(folder / "last.ckpt")
+    assert sampling == LokiSamplingConfig(steps=3) != LokiSamplingConfig()
     for name, value in net.state_dict().items():
         assert torch.equal(value, saved["state_dict"][f"loki.{name}"])
     assert saved["skipped_steps"] == 0
@@ -135,9 +137,9 @@ def test_weights_are_bound_to_the_face_model_of_their_maps(run, tmp_path, monkey
     shipped, older = tmp_path / "loki.safetensors", tmp_path / "older.safetensors"
     weights = to_float16(read_weights(folder / "last.ckpt"))
     save_weights(shipped, weights)
-    save_weights(older, replace(weights, face_model=None))
-    for path in (shipped, older):
-        load_loki(path)
+    save_weights(older, replace(weights, face_model=None, sampling=None))
+    assert load_loki(shipped)[1] == LokiSamplingConfig(steps=3)
+    assert load_loki(older)[1] == LokiSamplingConfig()
     monkeypatch.setattr("mien.loki.weights.OFFSET_DEVIATION", 0.2)
     for path in (folder / "last.ckpt", shipped, older):
         with pytest.raises(UserError, match=rf"{path.name} was trained on maps .*0\.124 cm"):

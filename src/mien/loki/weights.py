@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from mien.config import restore
 from mien.errors import UserError
 from mien.face_model.parametric import OFFSET_DEVIATION, face_model_fingerprint
 from mien.kinds import Kind, build, read_weights, register
 from mien.loki.config import LokiConfig
 from mien.loki.net import Loki
+from mien.loki.sampling import LokiSamplingConfig
 
 LOKI = register(Kind("loki", LokiConfig, Loki, "loki"))
 
@@ -37,8 +39,9 @@ def refuse_other_face_model(record: dict[str, Any] | None, path: Path | str) -> 
         )
 
 
-def load_loki(path: Path) -> Loki:
-    """Rebuild Loki's net, ready for use (evaluation mode, on the CPU, float32).
+def load_loki(path: Path) -> tuple[Loki, LokiSamplingConfig]:
+    """Rebuild Loki's net, ready for use (evaluation mode, on the CPU, float32), and the sampling
+    settings of its training run.
 
     Raises:
         UserError: the file is missing, damaged, of another kind, does not fit this version, or was
@@ -46,4 +49,4 @@ def load_loki(path: Path) -> Loki:
     """
     weights = read_weights(path, LOKI)
     refuse_other_face_model(weights.face_model, path)
-    return build(weights, LOKI, path)
+    return build(weights, LOKI, path), restore(LokiSamplingConfig, weights.sampling or {})

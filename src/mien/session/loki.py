@@ -87,12 +87,13 @@ class LokiSession:
         precision: str = FULL,
         sampling: LokiSamplingConfig | None = None,
     ) -> "LokiSession":
-        """A session of trained weights.
+        """A session of trained weights; without `sampling` frames are sampled as in their training.
 
         Raises:
             UserError: the file is missing, damaged or foreign.
         """
-        return cls(load_loki(Path(weights)).to(choose_device(device)), sampling, precision)
+        net, as_trained = load_loki(Path(weights))
+        return cls(net.to(choose_device(device)), sampling or as_trained, precision)
 
     def prepare(
         self, portrait: PortraitSource, box: Box | None = None, watch: Stopwatch | None = None

@@ -10,7 +10,7 @@ than a small net can carry noise through.
 Axes: b batch, t frames, c channels of a sample, h w space.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -217,11 +217,12 @@ class LokiStage(SteppedModule):
         return AdamW(decay_groups(self.loki, c.weight_decay), c.learning_rate, c.betas)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store kind, config, fingerprint and face model; by now the weights are the averaged
-        ones.
+        """Store kind, config, fingerprint, face model and sampling; by now the weights are the
+        averaged ones.
         """
         describe(checkpoint, LOKI, self.loki.config)
         checkpoint["face_model"] = face_model_record()
+        checkpoint["sampling"] = asdict(self.sampling)
         checkpoint["skipped_steps"] = self.skipped_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
