@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mien.audio.features import FPS
 from mien.checkpoint import default_weights
+from mien.cli import main
 from mien.config import restore
 from mien.data.augment import AugmentConfig
 from mien.data.speech import VoiceConfig
@@ -267,3 +268,22 @@ def test_presets_keep_their_budget(preset: str):
     gflop = counter.get_total_flops() / FPS / 1e9
     assert gflop <= BUDGETS[preset]
     assert config.image_size == {"tiny": 64, "base512": 512}.get(preset, 256)
+
+
+@pytest.mark.parametrize(
+    ("config", "option"),
+    [
+        ("stage1.yaml", "model.animator.motion_backbone"),
+        ("stage2.yaml", "model.speech.front_end.bundle"),
+        ("stage2.yaml", "model.speech.global_encoder"),
+        ("loki.yaml", "model.loki.positions"),
+        ("loki.yaml", "data.valid_clips"),
+    ],
+)
+def test_null_on_the_command_line_is_no_value(config: str, option: str, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", config, f"--{option}", "null", "--print_config"])
+    part, name = option.split(".", 1)
+    missing = object()
+    printed = OmegaConf.create(capsys.readouterr().out)
+    assert OmegaConf.select(printed, f"{part}.init_args.{name}", default=missing) is None

@@ -26,6 +26,15 @@ def test_memory_holds_the_last_ones_and_all_can_be_read_again(tmp_path: Path, mo
             assert len(cache._held) <= 2
 
 
+def test_a_value_that_is_kept_anew_replaces_the_one_in_memory(tmp_path: Path):
+    write_clips(tmp_path, "train", people=1, clips=1, frames=2, size=64, seed=0)
+    (record,) = read_records(Store(tmp_path), Path("train.jsonl"))
+    cache = MeshCache(tmp_path, tmp_path / "meshes")
+    for number in (0.25, 0.5):
+        cache.keep(record, ClipMeshes(torch.full((2, 468, 3), number), torch.ones(2).bool()))
+        assert float(cache.read(record).points.mean()) == pytest.approx(number, abs=1e-3)
+
+
 @pytest.mark.parametrize("content", [b"", None], ids=["damaged", "deleted"])
 def test_a_file_that_cannot_be_read_is_named(content: bytes | None, tmp_path: Path):
     write_clips(tmp_path, "train", people=1, clips=1, frames=2, size=64, seed=0)

@@ -70,8 +70,8 @@ def test_samplers_ask_only_at_the_levels_they_were_given(noise):
 
 def test_guidance_goes_beyond_the_conditional_prediction(noise):
     level = torch.ones(2, dtype=torch.float64)
-    # The unconditional samples come first.
-    gains = torch.tensor([1.0, 1.0, 3.0, 3.0], dtype=torch.float64)
+    # The conditional samples come first.
+    gains = torch.tensor([3.0, 3.0, 1.0, 1.0], dtype=torch.float64)
     for weight, gain in ((0.0, 1), (1.0, 3), (2.0, 5)):
         both = guided(lambda x, level: x + expand_to(gains * level, x), weight)
         torch.testing.assert_close(both(noise, level), noise + gain)

@@ -93,6 +93,7 @@ class ClipFiles(ABC, Generic[Value]):
     def keep(self, record: ClipRecord, value: Value) -> None:
         """Store a value that is known without computing it."""
         self.folder.write(self._name(record), self.pack(value))
+        self._held.pop(record.path, None)
 
     def has(self, record: ClipRecord) -> bool:
         """Is there a file of this clip?"""

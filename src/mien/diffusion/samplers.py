@@ -48,14 +48,14 @@ def euler(
 
 def guided(both: Denoise, weight: float) -> Denoise:
     """Classifier-free guidance: the unconditional prediction, and `weight` times the difference of
-    the conditional one from it. `both` predicts twice the batch at once: the unconditional samples,
-    then the conditional ones.
+    the conditional one from it. `both` predicts twice the batch at once: the conditional samples,
+    then the unconditional ones.
     """
 
     def denoise(
         x: Float[Tensor, " b *dims"], level: Shaped[Tensor, " b *t"]
     ) -> Float[Tensor, " b *dims"]:
-        plain, conditional = both(torch.cat((x, x)), torch.cat((level, level))).chunk(2)
+        conditional, plain = both(torch.cat((x, x)), torch.cat((level, level))).chunk(2)
         return plain + weight * (conditional - plain)
 
     return denoise

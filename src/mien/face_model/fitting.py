@@ -96,7 +96,7 @@ def fit_points(
         worst = int(state.misfits(basis, observed).argmax())
         raise UserError(
             f"the face model cannot be fitted ({error}), least to the points of frame "
-            f"{frames[worst]}: leave that frame out"
+            f"{frames[worst]}: cut the clip before or after it, or leave it out"
         ) from error
     eyes = gaze_of(model, identity, irises, state.rotation, state.translation)
     expression = lids_of(model, eyes)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from mien.diffusion.objective import to_clean
-from mien.diffusion.samplers import Denoise, ddim
+from mien.diffusion.samplers import Denoise, ddim, guided
 from mien.loki.injection import ReferenceKeys
 from mien.loki.net import Loki
 
@@ -113,22 +113,23 @@ def denoiser(
     if guidance != 1:
         condition = torch.cat((condition, torch.zeros_like(condition)))
 
+    def predict(
+        x: Float[Tensor, "n t c h w"], level: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n t c h w"]:
+        timestep = level[:, None].repeat(1, x.shape[1])
+        if past is not None:
+            known = past.repeat(len(x) // len(past), 1, 1, 1, 1)
+            x = torch.cat((known, x[:, given:]), dim=1)
+            timestep[:, :given] = 0
+        prediction = net(x, timestep, condition, reference).to(x.dtype)
+        return to_clean(prediction, x, net.schedule.at(timestep, x), form)
+
+    predict_guided = predict if guidance == 1 else guided(predict, guidance)
+
     def denoise(
         x: Float[Tensor, "b t c h w"], level: Int[Tensor, " b"]
     ) -> Float[Tensor, "b t c h w"]:
-        timestep = level[:, None].repeat(1, x.shape[1])
-        if past is not None:
-            x = torch.cat((past, x[:, given:]), dim=1)
-            timestep[:, :given] = 0
-        passes = len(condition) // len(x)
-        prediction = net(
-            x.repeat(passes, 1, 1, 1, 1), timestep.repeat(passes, 1), condition, reference
-        )
-        prediction = prediction.to(x.dtype).unflatten(0, (passes, -1))
-        levels = net.schedule.at(timestep, x)
-        clean, *without = (to_clean(each, x, levels, form) for each in prediction)
-        if without:
-            clean = without[0] + guidance * (clean - without[0])
+        clean = predict_guided(x, level)
         return clean if limit is None else clean.clamp(-limit, limit)
 
     return denoise

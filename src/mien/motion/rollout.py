@@ -157,7 +157,7 @@ def sample_window(
     if sampling.guidance == 1:
         denoise = denoiser(conditional)
     else:
-        denoise = guided(denoiser(without_audio(conditioning), conditional), sampling.guidance)
+        denoise = guided(denoiser(conditional, without_audio(conditioning)), sampling.guidance)
     sample = ddim if sampling.sampler == "ddim" else euler
     clean = sample(denoise, noise, sampling_levels(speech.config.schedule, sampling.steps, noise))
     motion = speech.space.decode(clean, conditioning.source_motion)

@@ -2,7 +2,7 @@
 
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -16,6 +16,14 @@ from mien.training.predictions import PredictionWriter
 
 class Parser(LightningArgumentParser):
     """Turns a wrong key or value into a UserError."""
+
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
+        """Parse options, of which `null` is no value also below --model and --data: jsonargparse
+        hands it to the parser of the model's own options as the text None.
+        """
+        if args is not None:
+            args = [re.sub(r"^(--[\w.]+)=None$", r"\1=null", option) for option in args]
+        return super().parse_args(args, *more, **named)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message as one sentence."""
