@@ -41,7 +41,9 @@ def parser() -> Parser:
                    help="mien (default): implicit motion, warped; loki: a face model's "
                    "coefficients, painted by diffusion")  # fmt: skip
     loki = p.add_argument_group("with --system loki")
-    loki.add_argument("--loki", type=Path, metavar="FILE", help="its weights (needed)")
+    loki.add_argument(
+        "--loki", type=Path, metavar="FILE", help="its weights (default: those that ship)"
+    )
     loki.add_argument("--freeze-pose", action="store_true", default=None,
                       help="hold the portrait's own head pose")  # fmt: skip
     loki.add_argument("--blinks", type=Path, metavar="FILE",
@@ -81,11 +83,9 @@ def _refuse_options(given: argparse.Namespace) -> None:
     """Refuse options of the other system.
 
     Raises:
-        UserError: there is one, or Loki's weights are missing.
+        UserError: there is one.
     """
     if given.system == "loki":
-        if given.loki is None:
-            raise UserError("the system loki needs weights: give them with --loki FILE")
         if given.animator is not None:
             raise UserError("--animator is of the system mien: give Loki's weights with --loki")
         if given.engine != AUTO:
@@ -123,12 +123,12 @@ def _by_animator(given: argparse.Namespace) -> "Report":
 def _by_loki(given: argparse.Namespace) -> "Report":
     from mien.devices import choose_device
     from mien.loki.driving import LokiControls, read_blinks
-    from mien.loki.weights import load_loki
+    from mien.loki.weights import SHIPPED, load_loki
     from mien.pipeline import reenact_by_loki
     from mien.session.loki import LokiSession
 
     given.blinks = given.blinks and read_blinks(given.blinks)
-    net, sampling = load_loki(given.loki)
+    net, sampling = load_loki(given.loki or SHIPPED)
     net = net.to(choose_device(given.device))
     session = LokiSession(net, settings_from(sampling, given), given.precision)
     with progress_bar() as progress:

@@ -126,12 +126,12 @@ def test_one_person_alone_has_no_cross_identity(folder, tmp_path, monkeypatch):
     assert set(figures["same identity"]) == {"still", "still portrait", "driver"}
 
 
-def test_an_unknown_system_and_one_without_weights_are_one_sentence(folder, capsys):
+def test_an_unknown_system_and_missing_weights_are_one_sentence(folder, capsys):
     given = ["evaluate", "follow", "--root", str(folder), "--manifest", "valid.jsonl"]
     assert main([*given, "--system", "magic"]) == 1
     assert "invalid choice: 'magic'" in capsys.readouterr().err
-    assert main([*given, "--system", "loki"]) == 1
-    assert "--loki FILE" in capsys.readouterr().err
+    assert main([*given, "--system", "loki", "--loki", "nowhere.safetensors"]) == 1
+    assert "cannot read the weights nowhere.safetensors" in capsys.readouterr().err
 
 
 def test_identities_are_those_of_the_portrait_or_of_the_driver(monkeypatch):

@@ -51,7 +51,7 @@ def parser() -> Parser:
                          help="score each n-th frame (default 5)")  # fmt: skip
     follow.add_argument("--system", choices=SYSTEMS, nargs="+", default=["mien"],
                         help="what draws the portraits (default: mien)")  # fmt: skip
-    follow.add_argument("--loki", type=Path, help="weights of the system loki")
+    follow.add_argument("--loki", type=Path, help="weights of the system loki (default: shipped)")
     follow.add_argument("--portraits", type=Path, nargs="+",
                         help="pictures, or folders of them, for cross identity (default: the "
                         "first frame of the next person's clip)")  # fmt: skip

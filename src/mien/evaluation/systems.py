@@ -16,7 +16,6 @@ from mien.checkpoint import default_weights, load_animator
 from mien.data.datasets import to_picture
 from mien.data.faces import face_model, face_tracker
 from mien.devices import FULL, autocast, choose_device
-from mien.errors import UserError
 from mien.evaluation.comparison import TrackedClip
 from mien.evaluation.drive import drive
 from mien.face_model.clips import fit_frames
@@ -113,10 +112,8 @@ def loki_system(given: Namespace) -> System:
     """Loki with the weights of the command line.
 
     Raises:
-        UserError: none are given, or they cannot be read.
+        UserError: they cannot be read.
     """
-    if given.loki is None:
-        raise UserError("the system loki needs weights: give them with --loki FILE")
     return LokiSystem(LokiSession.load(given.loki, given.device, given.precision))
 
 

@@ -13,6 +13,8 @@ from mien.loki.sampling import LokiSamplingConfig
 
 LOKI = register(Kind("loki", LokiConfig, Loki, "loki"))
 
+SHIPPED = Path(__file__).parents[1] / "weights" / "loki.safetensors"
+
 # The face model of files that do not say on which they were trained.
 _BEFORE = {"fingerprint": "8025aeabfe5df721", "offset_deviation": 0.124}
 
@@ -39,9 +41,9 @@ def refuse_other_face_model(record: dict[str, Any] | None, path: Path | str) -> 
         )
 
 
-def load_loki(path: Path) -> tuple[Loki, LokiSamplingConfig]:
-    """Rebuild Loki's net, ready for use (evaluation mode, on the CPU, float32), and the sampling
-    settings of its training run.
+def load_loki(path: Path = SHIPPED) -> tuple[Loki, LokiSamplingConfig]:
+    """Rebuild Loki's net, by default from the file that ships, ready for use (evaluation mode, on
+    the CPU, float32), and the sampling settings of its training run.
 
     Raises:
         UserError: the file is missing, damaged, of another kind, does not fit this version, or was

@@ -1,6 +1,6 @@
 """A session of Loki: the net loaded once, portraits prepared once, frames sampled on demand.
 
-    session = LokiSession.load("loki.ckpt")
+    session = LokiSession.load()
     portrait = session.prepare("portrait.png")
     for frames in session.drive(portrait, "driver.mp4"):
         frames.pictures, frames.times
@@ -30,7 +30,7 @@ from mien.loki.faces import coefficient_vectors, face_maps
 from mien.loki.injection import ReferenceKeys
 from mien.loki.net import Loki
 from mien.loki.sampling import LokiSamplingConfig, sample_frames
-from mien.loki.weights import load_loki
+from mien.loki.weights import SHIPPED, load_loki
 from mien.media import Frames, scaled, sound_of_video, to_bytes
 from mien.report import Stopwatch
 from mien.session.driving import load_driver
@@ -82,17 +82,18 @@ class LokiSession:
     @classmethod
     def load(
         cls,
-        weights: Path | str,
+        weights: Path | str | None = None,
         device: str = AUTO,
         precision: str = FULL,
         sampling: LokiSamplingConfig | None = None,
     ) -> "LokiSession":
-        """A session of trained weights; without `sampling` frames are sampled as in their training.
+        """A session of the weights that ship, or of others; without `sampling` frames are sampled
+        as in their training.
 
         Raises:
             UserError: the file is missing, damaged or foreign.
         """
-        net, as_trained = load_loki(Path(weights))
+        net, as_trained = load_loki(Path(weights or SHIPPED))
         return cls(net.to(choose_device(device)), sampling or as_trained, precision)
 
     def prepare(
