@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -34,6 +36,15 @@ def test_every_back_end_is_judged_and_the_one_in_use_is_marked(capsys):
         assert "works (error" in printed[back_end.name] or "no: " in printed[back_end.name]
     if not torch.cuda.is_available():
         assert printed["numba"].startswith("->") and "works" in printed["numba"]
+
+
+def test_help_does_not_wait_for_torch():
+    code = (
+        "import sys\nfrom mien.cli import main\n"
+        "try: main(['doctor', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: mien doctor") and done.stdout.endswith("False\n")
 
 
 def test_a_back_end_that_computes_something_else_is_not_called_working(capsys, monkeypatch):
