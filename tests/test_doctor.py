@@ -32,6 +32,7 @@ def test_every_back_end_is_judged_and_the_one_in_use_is_marked(capsys):
     for operation in ("the selective scan", "the causal convolution"):
         assert any(line.startswith(operation) for line in lines)
     printed = {line[3:].split()[0]: line for line in lines if line[3:17].strip()}
+    assert "only if it is named" in printed["compile"] or "no: " in printed["compile"]
     for back_end in SELECTIVE_SCAN.back_ends:
         assert "works (error" in printed[back_end.name] or "no: " in printed[back_end.name]
     if not torch.cuda.is_available():

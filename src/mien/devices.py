@@ -22,7 +22,7 @@ AUTO, CPU, CUDA = "auto", "cpu", "cuda"
 FULL, MIXED = "32-true", "bf16-mixed"  # Lightning's names
 PRECISIONS = FULL, MIXED
 # What may render (`mien.engines.RENDERING`), and whether a package of that name must be installed.
-ENGINES = {"openvino": True, "torch": False, "onnxruntime": True}
+ENGINES = {"openvino": True, "torch": False, "onnxruntime": True, "compile": False}
 
 
 def add_device_option(parser: ArgumentParser) -> None:
