@@ -21,6 +21,7 @@ def without_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
 
 
+@pytest.mark.timeout(1800)  # a minute or two of computation, which may wait for others
 def test_frames_are_those_of_torch(monkeypatch):
     """In a process without the checks of shapes, which torch does not compile. What it compiled is
     kept for the next run of the tests.
