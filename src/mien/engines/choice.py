@@ -77,8 +77,8 @@ def _load_compile() -> Make:
     return CompileEngine
 
 
-# Those after torch are only used where they are asked for: onnxruntime is as fast as torch, and
-# compile takes longer until its first frame than most videos take as a whole.
+# Those after torch are only used where they are asked for: onnxruntime is no faster on a CPU, and
+# compile, which is meant for a GPU, takes minutes until its first frame.
 RENDERING: Operation[Make] = Operation(
     "rendering",
     "MIEN_ENGINE",
@@ -147,7 +147,7 @@ def converted(name: str, animator: Animator, guided: bool = True) -> bool:
 def slower(name: str, animator: Animator, precision: str = AUTO) -> str | None:
     """Why an engine is not chosen unless it is named, or None."""
     if name == "compile":
-        return "compiling takes minutes, which pays for many or long videos alone"
+        return "compiling takes minutes, and on a CPU it was measured slower than torch"
     if name != "openvino":
         return None
     config = animator.config

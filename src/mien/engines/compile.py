@@ -1,4 +1,5 @@
-"""The engine compile: torch's own operations, fused by torch.compile for a GPU or for this CPU.
+"""The engine compile: torch's own operations, fused by torch.compile. It is meant for a GPU, where
+nobody has measured it; on a CPU it works and is slower than torch.
 
 The net lays its maps out channels last itself, which the compiler keeps. It compiles one graph for
 FRAMES_AT_ONCE frames, and keeps what it compiled in torch's cache folder (TORCHINDUCTOR_CACHE_DIR).
