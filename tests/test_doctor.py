@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -30,10 +32,20 @@ def test_every_back_end_is_judged_and_the_one_in_use_is_marked(capsys):
     for operation in ("the selective scan", "the causal convolution"):
         assert any(line.startswith(operation) for line in lines)
     printed = {line[3:].split()[0]: line for line in lines if line[3:17].strip()}
+    assert "only if it is named" in printed["compile"] or "no: " in printed["compile"]
     for back_end in SELECTIVE_SCAN.back_ends:
         assert "works (error" in printed[back_end.name] or "no: " in printed[back_end.name]
     if not torch.cuda.is_available():
         assert printed["numba"].startswith("->") and "works" in printed["numba"]
+
+
+def test_help_does_not_wait_for_torch():
+    code = (
+        "import sys\nfrom mien.cli import main\n"
+        "try: main(['doctor', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: mien doctor") and done.stdout.endswith("False\n")
 
 
 def test_a_back_end_that_computes_something_else_is_not_called_working(capsys, monkeypatch):

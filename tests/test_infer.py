@@ -197,6 +197,21 @@ def test_what_can_be_refused_at_once_waits_for_no_import(commands, unused, folde
     assert done.stdout == "[]\n" and done.stderr.count("error: ") == len(commands)
 
 
+def test_an_engine_that_is_not_installed_is_refused_at_once(folder):
+    inputs = [["infer", "voice.wav", "portrait.png"], ["infer", "--jobs", "voice.wav"],
+              ["reenact", "there.mp4", "portrait.png"],
+              ["drive-arkit", "notes.txt", "portrait.png"]]  # fmt: skip
+    commands = [[*given, "--engine", "openvino"] for given in inputs]
+    work = (
+        "import sys; sys.modules['openvino'] = None; from mien.cli import main; "
+        f"print([main(c) for c in {commands}], 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
+    assert done.stdout == "[1, 1, 1, 1] False\n"
+    sentence = 'openvino is not installed: pip install "mien[fast]", or leave out --engine'
+    assert done.stderr.count(sentence) == len(commands)
+
+
 def test_a_folder_that_cannot_be_written_is_told(folder, weights, capsys):
     # /proc refuses new files to everybody, the superuser included.
     asked = ["voice.wav", "portrait.png", "-o", "/proc/out.mp4", "--box", FACE, *weights]

@@ -60,7 +60,7 @@ def measure(given: argparse.Namespace) -> None:
     with torch.inference_mode(), autocast(device, given.precision):
         figures = nets_alone(animator, speech) | face_model()
     figures |= mixed_precision(animator, device) if given.precision != MIXED else {}
-    figures |= by_engine(animator)
+    figures |= by_engine(animator, given.engine)
     figures |= end_to_end(Session(animator, speech, given.precision, given.engine), given)
     for name, value in figures.items():
         print(f"{name:42}{value:10.3f}")
@@ -169,9 +169,10 @@ def rendering(animator) -> "tuple[Callable[[], Tensor], Appearance, Tensor]":
     return lambda: animator.render(appearance, still, motion), appearance, still
 
 
-def by_engine(animator) -> dict[str, float]:
+def by_engine(animator, named: str) -> dict[str, float]:
     """Milliseconds a frame with guides by each engine that works here, on one thread and on all,
-    each the best of five, and how near its frames are to those of torch.
+    each the best of five, and how near its frames are to those of torch; by compile, which takes
+    minutes to begin, if it is the one that is named.
     """
 
     import torch
@@ -189,7 +190,7 @@ def by_engine(animator) -> dict[str, float]:
         inputs = example(animator, FRAMES_AT_ONCE)
         expected = animator.render_prepared(*inputs)
         for name in working:
-            if refusal(name, animator):
+            if refusal(name, animator) or (name == "compile" and name != named):
                 continue
             for count in sorted({1, threads}):
                 torch.set_num_threads(count)

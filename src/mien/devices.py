@@ -10,9 +10,10 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from mien.errors import UserError
+from mien.errors import EXTRAS, UserError
 
 if TYPE_CHECKING:
     from torch import device as Device
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 AUTO, CPU, CUDA = "auto", "cpu", "cuda"
 FULL, MIXED = "32-true", "bf16-mixed"  # Lightning's names
 PRECISIONS = FULL, MIXED
+# What may render (`mien.engines.RENDERING`), and whether a package of that name must be installed.
+ENGINES = {"openvino": True, "torch": False, "onnxruntime": True, "compile": False}
 
 
 def add_device_option(parser: ArgumentParser) -> None:
@@ -55,10 +58,28 @@ def add_engine_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--engine",
+        type=engine_name,
         default=AUTO,
-        help="what renders: torch, openvino, onnxruntime (default: the fastest that works here; "
-        "mien doctor says which)",
+        help=f"what renders: {', '.join(ENGINES)} (default: the fastest that works here; mien "
+        "doctor says which)",
     )
+
+
+def engine_name(text: str) -> str:
+    """Argument type: the name of an engine that is installed, or auto. Whether it works with a
+    certain net is known when that is loaded.
+
+    Raises:
+        UserError: there is no such engine, or its package is not installed.
+    """
+    if text != AUTO and text not in ENGINES:
+        raise UserError(f"the engine {text!r} is unknown: give {AUTO} or {', '.join(ENGINES)}")
+    if ENGINES.get(text) and find_spec(text) is None:
+        raise UserError(
+            f'the engine {text} is not installed: pip install "mien[{EXTRAS[text]}]", or leave out '
+            "--engine"
+        )
+    return text
 
 
 def choose_device(text: str = AUTO) -> "Device":

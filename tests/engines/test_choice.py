@@ -2,13 +2,14 @@
 
 import os
 import sys
+import time
 import types
 from pathlib import Path
 
 import pytest
 
-from mien.devices import FULL
-from mien.engines import choose_engine
+from mien.devices import ENGINES, FULL
+from mien.engines import RENDERING, choose_engine
 from mien.engines.cache import cache_folder, is_kept, write_folder
 from mien.errors import UserError
 from mien.ops import back_ends
@@ -73,3 +74,20 @@ def test_other_users_can_read_the_graphs_of_a_shared_folder(tmp_path):
     assert folder.stat().st_mode & 0o055 == 0o055
     assert write_folder(folder, lambda there: (there / "1.xml").touch())  # of another process
     assert [path.name for path in tmp_path.rglob("*.xml")] == ["0.xml"]
+
+
+def test_folders_that_killed_processes_left_are_removed_after_a_day(tmp_path):
+    old, new = tmp_path / ".unfinished-old", tmp_path / ".unfinished-new"
+    graph = tmp_path / "finished"
+    for folder in (old, new, graph):
+        folder.mkdir()
+        (folder / "0.xml").touch()
+    yesterday = time.time() - 25 * 60 * 60
+    for folder in (old, graph):
+        os.utime(folder, (yesterday, yesterday))
+    assert write_folder(tmp_path / "another", lambda there: None)
+    assert {path.name for path in tmp_path.iterdir()} == {new.name, graph.name, "another"}
+
+
+def test_the_option_names_the_engines_there_are():
+    assert set(ENGINES) == {back_end.name for back_end in RENDERING.back_ends}

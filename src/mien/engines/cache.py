@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,8 @@ _NETS = (
     "ops",
     "portrait",
 )  # the packages whose code makes the graphs; mien.types names their inputs
+_UNFINISHED = ".unfinished-"  # begins the name of a folder that is being filled
+_LONGEST = 24 * 60 * 60.0  # seconds: no process fills a folder for longer
 
 
 def cache_folder() -> Path:
@@ -66,11 +69,13 @@ def graph_name(animator: Animator, *parts: object) -> str:
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> bool:
     """Fill a new folder and put it in its place at once, so that no reader sees half of it; whether
-    that was possible. What another process has put there meanwhile stays.
+    that was possible. What another process has put there meanwhile stays. Folders beside it that
+    killed processes left unfinished are removed after a day.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
+        _remove_abandoned(folder.parent)
+        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder.parent))
     except OSError:
         return False
     try:
@@ -82,3 +87,14 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> bool:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return True
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove unfinished folders that nobody has written to for a day."""
+    for folder in parent.glob(f"{_UNFINISHED}*"):
+        try:
+            abandoned = time.time() - folder.stat().st_mtime > _LONGEST
+        except OSError:  # another process has finished or removed it
+            continue
+        if abandoned:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -71,7 +71,14 @@ def _load_onnxruntime() -> Make:
     return OnnxruntimeEngine
 
 
-# onnxruntime stands after torch, which is as fast: it is only used where it is asked for.
+def _load_compile() -> Make:
+    from mien.engines.compile import CompileEngine
+
+    return CompileEngine
+
+
+# Those after torch are only used where they are asked for: onnxruntime is no faster on a CPU, and
+# compile, which is meant for a GPU, takes minutes until its first frame.
 RENDERING: Operation[Make] = Operation(
     "rendering",
     "MIEN_ENGINE",
@@ -79,6 +86,7 @@ RENDERING: Operation[Make] = Operation(
         BackEnd("openvino", ("cpu",), _load_openvino),
         BackEnd("torch", (), lambda: TorchEngine),
         BackEnd("onnxruntime", ("cpu",), _load_onnxruntime),
+        BackEnd("compile", (), _load_compile),
     ),
 )
 ENGINES = tuple(back_end.name for back_end in RENDERING.back_ends)
@@ -109,7 +117,12 @@ def refusal(name: str, animator: Animator) -> str | None:
     device = next(animator.parameters()).device
     if name == "torch":
         return None
-    if device.type != CPU:
+    if name == "compile":
+        from mien.engines.compile import missing_compiler
+
+        if problem := missing_compiler(device.type):
+            return problem
+    elif device.type != CPU:
         return f"it needs --device cpu, and the animator is on {device}"
     if animator.config.temporal_context:
         return "it renders each frame alone, and this animator convolves over frames"
@@ -117,9 +130,13 @@ def refusal(name: str, animator: Animator) -> str | None:
 
 
 def converted(name: str, animator: Animator, guided: bool = True) -> bool:
-    """Whether an engine, which must be installed, can render without converting the net first."""
+    """Whether an engine, which must be installed, can render without converting or compiling the
+    net first.
+    """
     if name == "torch":
         return True
+    if name == "compile":
+        return False  # torch itself keeps what it compiled
     if name == "openvino":
         from mien.engines.openvino import graph_folder
     else:
@@ -129,6 +146,8 @@ def converted(name: str, animator: Animator, guided: bool = True) -> bool:
 
 def slower(name: str, animator: Animator, precision: str = AUTO) -> str | None:
     """Why an engine is not chosen unless it is named, or None."""
+    if name == "compile":
+        return "compiling takes minutes, and on a CPU it was measured slower than torch"
     if name != "openvino":
         return None
     config = animator.config
