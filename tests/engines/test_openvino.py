@@ -58,7 +58,7 @@ def test_no_position_is_computed_in_bfloat16(shipped, real):
     kinds = [{node.get_type_name() for node in part.model.get_ops()} for part in parts]
     assert [part.coarse for part in parts] == [False, True, False, True, False]
     for part, operations in zip(parts, kinds, strict=True):
-        assert part.coarse != ("GridSample" in operations or part is parts[-1])
+        assert part.coarse != ("SampleMaps" in operations or part is parts[-1])
         assert not part.coarse or "Convolution" in operations
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mien.ops.numba_compiler import compiled, in_threads
 
+Array = np.ndarray
 PLANES = 3  # channels at most that are sampled as planes
 _LEAST = 2**15  # pixels that are worth a thread
 
@@ -20,27 +21,36 @@ def sample_maps_numba(maps: Tensor, places: Tensor) -> Tensor:
     """As `sample_maps`, on the CPU in float32, without gradients; with as many threads as torch."""
     b, h2, w2, _ = places.shape
     workers = max(1, min(torch.get_num_threads(), b * h2 * w2 // _LEAST))
-    sampled = sample_arrays(maps.detach().numpy(), places.detach().numpy(), workers)
-    return torch.from_numpy(sampled)
+    arrays = maps.detach().numpy(), places.detach().numpy()
+    if maps.shape[1] <= PLANES:
+        planes = torch.empty(b, maps.shape[1], h2, w2)
+        sample_planes(*arrays, planes.numpy(), workers)
+        return planes
+    pixels = torch.empty(b, h2, w2, maps.shape[1])
+    sample_pixels(*arrays, pixels.numpy(), workers)
+    return pixels.permute(0, 3, 1, 2)
 
 
-def sample_arrays(maps, places, workers: int = 1):
-    """The same of arrays of any layout. The result has the channels innermost in memory where maps
-    have more than PLANES of them.
-    """
+def sample_planes(maps: Array, places: Array, into: Array, workers: int = 1) -> None:
+    """Fill `into` (b c h2 w2, contiguous) with samples of maps (n c h1 w1); best for few channels."""
     n, c, h, w = maps.shape
-    b, h2, w2, _ = places.shape
-    rows = np.ascontiguousarray(places, np.float32).reshape(b * h2, 2 * w2)
-    size = np.array((n, h, w, h2), np.int32)
-    if c <= PLANES:
-        planes = np.ascontiguousarray(maps, np.float32).reshape(n, c, h * w)
-        out = np.empty((b, c, h2, w2), np.float32)
-        in_threads(_planes, workers, (planes, rows, size, out))
-        return out
+    planes = np.ascontiguousarray(maps, np.float32).reshape(n, c, h * w)
+    size = np.array((n, h, w, places.shape[1]), np.int32)
+    in_threads(_planes, workers, (planes, _rows(places), size, into))
+
+
+def sample_pixels(maps: Array, places: Array, into: Array, workers: int = 1) -> None:
+    """Fill `into` (b h2 w2 c, contiguous) with samples of maps (n c h1 w1)."""
+    n, c, h, w = maps.shape
     pixels = np.ascontiguousarray(maps.transpose(0, 2, 3, 1), np.float32).reshape(n, h * w, c)
-    out = np.empty((b * h2, w2, c), np.float32)
-    in_threads(_pixels, workers, (pixels, rows, size, out))
-    return out.reshape(b, h2, w2, c).transpose(0, 3, 1, 2)
+    size = np.array((n, h, w, places.shape[1]), np.int32)
+    rows = _rows(places)
+    in_threads(_pixels, workers, (pixels, rows, size, into.reshape(len(rows), -1, c)))
+
+
+def _rows(places: Array) -> Array:
+    b, h2, w2, _ = places.shape
+    return np.ascontiguousarray(places, np.float32).reshape(b * h2, 2 * w2)
 
 
 @compiled
