@@ -12,6 +12,7 @@ from tests.portrait.tiny import awake, pictures, tiny_animator
 pytest.importorskip("openvino")
 
 from mien.engines import openvino as engine  # noqa: E402
+from mien.engines import openvino_sampling  # noqa: E402
 from mien.engines.openvino import OpenvinoEngine  # noqa: E402
 
 
@@ -70,6 +71,17 @@ def test_a_frame_does_not_depend_on_those_rendered_with_it(shipped, real):
     assert torch.equal(alone, whole[:, some])
     drawn = render(real.source, real.motion, guides(real.guide, some), some)
     assert torch.equal(drawn, alone)
+
+
+def test_an_error_while_sampling_is_raised_once(tiny, monkeypatch):
+    animator, source, motion, _ = tiny
+    render = OpenvinoEngine(animator, FULL).render
+    expected = render(source, motion)
+    with monkeypatch.context() as patch:
+        patch.setattr(openvino_sampling, "sample_pixels", lambda maps, places, into: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            render(source, motion)
+    assert torch.equal(render(source, motion), expected)
 
 
 def test_a_net_is_converted_once_and_then_renders_the_same_bytes(

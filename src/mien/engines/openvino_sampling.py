@@ -4,12 +4,25 @@ OpenVINO's own GridSample takes a repeated source, and five times as long. Axes 
 `mien.ops.sampling`.
 """
 
+from typing import Any
+
 import numpy as np
 import openvino as ov
 from openvino import opset13
 from openvino.frontend.pytorch import ConversionExtension
 
 from mien.ops.sampling_numba import PLANES, sample_pixels, sample_planes
+
+
+_failures: list[Exception] = []
+
+
+def raise_failure() -> None:
+    """Raise what went wrong in an operation of any graph since the last call."""
+    if _failures:
+        first = _failures[0]
+        _failures.clear()
+        raise first
 
 
 class SampleMaps(ov.Op):
@@ -28,11 +41,14 @@ class SampleMaps(ov.Op):
         """The same operation elsewhere."""
         return SampleMaps(inputs)
 
-    def evaluate(self, outputs: list[ov.Tensor], inputs: list[ov.Tensor]) -> bool:
-        """Compute."""
-        maps, places = (given.data for given in inputs)
-        sample = sample_planes if maps.shape[1] <= PLANES else sample_pixels
-        sample(maps, places, outputs[0].data)
+    def evaluate(self, outputs: Any, inputs: Any) -> bool:
+        """Compute; OpenVINO goes on after an error, so that it is kept for `raise_failure`."""
+        try:
+            maps, places = (given.data for given in inputs)
+            sample = sample_planes if maps.shape[1] <= PLANES else sample_pixels
+            sample(maps, places, outputs[0].data)
+        except Exception as error:
+            _failures.append(error)
         return True
 
     def has_evaluate(self) -> bool:

@@ -112,6 +112,12 @@ def _pixels(pixels, rows, size, out, worker, workers):
             x, y = right[i], down[i]
             near_x, near_y = np.float32(1) - x, np.float32(1) - y
             u, v, s, t = near_x * near_y, x * near_y, near_x * y, x * y
-            p, q, r, z, into = picture[a], picture[a + aside], picture[b], picture[b + aside], line[i]
+            p, q, r, z, into = (
+                picture[a],
+                picture[a + aside],
+                picture[b],
+                picture[b + aside],
+                line[i],
+            )
             for c in range(into.shape[0]):
                 into[c] = u * p[c] + v * q[c] + s * r[c] + t * z[c]
