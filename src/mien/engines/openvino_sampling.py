@@ -13,7 +13,6 @@ from openvino.frontend.pytorch import ConversionExtension
 
 from mien.ops.sampling_numba import PLANES, sample_pixels, sample_planes
 
-
 _failures: list[Exception] = []
 
 

@@ -32,7 +32,7 @@ def sample_maps_numba(maps: Tensor, places: Tensor) -> Tensor:
 
 
 def sample_planes(maps: Array, places: Array, into: Array, workers: int = 1) -> None:
-    """Fill `into` (b c h2 w2, contiguous) with samples of maps (n c h1 w1); best for few channels."""
+    """Fill `into` (b c h2 w2, contiguous) with samples of maps (n c h1 w1); for few channels."""
     n, c, h, w = maps.shape
     planes = np.ascontiguousarray(maps, np.float32).reshape(n, c, h * w)
     size = np.array((n, h, w, places.shape[1]), np.int32)
