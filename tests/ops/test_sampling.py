@@ -71,3 +71,33 @@ def test_a_single_source_is_read_by_all_frames_as_its_copies_are():
     shared = warp_map(repeat_frames(picture, 4), flow)
     expected = defined(picture, identity_grid(8, 8, like=flow) + flow)
     torch.testing.assert_close(shared, expected, rtol=0, atol=1e-5)
+
+
+class _Frames(torch.nn.Module):
+    """Samples a source's map, its layers, and maps of each frame."""
+
+    def forward(self, source, layers, masks, places):
+        frames = places.shape[0]
+        picture = sample_maps(source, places)
+        each = sample_maps(layers, places.repeat_interleave(3, dim=0))
+        return picture, each.unflatten(0, (frames, 3)), sample_maps(masks, places)
+
+
+def test_a_graph_samples_any_number_of_frames():
+    def given(frames):
+        torch.manual_seed(frames)
+        source, layers = torch.randn(1, 5, 8, 8), torch.randn(3, 2, 8, 8)
+        return source, layers, torch.randn(frames, 1, 8, 8), torch.rand(frames, 6, 7, 2) * 2 - 1
+
+    frames = torch.export.Dim("t", min=2, max=64)
+    shapes = {"source": None, "layers": None, "masks": {0: frames}, "places": {0: frames}}
+    program = torch.export.export(_Frames(), given(3), dynamic_shapes=shapes, strict=False)
+    assert "mien.sample_maps" in program.graph_module.code
+    form = {torch.ops.mien.sample_maps.default: sample_maps_torch}
+    plain = program.run_decompositions(form)
+    assert "mien.sample_maps" not in plain.graph_module.code
+    for count in (2, 11):
+        for graph in (program, plain):
+            sampled = graph.module()(*given(count))
+            for one, expected in zip(sampled, _Frames()(*given(count)), strict=True):
+                torch.testing.assert_close(one, expected, rtol=0, atol=1e-5)

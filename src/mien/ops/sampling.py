@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 from mien.ops.back_ends import BackEnd, Operation
@@ -32,10 +31,12 @@ def sample_maps(maps: Tensor, places: Tensor) -> Tensor:
 
 def sample_maps_torch(maps: Tensor, places: Tensor) -> Tensor:
     """The definition, which has gradients and runs on any device."""
-    n, rows = len(maps), places.shape[1]
-    below = rearrange(places, "(k n) h w xy -> n (k h) w xy", n=n)
+    n, b, rows = maps.shape[0], places.shape[0], places.shape[1]  # of graphs b can be a symbol
+    if n == b:
+        return F.grid_sample(maps, places, padding_mode="border", align_corners=False)
+    below = places.unflatten(0, (b // n, n)).transpose(0, 1).flatten(1, 2)  # grids below each other
     sampled = F.grid_sample(maps, below, padding_mode="border", align_corners=False)
-    return rearrange(sampled, "n c (k h) w -> (k n) c h w", h=rows)
+    return sampled.unflatten(2, (b // n, rows)).permute(2, 0, 1, 3, 4).flatten(0, 1)
 
 
 def _refusal(name: str, maps: Tensor, places: Tensor) -> str | None:
