@@ -1,7 +1,7 @@
 """Sampling of maps as an operation of OpenVINO's graphs, computed by `mien.ops.sampling_numba`.
 
-OpenVINO's own GridSample takes a repeated source, and five times as long. Axes as in
-`mien.ops.sampling`.
+OpenVINO's own GridSample takes a source that is repeated for every frame, and several times as
+long. Axes as in `mien.ops.sampling`.
 """
 
 from typing import Any

@@ -4,7 +4,8 @@ OpenVINO computes a whole model in one precision, and bfloat16 is too coarse for
 picture (`mien.ops.precision`). So the graph becomes a chain of models, in float32 and in bfloat16
 by turns. In bfloat16 are the convolutions of features that were sampled (the region attention, the
 frame decoder), with what lies between them; in float32 the deviations, displacements and sampling
-positions, all sampling itself, and the composition of the picture.
+positions, all sampling itself (`mien.engines.openvino_sampling`), and the composition of the
+picture.
 """
 
 from collections.abc import Iterator
