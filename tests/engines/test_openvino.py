@@ -6,13 +6,13 @@ import torch
 from mien.devices import FULL, MIXED
 from mien.engines import choose_engine
 from mien.errors import UserError
+from mien.ops import sampling_numba
 from tests.engines.speaking import Speaking, decibels, guides, speaking
 from tests.portrait.tiny import awake, pictures, tiny_animator
 
 pytest.importorskip("openvino")
 
 from mien.engines import openvino as engine  # noqa: E402
-from mien.engines import openvino_sampling  # noqa: E402
 from mien.engines.openvino import OpenvinoEngine  # noqa: E402
 
 
@@ -78,7 +78,7 @@ def test_an_error_while_sampling_is_raised_once(tiny, monkeypatch):
     render = OpenvinoEngine(animator, FULL).render
     expected = render(source, motion)
     with monkeypatch.context() as patch:
-        patch.setattr(openvino_sampling, "sample_pixels", lambda maps, places, into: 1 / 0)
+        patch.setattr(sampling_numba, "sample_pixels", lambda maps, places, into: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             render(source, motion)
     assert torch.equal(render(source, motion), expected)

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from mien.errors import UserError
-from mien.ops.sampling import SAMPLING, sample_maps, sample_maps_torch
-from mien.ops.sampling_numba import PLANES, sample_maps_numba
+from mien.ops.sampling import PLANES, SAMPLING, sample_maps, sample_maps_torch
+from mien.ops.sampling_numba import sample_maps_numba
 from mien.ops.warp import identity_grid, repeat_frames, warp_map, warp_volume
 
 BACK_ENDS = {"numba": sample_maps_numba, "torch": sample_maps_torch}

@@ -11,7 +11,7 @@ import openvino as ov
 from openvino import opset13
 from openvino.frontend.pytorch import ConversionExtension
 
-from mien.ops.sampling_numba import PLANES, sample_pixels, sample_planes
+from mien.ops.sampling import PLANES
 
 _failures: list[Exception] = []
 
@@ -43,6 +43,9 @@ class SampleMaps(ov.Op):
     def evaluate(self, outputs: Any, inputs: Any) -> bool:
         """Compute; OpenVINO goes on after an error, so that it is kept for `raise_failure`."""
         try:
+            # Imported late, with numba.
+            from mien.ops.sampling_numba import sample_pixels, sample_planes
+
             maps, places = (given.data for given in inputs)
             sample = sample_planes if maps.shape[1] <= PLANES else sample_pixels
             sample(maps, places, outputs[0].data)

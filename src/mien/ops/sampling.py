@@ -12,6 +12,7 @@ from torch import Tensor
 from mien.ops.back_ends import BackEnd, Operation
 
 Sample = Callable[[Tensor, Tensor], Tensor]
+PLANES = 3  # channels at most that the compiled loop samples as planes
 
 
 def sample_maps(maps: Tensor, places: Tensor) -> Tensor:

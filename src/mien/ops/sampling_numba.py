@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from mien.ops.numba_compiler import compiled, in_threads
+from mien.ops.sampling import PLANES
 
 Array = np.ndarray
-PLANES = 3  # channels at most that are sampled as planes
 _LEAST = 2**15  # pixels that are worth a thread
 
 
