@@ -1,5 +1,7 @@
 """Each back end of sampling equals `grid_sample` on repeated maps."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -93,7 +95,7 @@ def test_a_graph_samples_any_number_of_frames():
     shapes = {"source": None, "layers": None, "masks": {0: frames}, "places": {0: frames}}
     program = torch.export.export(_Frames(), given(3), dynamic_shapes=shapes, strict=False)
     assert "mien.sample_maps" in program.graph_module.code
-    form = {torch.ops.mien.sample_maps.default: sample_maps_torch}
+    form: Any = {torch.ops.mien.sample_maps.default: sample_maps_torch}
     plain = program.run_decompositions(form)
     assert "mien.sample_maps" not in plain.graph_module.code
     for count in (2, 11):
