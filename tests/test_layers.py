@@ -120,9 +120,11 @@ LATE = (
 MADE_OF = {
     "engines/onnxruntime": "onnxruntime",
     "engines/openvino": "openvino",
+    "engines/openvino_sampling": "openvino",
     "engines/partition": "openvino",
     "ops/numba_compiler": "numba",
     "ops/rasterize_numba": "numba",
+    "ops/sampling_numba": "numba",
     "ops/selective_scan_numba": "numba",
     "ops/selective_scan_triton": "triton",
     "ops/selective_scan_triton_kernels": "triton",

@@ -6,6 +6,7 @@ import torch
 from mien.devices import FULL, MIXED
 from mien.engines import choose_engine
 from mien.errors import UserError
+from mien.ops import sampling_numba
 from tests.engines.speaking import Speaking, decibels, guides, speaking
 from tests.portrait.tiny import awake, pictures, tiny_animator
 
@@ -58,7 +59,7 @@ def test_no_position_is_computed_in_bfloat16(shipped, real):
     kinds = [{node.get_type_name() for node in part.model.get_ops()} for part in parts]
     assert [part.coarse for part in parts] == [False, True, False, True, False]
     for part, operations in zip(parts, kinds, strict=True):
-        assert part.coarse != ("GridSample" in operations or part is parts[-1])
+        assert part.coarse != ("SampleMaps" in operations or part is parts[-1])
         assert not part.coarse or "Convolution" in operations
 
 
@@ -70,6 +71,17 @@ def test_a_frame_does_not_depend_on_those_rendered_with_it(shipped, real):
     assert torch.equal(alone, whole[:, some])
     drawn = render(real.source, real.motion, guides(real.guide, some), some)
     assert torch.equal(drawn, alone)
+
+
+def test_an_error_while_sampling_is_raised_once(tiny, monkeypatch):
+    animator, source, motion, _ = tiny
+    render = OpenvinoEngine(animator, FULL).render
+    expected = render(source, motion)
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling_numba, "sample_pixels", lambda maps, places, into: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            render(source, motion)
+    assert torch.equal(render(source, motion), expected)
 
 
 def test_a_net_is_converted_once_and_then_renders_the_same_bytes(

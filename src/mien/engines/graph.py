@@ -5,7 +5,7 @@ Axes: b batch (1), t video frames, m implicit motion, h w space of a map, H W of
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from mien.engines.example import example
+from mien.ops.sampling import sample_maps_torch
 from mien.ops.selective_scan_doubling import LONGEST
 from mien.portrait.animator import Animator
 from mien.types import Guide, PreparedSource
@@ -113,8 +114,10 @@ class Graph:
     axes: tuple[dict[int, Any] | None, ...]
     outputs: tuple[str, ...]
 
-    def export(self, dynamic: bool) -> ExportedProgram:
-        """torch's program of it, in plain forms; without `dynamic` for the examples' sizes."""
+    def export(self, dynamic: bool, kept: Collection[Any] = ()) -> ExportedProgram:
+        """torch's program of it, in plain forms but for the operations that are `kept`; without
+        `dynamic` for the examples' sizes.
+        """
         with exporting():
             program = torch.export.export(
                 _Positional(self.net).eval(),
@@ -122,7 +125,8 @@ class Graph:
                 dynamic_shapes={"tensors": self.axes} if dynamic else None,
                 strict=False,
             )
-            return program.run_decompositions(dict(PLAIN_FORMS))
+            forms = {name: form for name, form in PLAIN_FORMS.items() if name not in kept}
+            return program.run_decompositions(forms)
 
 
 class _Positional(nn.Module):
@@ -201,8 +205,9 @@ def _pooled(x: Tensor, size: list[int]) -> Tensor:
     cell = [n // m for n, m in zip(x.shape[2:], size, strict=True)]
     if [n * m for n, m in zip(cell, size, strict=True)] != list(x.shape[2:]):
         raise NotImplementedError("a map that is not a whole number of cells")
-    pool = torch.ops.aten.avg_pool2d if len(cell) == 2 else torch.ops.aten.avg_pool3d
-    return pool.default(x, cell, cell)
+    for axis, n in enumerate(cell, start=2):  # faster than pooling, which pads a single channel
+        x = x.unflatten(axis, (-1, n)).mean(axis + 1)
+    return x
 
 
 # Operations in a form that engines have, or compute faster.
@@ -211,4 +216,6 @@ PLAIN_FORMS: dict[Any, Callable[..., Tensor]] = {
     torch.ops.aten.adaptive_avg_pool2d.default: _pooled,
     torch.ops.aten.adaptive_avg_pool3d.default: _pooled,
     torch.ops.aten.lerp.Tensor: lambda a, b, weight: a + weight * (b - a),
+    torch.ops.mien.sample_maps.default: sample_maps_torch,
 }
+KERNELS = (torch.ops.mien.sample_maps.default,)  # for engines that call mien's own

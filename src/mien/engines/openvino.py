@@ -24,7 +24,8 @@ from torch import Tensor
 
 from mien.devices import AUTO, FULL
 from mien.engines.cache import cache_folder, graph_name, is_kept, write_folder
-from mien.engines.graph import exporting, render_graph, render_inputs, some_frames
+from mien.engines.graph import KERNELS, exporting, render_graph, render_inputs, some_frames
+from mien.engines.openvino_sampling import CONVERSION, SampleMaps, raise_failure
 from mien.engines.partition import Part, cut
 from mien.errors import UserError, first_line
 from mien.portrait.animator import Animator
@@ -146,6 +147,7 @@ class Chain:
                 request.set_tensor(name, ov.Tensor(arrays[name], shared_memory=True))
         for request in self._requests:
             request.infer()
+        raise_failure()
         return self._requests[-1].get_output_tensor(0).data.copy()
 
 
@@ -187,8 +189,9 @@ def convert(animator: Animator, guided: bool) -> ov.Model:
     from openvino.passes import ConstantFolding, Manager
 
     graph = render_graph(animator, FRAMES_AT_ONCE, guided)
-    program, names = graph.export(dynamic=False), list(graph.inputs)
+    program, names = graph.export(False, KERNELS), list(graph.inputs)
     front_end = FrontEndManager().load_by_framework("pytorch")
+    front_end.add_extension(CONVERSION)
     with _quiet(), exporting():
         decoder = TorchFXPythonDecoder.from_exported_program(program)
         model = front_end.convert(front_end.load(decoder))
@@ -225,6 +228,7 @@ def _write(parts: list[Part], folder: Path) -> None:
 def _read(folder: Path) -> list[Part] | None:
     """The parts in a folder; None if it is damaged."""
     core = ov.Core()
+    core.add_extension(SampleMaps)
     try:
         coarse = json.loads((folder / "parts.json").read_text(encoding="utf-8"))
         return [

@@ -4,7 +4,8 @@ OpenVINO computes a whole model in one precision, and bfloat16 is too coarse for
 picture (`mien.ops.precision`). So the graph becomes a chain of models, in float32 and in bfloat16
 by turns. In bfloat16 are the convolutions of features that were sampled (the region attention, the
 frame decoder), with what lies between them; in float32 the deviations, displacements and sampling
-positions, all sampling itself, and the composition of the picture.
+positions, all sampling itself (`mien.engines.openvino_sampling`), and the composition of the
+picture.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import openvino as ov
 from openvino import opset13
 
 _PRODUCTS = "Convolution", "ConvolutionBackpropData", "GroupConvolution"
-_SAMPLING = "GridSample"
+_SAMPLING = "SampleMaps"
 _NO_WORK = "Parameter", "Constant", "Result"
 
 
@@ -87,7 +88,12 @@ def _coarse(model: ov.Model) -> set[str]:
         same = (other in before and depths[other] == depths[name] for other in _users(node))
         if name in products or any(same):
             before.add(name)
-    return after & before
+    coarse = after & before
+    for node in operations:  # the layout of a result that only draws is left to what draws
+        sampled = _SAMPLING in (value.get_node().get_type_name() for value in node.input_values())
+        if sampled and node.get_type_name() == "Transpose" and coarse.issuperset(_users(node)):
+            coarse.add(_name(node))
+    return coarse
 
 
 def _part(model: ov.Model, levels: dict[str, int], level: int) -> ov.Model:

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -46,3 +47,23 @@ def compiled(function: Callable, fastmath: frozenset[str] = frozenset()) -> Any:
     except RuntimeError as error:
         _log.info(f"{function.__name__} is compiled anew in every process: {error}")
         return compile_(inspect.unwrap(function))
+
+
+def in_threads(kernel: Callable, workers: int, arrays: tuple) -> None:
+    """Run a compiled function in so many threads: of the arrays, its own number, and theirs.
+
+    Python's own threads are used, not numba's: those may not be called from two threads at once,
+    nor after a fork.
+    """
+    if workers == 1:
+        kernel(*arrays, 0, 1)
+        return
+    pool = _pool(os.getpid(), workers)
+    for task in [pool.submit(kernel, *arrays, i, workers) for i in range(workers)]:
+        task.result()
+
+
+@functools.cache
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:
+    """Threads of this process: a fork inherits the object, but not its threads."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="mien-numba")

@@ -2,8 +2,7 @@
 
 Plain torch spends its time moving (l b d n) tensors through memory; here the state of a channel
 stays in the L1 cache. Channels are divided among threads, and each thread sums its own gradients of
-B and C. Python's own threads are used, not numba's: those may not be called from two threads at
-once, nor after a fork.
+B and C.
 
 Letters as in the reference; `row` counts channels over the batch, `worker` threads.
 """
@@ -12,9 +11,7 @@ import functools
 import inspect
 import logging
 import math
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -22,7 +19,7 @@ import torch
 from numba.extending import overload
 from torch import Tensor
 
-from mien.ops.numba_compiler import compiled
+from mien.ops.numba_compiler import compiled, in_threads
 from mien.ops.scan_inputs import ScanInputs
 from mien.ops.selective_scan_reference import with_skip_and_gate
 
@@ -89,14 +86,7 @@ def _time_last(sums: np.ndarray) -> np.ndarray:
 def _in_threads(kernel, workers: int, arrays: tuple) -> None:
     """Run the kernel once for every worker."""
     _make_ready(kernel, arrays)
-    if workers == 1:
-        kernel(*arrays, 0, 1)
-        return
-    tasks = [
-        _pool(os.getpid(), workers).submit(kernel, *arrays, i, workers) for i in range(workers)
-    ]
-    for task in tasks:
-        task.result()
+    in_threads(kernel, workers, arrays)
 
 
 def _make_ready(kernel, arrays: tuple) -> None:
@@ -114,12 +104,6 @@ def _make_ready(kernel, arrays: tuple) -> None:
 def _workers(u: Tensor) -> int:
     """Threads for as many rows; one at least."""
     return max(1, min(torch.get_num_threads(), u.shape[0] * u.shape[1]))
-
-
-@functools.cache
-def _pool(process: int, workers: int) -> ThreadPoolExecutor:
-    """Threads of this process: a fork inherits the object, but not its threads."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="selective-scan")
 
 
 def _exp(x):

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.ops.precision import full_precision
+from mien.ops.sampling import sample_maps
 
 
 def identity_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "h w 2"]:
@@ -24,19 +25,23 @@ def identity_grid(height: int, width: int, like: Tensor) -> Float[Tensor, "h w 2
 
 @full_precision
 def warp_map(
-    features: Float[Tensor, "b c h w"], displacement: Float[Tensor, "b h w 2"]
+    features: Float[Tensor, "n c h w"], displacement: Float[Tensor, "b h w 2"]
 ) -> Float[Tensor, "b c h w"]:
-    """Sample `features` at every position plus its displacement, with border padding."""
+    """Sample `features` at every position plus its displacement, with border padding; of several
+    displacements for n maps, number i moves map i % n.
+    """
     grid = identity_grid(features.shape[2], features.shape[3], like=displacement)
     return sample_map(features, grid + displacement)
 
 
 @full_precision
 def sample_map(
-    features: Float[Tensor, "b c h1 w1"], places: Float[Tensor, "b h2 w2 2"]
+    features: Float[Tensor, "n c h1 w1"], places: Float[Tensor, "b h2 w2 2"]
 ) -> Float[Tensor, "b c h2 w2"]:
-    """Sample `features` at any positions (normalised coordinates), with border padding."""
-    return F.grid_sample(features, places, padding_mode="border", align_corners=False)
+    """Sample `features` at any positions (normalised coordinates), with border padding; of several
+    grids for n maps, number i reads map i % n.
+    """
+    return sample_maps(unrepeated(features), places)
 
 
 @full_precision
@@ -78,6 +83,11 @@ def repeat_frames(x: Float[Tensor, "b ..."], frames: int) -> Float[Tensor, "bt .
     return repeat(x, "b ... -> (b t) ...", t=frames)
 
 
+def unrepeated(x: Float[Tensor, "b ..."]) -> Float[Tensor, "n ..."]:
+    """The single source's values behind `repeat_frames`; others as they are."""
+    return x[:1] if x.stride(0) == 0 else x
+
+
 def pool_plane(plane: Float[Tensor, "b h1 w1 c"], size: int) -> Float[Tensor, "b h2 w2 c"]:
     """The mean over whole cells of a coarser grid, channels last."""
     if plane.shape[1:3] == (size, size):
@@ -89,7 +99,7 @@ def warp_volume(
     volume: Float[Tensor, "b c z h w"], displacement: Float[Tensor, "b z h w 2"]
 ) -> Float[Tensor, "b c z h w"]:
     """Warp each depth layer by its own displacement."""
-    layers = rearrange(volume, "b c z h w -> (b z) c h w")
+    layers = rearrange(unrepeated(volume), "n c z h w -> (n z) c h w")
     moved = warp_map(layers, rearrange(displacement, "b z h w xy -> (b z) h w xy"))
     return rearrange(moved, "(b z) c h w -> b c z h w", b=volume.shape[0])
 

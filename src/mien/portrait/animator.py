@@ -10,6 +10,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mien.nn.conv import channels_last
 from mien.ops.warp import repeat_frames
 from mien.portrait.appearance import AppearanceEncoder, AppearanceVector, fit_to
 from mien.portrait.config import AnimatorConfig
@@ -112,7 +113,13 @@ class Animator(nn.Module):
         self, appearance: Appearance, source_motion: Float[Tensor, "b m"]
     ) -> PreparedSource:
         """All that depends on the source alone: once for any number of frames."""
-        return PreparedSource(appearance, source_motion, self.dense_motion.prepare(appearance))
+        field = self.dense_motion.prepare(appearance)
+        laid_out = replace(
+            appearance,
+            volume=channels_last(appearance.volume),
+            skips=tuple(channels_last(skip) for skip in appearance.skips),
+        )  # as sampling reads them
+        return PreparedSource(laid_out, source_motion, field)
 
     def draw(
         self,

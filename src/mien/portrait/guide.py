@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mien.mesh.guide import head_move
 from mien.nn.conv import group_norm
 from mien.ops.precision import full_precision
-from mien.ops.warp import pool_plane, resize_displacement, warp_map
+from mien.ops.warp import pool_plane, resize_displacement, unrepeated, warp_map
 from mien.portrait.region_attention import magnitude, mean_flow
 from mien.types import Guide, MotionField
 
@@ -64,10 +64,9 @@ class GuideAttention(nn.Module):
         planes = guide.skin, guide.mouth, guide.person
         skin, inside, person = (F.adaptive_avg_pool2d(plane[:, None], side) for plane in planes)
         inputs = [torch.cat((skin, inside), dim=1).repeat(1, z, 1, 1)]
+        layers = rearrange(unrepeated(still), "n c z h w -> n (c z) h w")
         for move in moves.unbind(dim=1):
-            layers = rearrange(still, "b c z h w -> (b z) c h w")
-            moved = warp_map(layers, move.repeat_interleave(z, dim=0))
-            inputs.append(rearrange(moved, "(b z) c h w -> b (c z) h w", z=z))
+            inputs.append(warp_map(layers, move))
             inputs.append(magnitude(move)[:, None].expand(-1, z, -1, -1))
         inputs.append(person)
         features = self.mix(torch.cat((hidden, self.conv(torch.cat(inputs, dim=1))), dim=1))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mien.nn.conv import Hourglass
 from mien.ops.precision import full_precision
-from mien.ops.warp import repeat_frames, warp_map
+from mien.ops.warp import repeat_frames, unrepeated, warp_map
 
 
 class RegionAttention(nn.Module):
@@ -97,8 +97,10 @@ class RegionAttention(nn.Module):
 
     def _moved(self, still: Tensor, deviations: Tensor) -> Tensor:
         b, r, z = deviations.shape[:3]
-        features = still[:, None].expand(-1, r, -1, -1, -1, -1)
-        features = rearrange(features, "b r c z h w -> (b r z) c h w")
+        features = unrepeated(still)[:, None]
+        if len(features) > 1:  # else all regions of all frames share the source's layers
+            features = features.expand(-1, r, -1, -1, -1, -1)
+        features = rearrange(features, "n r c z h w -> (n r z) c h w")
         moved = warp_map(features, rearrange(deviations, "b r z h w xy -> (b r z) h w xy"))
         return rearrange(moved, "(b r z) c h w -> b (r c) z h w", b=b, r=r, z=z)
 
