@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
     from mien.types import Appearance
 
+# GFLOP a frame of the nets that draw frames in other systems, counted layer by layer: no machine
+# draws with them faster than at its ceiling.
+PEERS = {"LIA's decoder, 256 px": 30.1, "FLOAT's decoder, 512 px": 37.8, "IMTalker, 512 px": 123.8,
+         "MuseTalk, 256 px": 800.0, "LivePortrait, 512 px": 1234.0}  # fmt: skip
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
@@ -111,6 +116,7 @@ def nets_alone(animator, speech) -> dict[str, float]:
         "render, GFLOP a frame": operations,
         "a 3x3 convolution, GFLOP a second": ceiling,
         "render, share of that": operations / seconds / ceiling,
+        **{f"  {name}, at least ms": 1e3 * needed / ceiling for name, needed in PEERS.items()},
     }
 
 
