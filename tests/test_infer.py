@@ -173,7 +173,7 @@ AT_ONCE = [
     ["infer", "voice.wav", "portrait.png", "--fast"],
     ["infer", "voice.wav", "portrait.png", "--animator", "no.ckpt"],
     ["infer", "--jobs", "nothing.csv"],
-    ["reenact", "there.mp4", "portrait.png", "--system", "loki"],
+    ["reenact", "there.mp4", "portrait.png", "--system", "loki", "--loki", "no.ckpt"],
     ["drive-arkit", "nothing.csv", "portrait.png"],
 ]
 BEFORE_NETS = [

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from mien.types import Appearance
 
-# GFLOP a frame of the nets that draw frames in other systems, counted layer by layer: no machine
-# draws with them faster than at its ceiling.
+# GFLOP a frame of the nets that draw frames in other systems, counted layer by layer: in float32 no
+# machine draws with them faster than at its ceiling.
 PEERS = {"LIA's decoder, 256 px": 30.1, "FLOAT's decoder, 512 px": 37.8, "IMTalker, 512 px": 123.8,
          "MuseTalk, 256 px": 800.0, "LivePortrait, 512 px": 1234.0}  # fmt: skip
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,13 +23,10 @@ def without_compiler(monkeypatch):
 
 
 @pytest.mark.timeout(1800)  # a minute or two of computation, which may wait for others
-def test_frames_are_those_of_torch(monkeypatch):
-    """In a process without the checks of shapes, which torch does not compile. What it compiled is
-    kept for the next run of the tests.
-    """
+def test_frames_are_those_of_torch():
+    """In a process without the checks of shapes, which torch does not compile."""
     if problem := missing_compiler(CPU):
         pytest.skip(problem)
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".pytest_cache" / "inductor"))
     command = [sys.executable, "-m", "tests.engines.compiled"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -42,6 +40,16 @@ def test_without_a_compiler_it_is_refused(without_compiler):
     animator = tiny_animator(temporal_kernel=1)
     with pytest.raises(UserError, match="needs a C.. compiler, and there is no no-such-compiler"):
         choose_engine(animator, forced="compile")
+
+
+def test_a_torch_in_a_folder_with_a_space_is_refused(monkeypatch):
+    monkeypatch.setenv("CXX", sys.executable)
+    monkeypatch.setattr("mien.engines.compile.TORCH", Path("/opt/my tools/torch"))
+    assert str(missing_compiler(CPU)).endswith(
+        "no paths with spaces, and lies in /opt/my tools/torch"
+    )
+    monkeypatch.setattr("mien.engines.compile.TORCH", Path("/opt/tools/torch"))
+    assert missing_compiler(CPU) is None
 
 
 def test_a_net_that_torch_cannot_compile_is_one_sentence():

@@ -221,7 +221,7 @@ def test_a_frame_of_points_that_are_no_face_is_named(model, basis, point):
 def test_equations_without_a_solution_are_one_sentence(model, basis):
     points = points_of(model, clip(model, t=6))
     points[3] += np.random.default_rng(0).normal(size=points[3].shape) * 20
-    with pytest.raises(UserError, match="cannot be fitted .*frame 3: leave"):
+    with pytest.raises(UserError, match="cannot be fitted .*frame 3: cut"):
         nowhere = replace(basis, expression_columns=basis.expression_columns * np.nan)
         fitted(model, nowhere, points, identity=np.zeros(100))
 

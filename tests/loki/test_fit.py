@@ -13,7 +13,7 @@ from mien.cli import main
 from mien.errors import UserError
 from mien.kinds import config_of, read_weights, save_weights, to_float16
 from mien.loki.sampling import LokiSamplingConfig
-from mien.loki.weights import LOKI, face_model_record, load_loki
+from mien.loki.weights import LOKI, face_model_record, load_loki, load_loki_and_sampling
 from mien.overlays import join_configs
 from mien.presets import LOKI_PRESETS
 from mien.training.loki import LokiStage
@@ -124,7 +124,7 @@ def test_four_and_four_steps_equal_eight(clips: list[str], run, tmp_path: Path):
 def test_run_leaves_strips_and_weights_that_load(run):
     folder, saved = run
     assert len(list(folder.glob("previews/*.png"))) == 2
-    net, sampling = load_loki(folder / "last.ckpt")
+    net, sampling = load_loki_and_sampling(folder / "last.ckpt")
     assert sampling == LokiSamplingConfig(steps=3) != LokiSamplingConfig()
     for name, value in net.state_dict().items():
         assert torch.equal(value, saved["state_dict"][f"loki.{name}"])
@@ -138,8 +138,13 @@ def test_weights_are_bound_to_the_face_model_of_their_maps(run, tmp_path, monkey
     weights = to_float16(read_weights(folder / "last.ckpt"))
     save_weights(shipped, weights)
     save_weights(older, replace(weights, face_model=None, sampling=None))
-    assert load_loki(shipped)[1] == LokiSamplingConfig(steps=3)
-    assert load_loki(older)[1] == LokiSamplingConfig()
+    assert load_loki_and_sampling(shipped)[1] == LokiSamplingConfig(steps=3)
+    assert load_loki_and_sampling(older)[1] == LokiSamplingConfig()
+    wrong = tmp_path / "wrong.safetensors"
+    for settings in ({"steps": 0}, {"strides": 3}):
+        save_weights(wrong, replace(weights, sampling=settings))
+        with pytest.raises(UserError, match="wrong.safetensors has sampling settings that"):
+            load_loki(wrong)
     monkeypatch.setattr("mien.loki.weights.OFFSET_DEVIATION", 0.2)
     for path in (folder / "last.ckpt", shipped, older):
         with pytest.raises(UserError, match=rf"{path.name} was trained on maps .*0\.124 cm"):

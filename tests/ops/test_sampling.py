@@ -25,6 +25,7 @@ def defined(maps, places):
 @pytest.mark.parametrize("name", BACK_ENDS)
 def test_equals_grid_sample(name, maps, grids, channels, threads, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("mien.ops.sampling_numba._LEAST", 1000)
     given = torch.randn(maps, channels, 31, 50)
     places = torch.rand(grids, 120, 90, 2) * 3 - 1.5  # many are outside
     for layout in (torch.contiguous_format, torch.channels_last):
@@ -46,6 +47,14 @@ def test_positions_that_are_no_numbers_read_the_map_all_the_same(channels):
     places = torch.stack((places, places.flip(-1)), dim=-1)
     sampled = sample_maps_numba(torch.full((1, channels, 9, 9), 3.0), places)
     assert (sampled == 3).all()
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+def test_no_grids_give_no_samples_and_grids_that_do_not_fit_are_refused(channels):
+    maps = torch.randn(3, channels, 9, 9)
+    assert sample_maps_numba(maps, torch.zeros(0, 4, 5, 2)).shape == (0, channels, 4, 5)
+    with pytest.raises(ValueError, match="grids 5 is not a multiple of maps 3"):
+        sample_maps_numba(maps, torch.zeros(5, 4, 5, 2))
 
 
 def test_the_loop_runs_without_gradients_and_torch_with_them():

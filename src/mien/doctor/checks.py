@@ -104,7 +104,7 @@ def _check_rendering(device: str) -> bool:
                 if verdict.startswith("works") and engine().chunks_at_once > 1:
                     verdict += f", {engine().chunks_at_once} such calls at once"
             else:
-                verdict = f"not tried: it converts the net when --engine {name} is first given"
+                verdict = f"not tried: it converts or compiles the net at the first --engine {name}"
             reason = None if problem else slower(name, animator)
             works &= not verdict.startswith("WRONG")
             only = f"; only if it is named: {reason}" if reason else ""

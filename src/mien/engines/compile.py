@@ -11,11 +11,11 @@ import os
 import shutil
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
 
 from mien.devices import AUTO, CPU, CUDA, FULL
 from mien.engines.graph import named_tensors, span, with_tensors
@@ -25,6 +25,7 @@ from mien.portrait.streaming import FRAMES_AT_ONCE
 from mien.types import Guide, PreparedSource
 
 _log = logging.getLogger("mien")
+TORCH = Path(torch.__file__).parent
 _COMPILERS = {"darwin": "clang++", "win32": "cl"}  # torch's choice; g++ elsewhere
 
 
@@ -36,7 +37,10 @@ def missing_compiler(device: str) -> str | None:
         return f"it needs --device cpu or cuda, and the animator is on {device}"
     name = os.environ.get("CXX") or _COMPILERS.get(sys.platform, "g++")
     if shutil.which(name):
-        return None
+        spaced = any(character.isspace() for character in str(TORCH))
+        return (
+            f"torch gives a compiler no paths with spaces, and lies in {TORCH}" if spaced else None
+        )
     return f"it needs a C++ compiler, and there is no {name}: install one, or name it in CXX"
 
 
@@ -89,9 +93,12 @@ class CompileEngine:
         planes = [span(x, start, FRAMES_AT_ONCE, 0) for x in named_tensors(guide, "guide").values()]
         given = with_tensors(guide, (plane.contiguous() for plane in planes))
         some = span(motion, start, FRAMES_AT_ONCE, 1).clone(memory_format=torch.contiguous_format)
+        # Imported late, with the compiler.
+        from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
         try:
             return self._compiled(source, some, given)
-        except TorchDynamoException as error:  # a compiler or its headers do not work
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:  # of compilers, too
             raise UserError(
                 f"torch cannot compile this animator ({first_line(error)}): give --engine torch"
             ) from error

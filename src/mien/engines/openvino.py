@@ -25,7 +25,7 @@ from torch import Tensor
 from mien.devices import AUTO, FULL
 from mien.engines.cache import cache_folder, graph_name, is_kept, write_folder
 from mien.engines.graph import KERNELS, exporting, render_graph, render_inputs, some_frames
-from mien.engines.openvino_sampling import CONVERSION, SampleMaps, raise_failure
+from mien.engines.openvino_sampling import CONVERSION, SampleMaps, failures, raise_failure
 from mien.engines.partition import Part, cut
 from mien.errors import UserError, first_line
 from mien.portrait.animator import Animator
@@ -145,9 +145,10 @@ class Chain:
         for name, requests in self._takers.items():
             for request in requests:
                 request.set_tensor(name, ov.Tensor(arrays[name], shared_memory=True))
+        before = failures()
         for request in self._requests:
             request.infer()
-        raise_failure()
+        raise_failure(before)
         return self._requests[-1].get_output_tensor(0).data.copy()
 
 

@@ -16,12 +16,17 @@ from mien.ops.sampling import PLANES
 _failures: list[Exception] = []
 
 
-def raise_failure() -> None:
-    """Raise what went wrong in an operation of any graph since the last call."""
-    if _failures:
-        first = _failures[0]
-        _failures.clear()
-        raise first
+def failures() -> int:
+    """How many operations of any graph have failed in this process."""
+    return len(_failures)
+
+
+def raise_failure(before: int) -> None:
+    """Raise what went wrong since there were `before` failures, in whichever thread: an operation
+    does not know which graph it belongs to.
+    """
+    if failures() > before:
+        raise _failures[-1]
 
 
 class SampleMaps(ov.Op):

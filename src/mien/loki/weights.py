@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.config import restore
-from mien.errors import UserError
+from mien.errors import UserError, first_line
 from mien.face_model.parametric import OFFSET_DEVIATION, face_model_fingerprint
 from mien.kinds import Kind, build, read_weights, register
 from mien.loki.config import LokiConfig
@@ -41,9 +41,18 @@ def refuse_other_face_model(record: dict[str, Any] | None, path: Path | str) -> 
         )
 
 
-def load_loki(path: Path = SHIPPED) -> tuple[Loki, LokiSamplingConfig]:
+def load_loki(path: Path = SHIPPED) -> Loki:
     """Rebuild Loki's net, by default from the file that ships, ready for use (evaluation mode, on
-    the CPU, float32), and the sampling settings of its training run.
+    the CPU, float32).
+
+    Raises:
+        UserError: as `load_loki_and_sampling`.
+    """
+    return load_loki_and_sampling(path)[0]
+
+
+def load_loki_and_sampling(path: Path) -> tuple[Loki, LokiSamplingConfig]:
+    """The net as `load_loki` gives it, and the sampling settings of its training run.
 
     Raises:
         UserError: the file is missing, damaged, of another kind, does not fit this version, or was
@@ -51,4 +60,11 @@ def load_loki(path: Path = SHIPPED) -> tuple[Loki, LokiSamplingConfig]:
     """
     weights = read_weights(path, LOKI)
     refuse_other_face_model(weights.face_model, path)
-    return build(weights, LOKI, path), restore(LokiSamplingConfig, weights.sampling or {})
+    try:
+        sampling = restore(LokiSamplingConfig, weights.sampling or {})
+    except (UserError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} has sampling settings that this version does not have ({first_line(error)}): "
+            "use the version that trained it"
+        ) from error
+    return build(weights, LOKI, path), sampling

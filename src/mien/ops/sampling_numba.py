@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mien.config import require_multiple
 from mien.ops.numba_compiler import compiled, in_threads
 from mien.ops.sampling import PLANES
 
@@ -18,15 +19,20 @@ _LEAST = 2**15  # pixels that are worth a thread
 
 
 def sample_maps_numba(maps: Tensor, places: Tensor) -> Tensor:
-    """As `sample_maps`, on the CPU in float32, without gradients; with as many threads as torch."""
+    """As `sample_maps`, on the CPU in float32, without gradients; with as many threads as torch.
+
+    Raises:
+        ValueError: the grids are not a multiple of the maps.
+    """
     b, h2, w2, _ = places.shape
+    require_multiple("grids", b, "maps", maps.shape[0])
     workers = max(1, min(torch.get_num_threads(), b * h2 * w2 // _LEAST))
     arrays = maps.detach().numpy(), places.detach().numpy()
     if maps.shape[1] <= PLANES:
-        planes = torch.empty(b, maps.shape[1], h2, w2)
+        planes = maps.new_empty(b, maps.shape[1], h2, w2)
         sample_planes(*arrays, planes.numpy(), workers)
         return planes
-    pixels = torch.empty(b, h2, w2, maps.shape[1])
+    pixels = maps.new_empty(b, h2, w2, maps.shape[1])
     sample_pixels(*arrays, pixels.numpy(), workers)
     return pixels.permute(0, 3, 1, 2)
 
@@ -45,7 +51,7 @@ def sample_pixels(maps: Array, places: Array, into: Array, workers: int = 1) -> 
     pixels = np.ascontiguousarray(maps.transpose(0, 2, 3, 1), np.float32).reshape(n, h * w, c)
     size = np.array((n, h, w, places.shape[1]), np.int32)
     rows = _rows(places)
-    in_threads(_pixels, workers, (pixels, rows, size, into.reshape(len(rows), -1, c)))
+    in_threads(_pixels, workers, (pixels, rows, size, into.reshape(len(rows), places.shape[2], c)))
 
 
 def _rows(places: Array) -> Array:

@@ -30,7 +30,7 @@ from mien.loki.faces import coefficient_vectors, face_maps
 from mien.loki.injection import ReferenceKeys
 from mien.loki.net import Loki
 from mien.loki.sampling import LokiSamplingConfig, sample_frames
-from mien.loki.weights import SHIPPED, load_loki
+from mien.loki.weights import SHIPPED, load_loki_and_sampling
 from mien.media import Frames, scaled, sound_of_video, to_bytes
 from mien.report import Stopwatch
 from mien.session.driving import load_driver
@@ -93,7 +93,7 @@ class LokiSession:
         Raises:
             UserError: the file is missing, damaged or foreign.
         """
-        net, as_trained = load_loki(Path(weights or SHIPPED))
+        net, as_trained = load_loki_and_sampling(Path(weights or SHIPPED))
         return cls(net.to(choose_device(device)), sampling or as_trained, precision)
 
     def prepare(

@@ -68,7 +68,7 @@ class LokiStage(SteppedModule):
         loki: hyperparameters of the net.
         objective: dropout of the conditions, and weights of the loss.
         optimizer: optimiser and learning rate.
-        sampling: how previews and predictions are sampled.
+        sampling: how previews and predictions are sampled, and whoever uses the weights by default.
         initial_weights: weights of an earlier run to start from.
     """
 
