@@ -121,16 +121,13 @@ def _by_animator(given: argparse.Namespace) -> "Report":
 
 
 def _by_loki(given: argparse.Namespace) -> "Report":
-    from mien.devices import choose_device
     from mien.loki.driving import LokiControls, read_blinks
-    from mien.loki.weights import SHIPPED, load_loki_and_sampling
     from mien.pipeline import reenact_by_loki
     from mien.session.loki import LokiSession
 
     given.blinks = given.blinks and read_blinks(given.blinks)
-    net, sampling = load_loki_and_sampling(given.loki or SHIPPED)
-    net = net.to(choose_device(given.device))
-    session = LokiSession(net, settings_from(sampling, given), given.precision)
+    trained = LokiSession.load(given.loki, given.device, given.precision)
+    session = LokiSession(trained.net, settings_from(trained.sampling, given), given.precision)
     with progress_bar() as progress:
         return reenact_by_loki(
             given.video,

@@ -78,7 +78,7 @@ def test_an_error_while_sampling_is_raised_once(tiny, monkeypatch):
     render = OpenvinoEngine(animator, FULL).render
     expected = render(source, motion)
     with monkeypatch.context() as patch:
-        patch.setattr(sampling_numba, "sample_pixels", lambda maps, places, into: 1 / 0)
+        patch.setattr(sampling_numba, "sample_into", lambda maps, places, into: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             render(source, motion)
     assert torch.equal(render(source, motion), expected)

@@ -89,7 +89,6 @@ RENDERING: Operation[Make] = Operation(
         BackEnd("compile", (), _load_compile),
     ),
 )
-ENGINES = tuple(back_end.name for back_end in RENDERING.back_ends)
 
 
 def choose_engine(animator: Animator, precision: str = AUTO, forced: str | None = None) -> Engine:
@@ -155,7 +154,8 @@ def slower(name: str, animator: Animator, precision: str = AUTO) -> str | None:
         return "no test compares it with torch for such a net (SPADE decoder, 3-D attention)"
     if precision == FULL:
         return f"in {FULL} it is no faster than torch"
-    if loaded(RENDERING.back_ends[ENGINES.index(name)])[0] is None:
+    (back_end,) = (each for each in RENDERING.back_ends if each.name == name)
+    if loaded(back_end)[0] is None:
         return None  # which `RENDERING` reports
     from mien.engines.openvino import has_bfloat16
 

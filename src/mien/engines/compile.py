@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mien.devices import AUTO, CPU, CUDA, FULL
-from mien.engines.graph import named_tensors, span, with_tensors
+from mien.engines.graph import named_tensors, some_frames, with_tensors
 from mien.errors import UserError, first_line
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import FRAMES_AT_ONCE
@@ -36,12 +36,11 @@ def missing_compiler(device: str) -> str | None:
     if device != CPU:
         return f"it needs --device cpu or cuda, and the animator is on {device}"
     name = os.environ.get("CXX") or _COMPILERS.get(sys.platform, "g++")
-    if shutil.which(name):
-        spaced = any(character.isspace() for character in str(TORCH))
-        return (
-            f"torch gives a compiler no paths with spaces, and lies in {TORCH}" if spaced else None
-        )
-    return f"it needs a C++ compiler, and there is no {name}: install one, or name it in CXX"
+    if not shutil.which(name):
+        return f"it needs a C++ compiler, and there is no {name}: install one, or name it in CXX"
+    if any(character.isspace() for character in str(TORCH)):
+        return f"torch gives a compiler no paths with spaces, and lies in {TORCH}"
+    return None
 
 
 class CompileEngine:
@@ -90,14 +89,14 @@ class CompileEngine:
         """FRAMES_AT_ONCE frames from `start` on, the last one repeated at the end. The inputs of
         every chunk have the same strides: for others torch would compile anew.
         """
-        planes = [span(x, start, FRAMES_AT_ONCE, 0) for x in named_tensors(guide, "guide").values()]
-        given = with_tensors(guide, (plane.contiguous() for plane in planes))
-        some = span(motion, start, FRAMES_AT_ONCE, 1).clone(memory_format=torch.contiguous_format)
+        inputs = {"motion": motion, **named_tensors(guide, "guide")}
+        some = some_frames(inputs, start, FRAMES_AT_ONCE).values()
+        own, *planes = (x.clone(memory_format=torch.contiguous_format) for x in some)
         # Imported late, with the compiler.
         from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
         try:
-            return self._compiled(source, some, given)
+            return self._compiled(source, own, with_tensors(guide, iter(planes)))
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:  # of compilers, too
             raise UserError(
                 f"torch cannot compile this animator ({first_line(error)}): give --engine torch"

@@ -69,13 +69,12 @@ def some_frames(inputs: dict[str, Tensor], start: int, count: int) -> dict[str, 
     return {
         name: x
         if name.startswith("source.")
-        else span(x, start, count, 1 if name == "motion" else 0)
+        else _span(x, start, count, 1 if name == "motion" else 0)
         for name, x in inputs.items()
     }
 
 
-def span(x: Tensor, start: int, count: int, axis: int) -> Tensor:
-    """`count` places of an axis from `start` on, the last one repeated at the end."""
+def _span(x: Tensor, start: int, count: int, axis: int) -> Tensor:
     some = x.narrow(axis, start, min(count, x.shape[axis] - start))
     missing = count - some.shape[axis]
     if not missing:

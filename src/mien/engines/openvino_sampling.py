@@ -49,11 +49,10 @@ class SampleMaps(ov.Op):
         """Compute; OpenVINO goes on after an error, so that it is kept for `raise_failure`."""
         try:
             # Imported late, with numba.
-            from mien.ops.sampling_numba import sample_pixels, sample_planes
+            from mien.ops.sampling_numba import sample_into
 
             maps, places = (given.data for given in inputs)
-            sample = sample_planes if maps.shape[1] <= PLANES else sample_pixels
-            sample(maps, places, outputs[0].data)
+            sample_into(maps, places, outputs[0].data)
         except Exception as error:
             _failures.append(error)
         return True

@@ -27,31 +27,25 @@ def sample_maps_numba(maps: Tensor, places: Tensor) -> Tensor:
     b, h2, w2, _ = places.shape
     require_multiple("grids", b, "maps", maps.shape[0])
     workers = max(1, min(torch.get_num_threads(), b * h2 * w2 // _LEAST))
-    arrays = maps.detach().numpy(), places.detach().numpy()
-    if maps.shape[1] <= PLANES:
-        planes = maps.new_empty(b, maps.shape[1], h2, w2)
-        sample_planes(*arrays, planes.numpy(), workers)
-        return planes
-    pixels = maps.new_empty(b, h2, w2, maps.shape[1])
-    sample_pixels(*arrays, pixels.numpy(), workers)
-    return pixels.permute(0, 3, 1, 2)
+    planes = maps.shape[1] <= PLANES
+    sampled = maps.new_empty((b, maps.shape[1], h2, w2) if planes else (b, h2, w2, maps.shape[1]))
+    sample_into(maps.detach().numpy(), places.detach().numpy(), sampled.numpy(), workers)
+    return sampled if planes else sampled.permute(0, 3, 1, 2)
 
 
-def sample_planes(maps: Array, places: Array, into: Array, workers: int = 1) -> None:
-    """Fill `into` (b c h2 w2, contiguous) with samples of maps (n c h1 w1); for few channels."""
+def sample_into(maps: Array, places: Array, into: Array, workers: int = 1) -> None:
+    """Fill `into`, which is contiguous, with samples of maps (n c h1 w1): b c h2 w2 if there are at
+    most PLANES channels, else b h2 w2 c.
+    """
     n, c, h, w = maps.shape
-    planes = np.ascontiguousarray(maps, np.float32).reshape(n, c, h * w)
-    size = np.array((n, h, w, places.shape[1]), np.int32)
-    in_threads(_planes, workers, (planes, _rows(places), size, into))
-
-
-def sample_pixels(maps: Array, places: Array, into: Array, workers: int = 1) -> None:
-    """Fill `into` (b h2 w2 c, contiguous) with samples of maps (n c h1 w1)."""
-    n, c, h, w = maps.shape
+    size, rows = np.array((n, h, w, places.shape[1]), np.int32), _rows(places)
+    if c <= PLANES:
+        planes = np.ascontiguousarray(maps, np.float32).reshape(n, c, h * w)
+        in_threads(_planes, workers, (planes, rows, size, into))
+        return
     pixels = np.ascontiguousarray(maps.transpose(0, 2, 3, 1), np.float32).reshape(n, h * w, c)
-    size = np.array((n, h, w, places.shape[1]), np.int32)
-    rows = _rows(places)
-    in_threads(_pixels, workers, (pixels, rows, size, into.reshape(len(rows), places.shape[2], c)))
+    lines = into.reshape(len(rows), places.shape[2], c)
+    in_threads(_pixels, workers, (pixels, rows, size, lines))
 
 
 def _rows(places: Array) -> Array:
