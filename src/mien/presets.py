@@ -14,7 +14,7 @@ from mien.errors import UserError
 from mien.overlays import join_configs
 
 PRESETS = ("tiny", "small", "base", "base512", "paper")
-LOKI_PRESETS = ("small", "tiny", "latent", "sd21")  # the first is loki.yaml itself
+LOKI_PRESETS = ("small", "small128", "tiny", "latent", "sd21")  # the first is loki.yaml itself
 Stage = Literal["stage1", "stage2", "loki"]
 Config = TypeVar("Config")
 

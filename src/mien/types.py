@@ -190,7 +190,7 @@ class FaceWindow:
 
     frames: Float[Tensor, "b n 3 h w"]
     reference: Float[Tensor, "b 3 h w"]
-    maps: Float[Tensor, "b n 7 h w"]
-    reference_map: Float[Tensor, "b 7 h w"]
+    maps: Float[Tensor, "b n 7 s s"]
+    reference_map: Float[Tensor, "b 7 s s"]
     coefficients: Float[Tensor, "b n k"]
     reference_coefficients: Float[Tensor, "b k"]

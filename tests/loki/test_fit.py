@@ -10,13 +10,18 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from omegaconf import OmegaConf
 
 from mien.cli import main
+from mien.data.faces import face_model
+from mien.data.windows import as_window
 from mien.errors import UserError
 from mien.kinds import config_of, read_weights, save_weights, to_float16
+from mien.loki.config import LokiConfig
+from mien.loki.faces import coefficient_vectors, face_maps
 from mien.loki.sampling import LokiSamplingConfig
 from mien.loki.weights import LOKI, face_model_record, load_loki, load_loki_and_sampling
 from mien.overlays import join_configs
 from mien.presets import LOKI_PRESETS
-from mien.training.loki import LokiStage
+from mien.training.loki import LokiObjectiveConfig, LokiStage
+from tests.face_model.faces import coefficients
 from tests.loki.tiny import write_faces
 from tests.test_fit import differences
 
@@ -151,3 +156,40 @@ def test_weights_are_bound_to_the_face_model_of_their_maps(run, tmp_path, monkey
             load_loki(path)
     with pytest.raises(UserError, match="the checkpoint was trained on maps"):
         LokiStage(config_of(LOKI, saved["config"])).on_load_checkpoint(dict(saved))
+
+
+def test_larger_patches_start_from_the_weights_of_smaller_ones(run, clips: list[str], tmp_path):
+    larger = ["--model.loki.image_size", "64", "--model.loki.patch", "8"]
+    start = ["--model.initial_weights", str(run[0] / "last.ckpt")]
+    saved = fit(clips, tmp_path, *larger, *start)
+    before, after = run[1]["state_dict"], saved["state_dict"]
+    assert after["loki.backbone.unet.conv_in.conv.weight"].shape[1] == 3 * 8**2
+    inner = "loki.backbone.unet.conv_norm_out.weight"
+    torch.testing.assert_close(before[inner], after[inner], atol=0.02, rtol=0)
+
+
+def test_the_mouth_and_the_eyes_weigh_more(clips: list[str]):
+    """Where they are: of a face in the middle, below the middle and at both sides above it."""
+    stage = LokiStage(LokiConfig(), LokiObjectiveConfig(face=0.0, mouth_and_eyes=2.0))
+    faces = coefficients(face_model(), t=5, seed=0)
+    faces = replace(faces, rotation=0 * faces.rotation, expression=0 * faces.expression)
+    maps = face_maps(face_model(), faces, 64, "neutral")
+    pictures, values = torch.zeros(5, 3, 64, 64), coefficient_vectors(faces)
+    window = as_window(pictures, maps, values)
+    weight = stage._weight(window)[0]
+    assert weight.shape == (4, 16, 16) and weight.min() == 1 and 1.7 < weight.max() <= 3
+    covered = maps[:-1, 6]
+    for row, face in zip(weight, covered, strict=True):
+        y, x = torch.nn.functional.adaptive_avg_pool2d(face[None], 16)[0].nonzero().float().T
+        middle, heaviest = x.mean(), (row == row.max()).nonzero()[0]
+        assert abs(heaviest[1] - middle) < 1.5 and heaviest[0] > y.mean()  # the mouth
+        upper = row[: int(y.mean()) + 1] - 1
+        left, right = upper[:, : int(middle)].max(), upper[:, int(middle) + 1 :].max()
+        assert min(left, right) > 0.2 and upper[:, int(middle.round())].max() < min(left, right)
+    flat = LokiStage(LokiConfig(), LokiObjectiveConfig(face=0.0))._weight(window)
+    assert torch.equal(flat, torch.ones_like(flat))
+
+
+def test_weights_of_mouth_and_eyes_need_neutral_positions():
+    with pytest.raises(ValueError, match="mouth_and_eyes 2.0 needs the positions neutral"):
+        LokiStage(LokiConfig(positions="projected"), LokiObjectiveConfig(mouth_and_eyes=2.0))

@@ -11,6 +11,7 @@ from mien.errors import UserError
 from mien.loki.config import LokiConfig
 from mien.loki.injection import InjectedSelfAttention
 from mien.loki.net import Loki
+from mien.loki.weights import resize_patch
 from tests.loki.tiny import TINY, awake
 
 B, T = 2, 3
@@ -278,10 +279,30 @@ def test_pixels_survive_the_fold():
     torch.testing.assert_close(net.decode(net.encode(pictures)), pictures)
 
 
+def test_weights_of_smaller_patches_draw_the_same():
+    """A net of patches twice as large on pictures twice as large, from resized weights."""
+    small = awake(Loki(TINY))
+    config = replace(TINY, image_size=64, patch=8)
+    large = Loki(config).eval()
+    large.load_state_dict(resize_patch(small.state_dict(), TINY, config))
+    assert config.map_size == TINY.map_size == 32
+    pictures = torch.rand(B, T, 3, 32, 32) * 2 - 1
+    doubled = pictures.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
+    timestep = torch.full((B, T), 300)
+    drawn = small.space.decode(small(small.encode(pictures), timestep)[0])
+    same = large.space.decode(large(large.encode(doubled), timestep)[0])
+    again = drawn.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    torch.testing.assert_close(same, again, atol=1e-5, rtol=0)
+    for before, after in ((config, TINY), (TINY, replace(TINY, image_size=48, patch=6))):
+        with pytest.raises(UserError, match="give a multiple"):
+            resize_patch(small.state_dict(), before, after)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"encoder_channels": (8, 16)}, "must be 3"),
+        ({"encoder_channels": (8, 16, 16, 16)}, "must be 1 to 3"),
+        ({"encoder_channels": ()}, "must be 1 to 3"),
         ({"image_size": 36}, "feature size 9 is not a multiple"),
         ({"head_dim": 48}, "channels 32 is not a multiple of head_dim 48"),
         ({"positions": None, "offsets": False}, "neither positions nor offsets"),

@@ -129,6 +129,22 @@ def test_pictures_and_maps_are_warped_alike():
     assert window.maps[0, :, :6].abs().amax(1)[window.maps[0, :, 6] == 0].max() == 0
 
 
+def test_smaller_maps_are_warped_like_the_pictures():
+    """Pictures of twice the maps' side that show them: they agree as at the same size."""
+    maps, pictures, values = maps_and_pictures()
+    large = torch.nn.functional.interpolate(pictures, scale_factor=2)
+    config = WindowAugmentConfig(flip=0.0, color=0.0, gamma=0.0, backdrop=0.0)
+    window = augment_window(large, maps, values, True, config, torch.Generator().manual_seed(1))
+    assert window.frames.shape[-1] == 2 * SIZE and window.maps.shape[-1] == SIZE
+    shown = torch.nn.functional.avg_pool2d(window.frames[0], 2)
+    drawn = window.maps[0, :, 3:6].clamp(-1, 1) * 0.9
+    inside = window.maps[0, :, 6:].expand_as(shown).bool()
+    error = (shown - drawn)[inside].abs().mean()
+    assert error < 0.05 < 0.1 < (shown - drawn.roll(2, dims=-1))[inside].abs().mean()
+    own = identity_grid(SIZE, SIZE, like=maps).permute(2, 0, 1)
+    torch.testing.assert_close(window.maps[0, :, :2], own * window.maps[0, :, 6:])
+
+
 def test_projected_positions_stay_the_pixels_own_and_neutral_ones_go_with_the_picture():
     maps, pictures, values = maps_and_pictures()
     for projected in (True, False):
@@ -217,7 +233,7 @@ def test_no_clip_with_a_face_is_refused(folder: Path, tmp_path: Path):
     for name in ("train", "valid"):
         for record in read_records(folder, Path(f"{name}.jsonl")):
             faces.keep(record, None)
-    data = LokiData(str(folder), faces=tmp_path / "faces", spec=WindowSpec(SIZE, 3))
+    data = LokiData(str(folder), faces=tmp_path / "faces", spec=WindowSpec(SIZE, SIZE, 3))
     data.prepare_data()
     with pytest.raises(UserError, match="3 frames of model.loki.window"):
         data.setup("fit")

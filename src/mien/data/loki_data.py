@@ -100,7 +100,7 @@ class LokiData(LightningDataModule):
             UserError: no clip shows a face in as many frames as a window has.
         """
         root, size, length = data_root(self.root), self._spec.image_size, self._spec.window
-        drawn = self._face_cache, size, self._spec.positions
+        drawn = self._face_cache, self._spec.map_size, self._spec.positions
         if stage == "fit":
             records = self._long_enough(self._records(self.train_manifest), self.train_manifest)
             self.train_windows = FaceWindows(

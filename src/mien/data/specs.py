@@ -55,12 +55,14 @@ class WindowSpec:
 
     Args:
         image_size: side of the frames.
+        map_size: side of the face maps.
         window: frames of a sample.
         positions: those of the face maps.
         accumulate: batches that make one step.
     """
 
     image_size: int
+    map_size: int
     window: int
     positions: Positions = "projected"
     accumulate: int = 1

@@ -2,7 +2,7 @@
 
 Identity comes from the same clip alone: no cross-identity data. A training sample is a pure
 function of (seed, sample number), as in stage 1.
-Axes: t frames, n frames of the window and the reference, h w space, k values.
+Axes: t frames, n frames of the window and the reference, h w space, s side of the maps, k values.
 """
 
 from collections import OrderedDict
@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float, Float16
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
@@ -154,7 +155,7 @@ def collate_windows(windows: Sequence[FaceWindow]) -> FaceWindow:
 
 
 def as_window(
-    pictures: Float[Tensor, "n 3 h w"], maps: Float[Tensor, "n 7 h w"], values: Float[Tensor, "n k"]
+    pictures: Float[Tensor, "n 3 h w"], maps: Float[Tensor, "n 7 s s"], values: Float[Tensor, "n k"]
 ) -> FaceWindow:
     """A batch of one; the last frame is the reference."""
     return FaceWindow(
@@ -169,7 +170,7 @@ def as_window(
 
 def augment_window(
     pictures: Float[Tensor, "n 3 h w"],
-    maps: Float[Tensor, "n 7 h w"],
+    maps: Float[Tensor, "n 7 s s"],
     values: Float[Tensor, "n k"],
     projected: bool,
     config: WindowAugmentConfig,
@@ -196,15 +197,18 @@ def augment_window(
     mirrored = bool(grid[0, 0, 0] > grid[0, -1, 0])
     if mirrored:
         values = mirrored_vectors(values, face_model().expression_names)
-    return as_window(shown, _warped_maps(maps, grids, projected, mirrored), values)
+    return as_window(shown, _warped_maps(maps, grid, projected, mirrored), values)
 
 
 def _warped_maps(
-    maps: Float[Tensor, "n 7 h w"],
-    grids: Float[Tensor, "n h w 2"],
+    maps: Float[Tensor, "n 7 s s"],
+    grid: Float[Tensor, "h w 2"],
     projected: bool,
     mirrored: bool,
-) -> Float[Tensor, "n 7 h w"]:
+) -> Float[Tensor, "n 7 s s"]:
+    """The maps, which may be smaller than the pictures that `grid` is of."""
+    of_maps = F.interpolate(rearrange(grid, "h w p -> 1 p h w"), maps.shape[2:], mode="area")
+    grids = rearrange(of_maps, "1 p h w -> 1 h w p").expand(len(maps), -1, -1, -1)
     read = F.grid_sample(maps, grids, align_corners=False)
     covered = (read[:, 6:] > 0.5).float()
     read = read / read[:, 6:].clamp(min=0.5) * covered  # off the mesh maps are zero
@@ -221,7 +225,7 @@ def _chance(share: float, generator: Generator) -> bool:
 
 def _shown(
     record: ClipRecord, rows: Sequence[int], clips: ClipCache, faces: ClipFaces
-) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n 7 h w"], Float[Tensor, "n k"]]:
+) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n 7 s s"], Float[Tensor, "n k"]]:
     """Pictures, maps and values of some rows of a clip's coefficients."""
     known = faces.of(record).at(np.array(rows))
     pictures = to_picture(clips.frames_at(record, known.frames.tolist()))

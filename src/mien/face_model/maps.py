@@ -29,6 +29,7 @@ from mien.ops.rasterize import rasterize_perspective
 Positions = Literal["projected", "neutral"]
 _NECK_CUT = 2.0  # distances of the eyes below them: the head is drawn down to there
 _MARGIN = 0.2  # of `head_box`
+_FEATURES = ("mouthPucker", "eyeBlinkLeft", "eyeBlinkRight")  # expressions of `mouth_and_eyes`
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,19 @@ def draw_maps(
     covered = drawn.covered & (drawn.values[:, 6] >= 0)
     kept = drawn.values[:, :6] * covered[:, None]
     return FaceMaps(kept[:, :3], kept[:, 3:], covered)
+
+
+def mouth_and_eyes(model: FaceModel) -> tuple[Float32[Array, "k 3"], Float32[Array, "k 3"]]:
+    """Middles and deviations, in neutral positions, of what moves when the lips pucker and when
+    each eye blinks.
+    """
+    places = _head_coordinates(model)
+    moved = [model.expression_names.index(name) for name in _FEATURES]
+    motion = np.square(model.expression_axes[moved]).sum(axis=-1, keepdims=True)
+    share = motion / motion.sum(axis=1, keepdims=True)
+    middles = (share * places).sum(axis=1)
+    spread = (share * np.square(places - middles[:, None])).sum(axis=1)
+    return middles, np.sqrt(spread)
 
 
 def head_triangles(model: FaceModel) -> Int[Array, "k 3"]:

@@ -8,7 +8,6 @@ the clean picture), the velocity form of the other presets, positions on the neu
 reference's own map.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,7 +44,8 @@ class LokiConfig:
     offsets: bool = True  # False: without the expression offsets (ablation)
     octaves: int = 7
     coefficient_dims: int = 63  # expression axes, rotation, place and gaze (condition coefficients)
-    encoder_channels: tuple[int, ...] = (24, 48, 64)  # each further one halves the map
+    # each further one halves the map, which is drawn at the size that ends at the feature map's
+    encoder_channels: tuple[int, ...] = (24, 48, 64)
     # the diffusion
     # What is predicted; noise: as the papers. In pixels x0 was chosen over v by eye, on the preview
     # strips of two runs: v's still had visible noise where x0's had none. No metric was compared.
@@ -62,11 +62,12 @@ class LokiConfig:
         require_multiple("feature size", self.feature_size, "the UNet's", 2 ** (self.stages - 1))
         for width in self.channels:
             require_multiple("channels", width, "head_dim", self.head_dim)
-        halvings = round(math.log2(self.factor))
-        if 2**halvings != self.factor or len(self.encoder_channels) != 1 + halvings:
+        if not self.encoder_channels or self.map_size > self.image_size:
             raise ValueError(
-                f"encoder_channels {self.encoder_channels} must be {1 + halvings}: a map of "
-                f"{self.image_size} is halved {halvings} times to {self.feature_size}"
+                f"encoder_channels {self.encoder_channels} must be 1 to "
+                f"{int.bit_length(self.factor)}: each further one halves the map down to "
+                f"{self.feature_size}, and a map must not be larger than the picture "
+                f"({self.image_size})"
             )
         if self.condition == "map" and not self.map_channels:
             raise ValueError("the map has neither positions nor offsets: switch one of them on")
@@ -87,6 +88,11 @@ class LokiConfig:
     def feature_size(self) -> int:
         """Side of the first feature map."""
         return self.image_size // self.factor
+
+    @property
+    def map_size(self) -> int:
+        """Side of the condition maps: the picture's, or smaller where patches are large."""
+        return self.feature_size * 2 ** (len(self.encoder_channels) - 1)
 
     @property
     def stages(self) -> int:
@@ -121,5 +127,5 @@ class LokiConfig:
 
     @classmethod
     def preset(cls, name: str) -> "LokiConfig":
-        """The hyperparameters of a preset: tiny, small, latent or sd21."""
+        """The hyperparameters of a preset: tiny, small, small128, latent or sd21."""
         return read_preset(cls, name, "loki", "model.init_args.loki")

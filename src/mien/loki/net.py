@@ -1,10 +1,11 @@
 """Loki: reference picture and maps of a driven face -> frames, as one net.
 
     reference (b 3 h w) - encode_reference -> ReferenceKeys, once
-    maps (b t 7 h w)    - encode_condition -> features added to the first feature map, once
+    maps (b t 7 s s)    - encode_condition -> features added to the first feature map, once
     noisy sample, timestep of every frame  - forward -> the prediction (velocity or noise)
 
-Axes: b batch, t frames, c channels of a sample, h w space, d channels of the first feature map.
+Axes: b batch, t frames, c channels of a sample, h w space, s side of the maps, d channels of the
+first feature map.
 """
 
 import copy
@@ -58,7 +59,7 @@ class Loki(nn.Module):
         return rearrange(pictures, "(b t) c h w -> b t c h w", b=len(samples))
 
     def encode_condition(
-        self, maps: Float[Tensor, "b t 7 h w"], coefficients: Float[Tensor, "b t k"]
+        self, maps: Float[Tensor, "b t 7 s s"], coefficients: Float[Tensor, "b t k"]
     ) -> Float[Tensor, "b t d _ _"]:
         """Features of driven faces: of their maps, or of their coefficients (ablation)."""
         if isinstance(self.condition, ConditionEncoder):
@@ -68,7 +69,7 @@ class Loki(nn.Module):
     def encode_reference(
         self,
         picture: Float[Tensor, "b 3 h w"],
-        maps: Float[Tensor, "b 7 h w"],
+        maps: Float[Tensor, "b 7 s s"],
         coefficients: Float[Tensor, "b k"],
     ) -> ReferenceKeys:
         """Keys and values of reference pictures, whose own map enters if the config says so."""

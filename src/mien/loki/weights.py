@@ -1,7 +1,11 @@
 """The kind of weights that Loki's are (`mien.kinds`), and the face model they are bound to."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from einops import rearrange
+from torch import Tensor
 
 from mien.config import restore
 from mien.errors import UserError, first_line
@@ -14,6 +18,8 @@ from mien.loki.sampling import LokiSamplingConfig
 LOKI = register(Kind("loki", LokiConfig, Loki, "loki"))
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "loki.safetensors"
+
+_FIRST, _LAST = "backbone.unet.conv_in.conv.weight", "backbone.unet.conv_out"
 
 # The face model of files that do not say on which they were trained.
 _BEFORE = {"fingerprint": "8025aeabfe5df721", "offset_deviation": 0.124}
@@ -39,6 +45,39 @@ def refuse_other_face_model(record: dict[str, Any] | None, path: Path | str) -> 
             f"{here['fingerprint']} (in {here['offset_deviation']} cm): use the version that "
             "trained it, or train again"
         )
+
+
+def resize_patch(
+    state: Mapping[str, Tensor], before: LokiConfig, after: LokiConfig
+) -> dict[str, Tensor]:
+    """Weights of a net in pixels for patches that are a multiple as large: the first convolution
+    reads means of squares, the last one fills squares, so that a net of 64 px in patches of 4
+    draws the same at 128 px in patches of 8, until it has learned the detail. (After the resized
+    patch embeddings of arXiv 2212.08013.)
+
+    Raises:
+        UserError: the new patches are no multiple, or one of the nets is of latents.
+    """
+    factor, left = divmod(after.patch, before.patch)
+    if left or "latent" in (before.space, after.space):
+        raise UserError(
+            f"patches of {before.patch} ({before.space}) cannot become patches of {after.patch} "
+            f"({after.space}): give a multiple, in pixels"
+        )
+    folded = "d (c h w) kh kw -> d c h w kh kw", "d c h w kh kw -> d (c h w) kh kw"
+    unfolded = "(c h w) ... -> c h w ...", "c h w ... -> (c h w) ..."
+    sides = {"c": 3, "h": before.patch, "w": before.patch}
+    resized = dict(state)
+    for key, (split, join), first_axis, scale in (
+        (_FIRST, folded, 2, 1 / factor**2),
+        (f"{_LAST}.weight", unfolded, 1, 1.0),
+        (f"{_LAST}.bias", unfolded, 1, 1.0),
+    ):
+        squares = rearrange(state[key], split, **sides)
+        for axis in (first_axis, first_axis + 1):
+            squares = squares.repeat_interleave(factor, dim=axis)
+        resized[key] = rearrange(scale * squares, join)
+    return resized
 
 
 def load_loki(path: Path = SHIPPED) -> Loki:

@@ -186,7 +186,7 @@ class LokiSession:
         self, faces: FaceCoefficients
     ) -> tuple[Float[Tensor, "t 7 h w"], Float[Tensor, "t k"]]:
         config = self.net.config
-        maps = face_maps(face_model(), faces, config.image_size, config.drawn_positions)
+        maps = face_maps(face_model(), faces, config.map_size, config.drawn_positions)
         return maps.to(self.device), coefficient_vectors(faces).to(self.device)
 
     def _inference(self) -> AbstractContextManager:

@@ -15,19 +15,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 from torch.optim import AdamW
 
+from mien.data.faces import face_model
 from mien.data.specs import WindowSpec
 from mien.diffusion.objective import add_noise, to_clean, training_target
 from mien.diffusion.schedule import Levels, expand_to
 from mien.errors import UserError
-from mien.kinds import current_state, describe, read_weights, refuse_other_run, use_current_names
+from mien.face_model.maps import mouth_and_eyes
+from mien.kinds import (
+    config_of,
+    current_state,
+    describe,
+    read_weights,
+    refuse_other_run,
+    use_current_names,
+)
 from mien.loki.config import LokiConfig
 from mien.loki.net import Loki
 from mien.loki.sampling import LokiSamplingConfig, sample_frames
-from mien.loki.weights import LOKI, face_model_record, refuse_other_face_model
+from mien.loki.weights import LOKI, face_model_record, refuse_other_face_model, resize_patch
 from mien.training.optimization import OptimizerConfig, decay_groups
 from mien.training.steps import SteppedModule
 from mien.types import FaceWindow
@@ -46,6 +57,8 @@ class LokiObjectiveConfig:
     # or for all but a clean first one (of the window before); ours, 0 as the authors' repository
     as_sampled: float = 0.5
     face: float = 1.0  # extra weight of the error where the face is; ours, 0 as the papers
+    # extra weight at the mouth and the eyes, of maps with neutral positions; ours, 0 as the papers
+    mouth_and_eyes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,8 +82,11 @@ class LokiStage(SteppedModule):
         objective: dropout of the conditions, and weights of the loss.
         optimizer: optimiser and learning rate.
         sampling: how previews and predictions are sampled, and whoever uses the weights by default.
-        initial_weights: weights of an earlier run to start from.
+        initial_weights: weights of an earlier run to start from; its patches may be smaller.
     """
+
+    feature_middles: Tensor
+    feature_deviations: Tensor
 
     def __init__(
         self,
@@ -83,6 +99,14 @@ class LokiStage(SteppedModule):
         super().__init__(optimizer)
         self.loki = Loki(loki)
         self.objective_config, self.sampling = objective, sampling
+        if objective.mouth_and_eyes and loki.drawn_positions != "neutral":
+            raise ValueError(
+                f"objective.mouth_and_eyes {objective.mouth_and_eyes} needs the positions neutral, "
+                f"not {loki.positions}: set it to 0"
+            )
+        middles, deviations = map(torch.from_numpy, mouth_and_eyes(face_model()))
+        self.register_buffer("feature_middles", middles, persistent=False)
+        self.register_buffer("feature_deviations", deviations, persistent=False)
         self.from_scratch = initial_weights is None
         if initial_weights is not None:
             self._start_from(initial_weights)
@@ -92,12 +116,15 @@ class LokiStage(SteppedModule):
         """What the data module must provide."""
         c = self.loki.config
         accumulate = self.optimizer_config.accumulate
-        return WindowSpec(c.image_size, c.window, c.drawn_positions, accumulate)
+        return WindowSpec(c.image_size, c.map_size, c.window, c.drawn_positions, accumulate)
 
     def _start_from(self, path: Path) -> None:
         weights = read_weights(path, LOKI)
         refuse_other_face_model(weights.face_model, path)
-        state = current_state(weights)
+        state, config = current_state(weights), self.loki.config
+        before = config_of(LOKI, weights.config)
+        if before.patch != config.patch:
+            state = resize_patch(state, before, config)
         try:
             self.loki.load_state_dict(state)
         except RuntimeError as error:
@@ -157,15 +184,21 @@ class LokiStage(SteppedModule):
             error = error * expand_to(
                 levels.sigma.square().clamp(min=1 / _MAX_WEIGHT).reciprocal(), error
             )
-        weight = 1 + self.objective_config.face * self._face(batch)
+        weight = self._weight(batch)
         clean = to_clean(drawn, mixture, levels, form)
         distance = (clean - noised.clean).square().mean().detach()
         return (weight * error).sum() / weight.sum(), distance
 
-    def _face(self, batch: FaceWindow) -> Float[Tensor, "b t h w"]:
-        """The share of the face in every place of a sample."""
-        covered, size = batch.maps[:, :, 6], self.loki.config.feature_size
-        return torch.nn.functional.adaptive_avg_pool2d(covered, size)
+    def _weight(self, batch: FaceWindow) -> Float[Tensor, "b t h w"]:
+        """The weight of the error at every place of a sample."""
+        config = self.objective_config
+        positions, covered = batch.maps[:, :, :3], batch.maps[:, :, 6]
+        weight = config.face * covered
+        if config.mouth_and_eyes:
+            away = rearrange(positions, "b t p h w -> b t h w 1 p") - self.feature_middles
+            near = (-0.5 * (away / self.feature_deviations).square().sum(dim=-1)).exp()
+            weight = weight + config.mouth_and_eyes * covered * near.amax(dim=-1)
+        return 1 + adaptive_avg_pool2d(weight, self.loki.config.feature_size)
 
     def validation_step(self, batch: FaceWindow, batch_idx: int) -> None:
         """The loss without dropout, and what it is without map and without reference: how much
@@ -178,7 +211,9 @@ class LokiStage(SteppedModule):
         self._score(batch, batch_idx, "test")
 
     def _score(self, batch: FaceWindow, seed: int, prefix: str) -> None:
-        everything = LokiObjectiveConfig(0.0, 0.0, 1.0, self.objective_config.face)
+        everything = replace(
+            self.objective_config, condition_dropout=0.0, reference_dropout=0.0, as_sampled=1.0
+        )
         noised = self._noised(batch, everything, seed)
         none = torch.zeros_like(noised.has_map)
         scores: dict[str, Tensor] = {}

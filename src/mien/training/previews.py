@@ -9,6 +9,7 @@ from jaxtyping import Float
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from mien.media import save_strip
 from mien.types import FaceWindow, FramePair
@@ -68,6 +69,7 @@ def window_strip(
     """
     last = windows.maps[:, -1]
     offsets = last[:, 3:6] / _OFFSETS + (last[:, 6:] - 1)
+    offsets = interpolate(offsets, windows.frames.shape[-2:])  # maps may be smaller
     columns = torch.stack((windows.reference, windows.frames[:, -1], offsets, drawn[:, -1]))
     shown = columns[:, :rows].clamp(-1, 1)
     return rearrange(shown, "column row c h w -> c (row h) (column w)").cpu()
