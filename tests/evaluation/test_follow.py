@@ -113,6 +113,7 @@ def test_tiny_nets_follow_pictures_all_the_way(folder, tmp_path, capsys):
     assert 0 < fits[0] < min(fits[1], rows["still portrait"]["head_pose"])
     assert figures["cross identity"]["loki"]["head_pose"] is None  # noise shows no face
     assert any("loki draws 32 pixels" in note for note in figures["notes"])
+    assert any("face model of ICT-FaceKit" in note for note in figures["notes"])
     assert "another driver" in capsys.readouterr().out
 
 

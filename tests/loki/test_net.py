@@ -247,30 +247,47 @@ def test_starts_from_a_unet_of_stable_diffusions_kind(tmp_path):
         Loki(replace(TINY, pretrained=str(tmp_path))).load_pretrained()
 
 
-def test_latents_of_any_autoencoder(tmp_path):
+def autoencoder(stages: int = 4, **more) -> AutoencoderKL:
     torch.manual_seed(0)
-    saved = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8, 8, 8, 8),
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * stages,
+        up_block_types=("UpDecoderBlock2D",) * stages,
+        block_out_channels=(8,) * stages,
         norm_num_groups=4,
+        **more,
     )
+
+
+LATENT = replace(
+    TINY, image_size=64, space="latent", autoencoder="vae", encoder_channels=(8, 8, 8, 16)
+)
+
+
+@pytest.mark.parametrize(("shift", "channels"), [(None, 4), (0.4, 16)])
+def test_latents_of_any_autoencoder(tmp_path, shift: float | None, channels: int):
+    saved = autoencoder(latent_channels=channels, shift_factor=shift)
     saved.save_pretrained(tmp_path / "vae")
-    config = replace(
-        TINY,
-        image_size=64,
-        space="latent",
-        autoencoder=str(tmp_path),
-        encoder_channels=(8, 8, 8, 16),
-    )
+    config = replace(LATENT, autoencoder=str(tmp_path), latent_channels=channels)
     net = Loki(config)
     pictures = torch.rand(B, T, 3, 64, 64) * 2 - 1
     samples = net.encode(pictures)
-    assert samples.shape == (B, T, 4, 8, 8)
-    first = saved.encode(pictures[0]).latent_dist.mode() * saved.config["scaling_factor"]
+    assert samples.shape == (B, T, channels, 8, 8)
+    mode = saved.encode(pictures[0]).latent_dist.mode()
+    first = (mode - (shift or 0)) * saved.config["scaling_factor"]
     torch.testing.assert_close(samples[0], first)
-    assert net.decode(samples).shape == pictures.shape
+    torch.testing.assert_close(net.decode(samples)[0], saved.decode(mode).sample.clamp(-1, 1))
     assert not any("vae" in name or "autoencoder" in name for name in net.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("stages", "channels", "message"),
+    [(3, 4, "of 4 channels, 4 pixels to one"), (4, 16, "of 16 channels, 8 pixels to one")],
+)
+def test_an_autoencoder_of_other_sizes_is_refused(tmp_path, stages, channels, message: str):
+    autoencoder(stages, latent_channels=channels).save_pretrained(tmp_path / "vae")
+    net = Loki(replace(LATENT, autoencoder=str(tmp_path)))
+    with pytest.raises(UserError, match=f"{message}; this net takes 4 channels, 8 pixels to one"):
+        net.encode(torch.zeros(1, 1, 3, 64, 64))
 
 
 def test_pixels_survive_the_fold():
@@ -306,6 +323,7 @@ def test_weights_of_smaller_patches_draw_the_same():
         ({"image_size": 36}, "feature size 9 is not a multiple"),
         ({"head_dim": 48}, "channels 32 is not a multiple of head_dim 48"),
         ({"positions": None, "offsets": False}, "neither positions nor offsets"),
+        ({"form": "noise"}, "set zero_terminal false"),
         ({"reference": "frozen"}, "has not learned maps"),
         ({"autoencoder": "vae"}, "latent needs one"),
         *(

@@ -56,7 +56,7 @@ def parser() -> Parser:
                         help="pictures, or folders of them, for cross identity (default: the "
                         "first frame of the next person's clip)")  # fmt: skip
     follow.add_argument("--frames", type=positive(int), default=16,
-                        help="from the start of each clip (default 16, the paper's)")  # fmt: skip
+                        help="from the start of each clip (default 16)")  # fmt: skip
     sync.add_argument("video", type=Path)
     sync.add_argument("audio", type=Path, nargs="?", help="default: the video's own audio")
     sync.set_defaults(work=synced)

@@ -29,6 +29,10 @@ SHARP = 128  # pixels of a picture below which faces are too small to be sure of
 _SECONDS = 4.0  # of a driver's clip in which a frame at rest is looked for
 STILL, ANOTHER, DRIVER = "still portrait", "another driver", "driver"
 FOLLOWING = "head_pose", "head_pose_in_head", "expression"
+FITTED_WITH = (
+    "head_pose and expression are fitted with the face model of ICT-FaceKit: figures do not "
+    "compare with those of papers, which are of FLAME"
+)
 MEANING = f"""Portraits are driven by clips, by the first frames of each. Same identity: by the clip
 that the portrait is the first frame of; cross identity: by clips of other people. Baselines:
 `{STILL}` is the portrait itself, which does not move; `{ANOTHER}` are the frames of a clip of

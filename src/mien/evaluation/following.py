@@ -43,7 +43,7 @@ def counted(score: float, pair: Comparison) -> Features:
 
 
 def weighted_mean(clips: Sequence[Features]) -> float:
-    """The mean of the scores, weighted by frames (the paper's T / 16; the 16 cancels)."""
+    """The mean of the scores, weighted by frames (the authors' T / 16; the 16 cancels)."""
     rows = np.concatenate(clips) if clips else np.zeros((0, 2))
     return ratio(float(rows.prod(axis=1).sum()), float(rows[:, 1].sum())) if len(rows) else UNKNOWN
 

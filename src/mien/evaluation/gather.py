@@ -124,6 +124,7 @@ def followed(given: Namespace, output: Output) -> Findings:
         Task.FOLLOW_OTHER: follow.portraits_for(drivers, pictures),
     }
     found = Findings("Following a driver", "", {})
+    follow.note(found, follow.FITTED_WITH)
     for task, kind in ((Task.FOLLOW, "same identity"), (Task.FOLLOW_OTHER, "cross identity")):
         if not pairs[task]:
             found.notes.append(f"{kind} is left out: it needs a second person, or --portraits")

@@ -52,9 +52,10 @@ class FaceCoefficients:
     `identity` is in standard deviations of people, `expression` within the bounds of the model's
     axes, `rotation` an axis-angle vector from head to camera (radians), `translation` in camera
     coordinates (centimetres), `eyes` the gaze in the head: yaw (to the picture's right) and pitch
-    (up), radians. `scale` is the size of the person's head over the model's, `frames` are the
-    numbers of the frames in their clip, `fps` is the clip's rate. `expression_names` are those of
-    the face model's axes; older files have none.
+    (up), radians. `scale` is the size of the person's head over the model's (1 in
+    fits of pictures, which only show size over distance), `frames` are the numbers of the frames in
+    their clip, `fps` is the clip's rate. `expression_names` are those of the face model's axes;
+    older files have none.
     """
 
     identity: Float[Array, " i"]

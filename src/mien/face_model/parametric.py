@@ -27,7 +27,7 @@ from mien.paths import readable
 FACE_MODEL = Path(__file__).parents[1] / "assets" / "face_model.npz"
 # Standard deviation (centimetres, about zero) of a coordinate of expression offsets over the skin
 # of the face in fitted real footage: 37 clips, 5,251 frames
-# (tools/measure_offsets.py). The paper's for its own model is .0104.
+# (tools/measure_offsets.py). Loki's authors have .0104 for theirs.
 OFFSET_DEVIATION = 0.124
 _DIGITS = 16  # of a fingerprint
 # Regions that the eyes' rotation moves, in the order of `eye_centers`.

@@ -39,7 +39,7 @@ class LokiConfig:
     # the condition
     condition: Literal["map", "coefficients"] = "map"  # coefficients: by an MLP (ablation)
     # neutral: which point of the face it is (ours); projected: of the posed mesh in the picture
-    # (paper); None: without (ablation)
+    # (the authors); None: without (ablation)
     positions: Literal["projected", "neutral"] | None = "neutral"
     offsets: bool = True  # False: without the expression offsets (ablation)
     octaves: int = 7
@@ -47,7 +47,7 @@ class LokiConfig:
     # each further one halves the map, which is drawn at the size that ends at the feature map's
     encoder_channels: tuple[int, ...] = (24, 48, 64)
     # the diffusion
-    # What is predicted; noise: as the papers. In pixels x0 was chosen over v by eye, on the preview
+    # What is predicted; noise: as the authors. In pixels x0 was chosen over v by eye, on preview
     # strips of two runs: v's still had visible noise where x0's had none. No metric was compared.
     form: Literal["v", "x0", "noise"] = "x0"
     timesteps: int = 1000
@@ -71,6 +71,11 @@ class LokiConfig:
             )
         if self.condition == "map" and not self.map_channels:
             raise ValueError("the map has neither positions nor offsets: switch one of them on")
+        if self.form == "noise" and self.zero_terminal:
+            raise ValueError(
+                "form noise says nothing of the picture at the pure noise of zero_terminal true: "
+                "set zero_terminal false, or form v"
+            )
         if self.reference == "frozen" and self.reference_map:
             raise ValueError("a frozen reference net has not learned maps: set reference_map false")
         if (self.autoencoder is None) != (self.space == "pixels"):

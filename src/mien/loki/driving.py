@@ -56,7 +56,7 @@ def drive_faces(
 
     Expressions and gaze are the driver's: the face model's axes have the same rest for everybody.
     `relative`: the head moves from the portrait's pose by the driver's difference from rest;
-    `absolute`: it has the driver's rotation and place in the picture, as in the paper;
+    `absolute`: it has the driver's rotation and place in the picture, as the authors do;
     `same_person`: identity and camera are the driver's as well, portrait and driver being framed
     alike.
 

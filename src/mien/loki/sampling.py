@@ -21,7 +21,7 @@ from mien.loki.net import Loki
 
 @dataclass(frozen=True)
 class LokiSamplingConfig:
-    """How frames are sampled; the papers take 50 steps and a guidance of 2.
+    """How frames are sampled; the authors take 50 steps and a guidance of 2.
 
     In pixels at 64 px, frames of 10 steps look like those of 20, from which they differ by
     45 dB.

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.errors import UserError
 from mien.loki.backbone import from_pretrained
-from mien.loki.config import LokiConfig
+from mien.loki.config import LATENT_FACTOR, LokiConfig
 
 _DEVIATION = 0.5  # of pixels in [-1, 1]; samples are divided by it, as noise deviates by 1
 
@@ -40,9 +41,11 @@ class LatentSpace:
 
     Args:
         name: its own folder, one with a folder `vae`, or a hub name.
+        channels: of its latents.
     """
 
     name: str
+    channels: int
     limit: None = None
 
     @torch.no_grad()
@@ -50,20 +53,22 @@ class LatentSpace:
         """Pictures in [-1, 1] to samples: the mode of the posterior, scaled.
 
         Raises:
-            UserError: the autoencoder cannot be read.
+            UserError: the autoencoder cannot be read, or is of other sizes.
         """
-        net = _autoencoder(self.name, pictures.device)
-        return net.encode(pictures).latent_dist.mode() * net.config["scaling_factor"]
+        net = _autoencoder(self.name, self.channels, pictures.device)
+        latents = net.encode(pictures).latent_dist.mode()
+        return (latents - _shift(net)) * net.config["scaling_factor"]
 
     @torch.no_grad()
     def decode(self, samples: Float[Tensor, "n c _ _"]) -> Float[Tensor, "n 3 _ _"]:
         """Samples to pictures in [-1, 1].
 
         Raises:
-            UserError: the autoencoder cannot be read.
+            UserError: the autoencoder cannot be read, or is of other sizes.
         """
-        net = _autoencoder(self.name, samples.device)
-        return net.decode(samples / net.config["scaling_factor"]).sample.clamp(-1, 1)
+        net = _autoencoder(self.name, self.channels, samples.device)
+        latents = samples / net.config["scaling_factor"] + _shift(net)
+        return net.decode(latents).sample.clamp(-1, 1)
 
 
 Space = PixelSpace | LatentSpace
@@ -72,12 +77,25 @@ Space = PixelSpace | LatentSpace
 def space_of(config: LokiConfig) -> Space:
     """The space of a config."""
     if config.autoencoder is not None:
-        return LatentSpace(config.autoencoder)
+        return LatentSpace(config.autoencoder, config.latent_channels)
     return PixelSpace(config.patch)
 
 
 @functools.lru_cache(maxsize=2)
-def _autoencoder(name: str, device: torch.device) -> Any:
+def _autoencoder(name: str, channels: int, device: torch.device) -> Any:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    return from_pretrained(AutoencoderKL, name, "vae").requires_grad_(False).eval().to(device)
+    net = from_pretrained(AutoencoderKL, name, "vae").requires_grad_(False).eval().to(device)
+    factor = 2 ** (len(net.config["block_out_channels"]) - 1)
+    if (factor, net.config["latent_channels"]) != (LATENT_FACTOR, channels):
+        raise UserError(
+            f"the autoencoder {name} makes latents of {net.config['latent_channels']} channels, "
+            f"{factor} pixels to one; this net takes {channels} channels, {LATENT_FACTOR} pixels "
+            "to one: give another autoencoder, or set latent_channels"
+        )
+    return net
+
+
+def _shift(net: Any) -> float:
+    """What latents are shifted by before they are scaled; newer autoencoders have it."""
+    return net.config.get("shift_factor") or 0.0

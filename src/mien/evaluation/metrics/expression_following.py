@@ -17,7 +17,7 @@ from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.maps import draw_maps, head_box
 from mien.face_model.parametric import FaceModel
 
-SIZE = 512  # pixels of the maps, as in the paper
+SIZE = 512  # pixels of the maps, as in the authors' repository
 
 
 class ExpressionFollowing(ClipMetric):

@@ -1,9 +1,10 @@
 """Does the head turn as the driver's does? Loki's head-pose trajectory, in degrees.
 
 The rotations R of both fits are compared by how far they have turned since the first frame, which
-cancels a constant offset between the two trackings. The paper's R_t R_0^T cancels an offset on the
-head's side (R C) exactly, one on the camera's side (C R) only in part; R_0^T R_t cancels the
-camera's side. Fitted with ICT-FaceKit's model: figures do not compare with the paper's (FLAME).
+cancels a constant offset between the two trackings. R_t R_0^T, of the authors' repository, cancels
+an offset on the head's side (R C) exactly, one on the camera's side (C R) only in part; R_0^T R_t
+cancels the camera's side. Fitted with ICT-FaceKit's model, which has no neck of its own: figures do
+not compare with the paper's (FLAME, head and neck).
 Axes: t frames.
 """
 

@@ -37,7 +37,7 @@ class IdentityDistance(FrameMetric):
 
 
 class IdentityCosine(ClipMetric):
-    """Cosine of face embeddings (dlib; the paper's net is ArcFace, which may not be used freely)
+    """Cosine of face embeddings (dlib; the authors' net is ArcFace, which may not be used freely)
     between a few frames and the portrait, times the share of frames that show a face. A face that
     does not move scores best: read it beside head_pose and expression.
     """
