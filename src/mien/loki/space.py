@@ -85,7 +85,8 @@ def space_of(config: LokiConfig) -> Space:
 def _autoencoder(name: str, channels: int, device: torch.device) -> Any:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    net = from_pretrained(AutoencoderKL, name, "vae").requires_grad_(False).eval().to(device)
+    net: Any = from_pretrained(AutoencoderKL, name, "vae")
+    net.requires_grad_(False).eval().to(device)
     factor = 2 ** (len(net.config["block_out_channels"]) - 1)
     if (factor, net.config["latent_channels"]) != (LATENT_FACTOR, channels):
         raise UserError(
