@@ -141,6 +141,17 @@ def test_the_repair_is_installed_once():
     assert sys.meta_path == before
 
 
+@pytest.mark.parametrize("given", [None, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
+def test_waiting_threads_of_torch_sleep_soon_unless_the_environment_says_how(given, monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    if given:
+        monkeypatch.setenv(given, "7" if given == "GOMP_SPINCOUNT" else "ACTIVE")
+    asked = "import os, mien, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    spins = {None: "10000", "OMP_WAIT_POLICY": None, "GOMP_SPINCOUNT": "7"}[given]
+    assert run(asked) == f"{spins} False"
+
+
 def test_both_commands_are_declared():
     scripts = {script.name: script.value for script in entry_points(group="console_scripts")}
     assert scripts["mien"] == "mien.cli:main"

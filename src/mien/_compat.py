@@ -1,16 +1,19 @@
-"""Make a CPU build of torch work with torchvision and torchaudio wheels that were built for CUDA.
+"""What must be arranged before torch is imported.
 
-Such a pair is common (registries hold CUDA wheels only) and breaks other packages: torchvision's
-first import fails on operators that its compiled extension would have registered, and with it
-lightning, torchmetrics and timm, merely because torchvision is installed. The repair
-declares those operators without an implementation and marks torchaudio's compiled extension as
-absent; what needs compiled code still fails, when called, with torch's own message.
+Its waiting threads give the core away soon (`install`), and a CPU build of torch works with
+torchvision and torchaudio wheels that were built for CUDA. Such a pair is common (registries hold
+CUDA wheels only) and breaks other packages: torchvision's first import fails on operators that its
+compiled extension would have registered, and with it lightning, torchmetrics and timm, merely
+because torchvision is installed. The repair declares those operators without an implementation and
+marks torchaudio's compiled extension as absent; what needs compiled code still fails, when called,
+with torch's own message.
 
 Nothing is imported here: an import hook runs the repair just before the first import of either
 package.
 """
 
 import importlib.util
+import os
 import re
 import sys
 from importlib.machinery import ModuleSpec
@@ -18,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+_WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}  # variables that say how threads wait
+_SPINS = "10000"
 _KEPT: list[Any] = []  # torch forgets operators when their library handle is collected
 
 
@@ -85,6 +90,14 @@ class _RepairOnImport:
 
 
 def install() -> None:
-    """Install the import hook for torchvision and torchaudio; idempotent."""
+    """Install the import hook for torchvision and torchaudio, and let threads of OpenMP wait for a
+    tenth of a millisecond instead of some milliseconds before they sleep, unless the environment
+    says how they wait; idempotent.
+
+    While they wait they keep a core busy. Where another program needs it, each operation then waits
+    for a thread that the system has put aside: five times as long for a whole video.
+    """
+    if not _WAITING & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = _SPINS
     if not any(isinstance(finder, _RepairOnImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _RepairOnImport())  # pyright: ignore[reportArgumentType]
