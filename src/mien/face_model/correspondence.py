@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.interpolate import RBFInterpolator
 from scipy.spatial import KDTree
 
 from mien.face.geometry import Array
@@ -86,6 +85,8 @@ def register(
     the first `loose` are known only roughly; `eye_centers` are the eyeballs' middles, the left
     one's first.
     """
+    from scipy.interpolate import RBFInterpolator  # half of scipy, which only this needs
+
     points = list(marks)
     face = mean_face() * DEPTH
     placed = similarity(landmarks[loose:], face[points[loose:]]).to_picture(face)
