@@ -80,6 +80,19 @@ def positive(kind: type[int] | type[float], or_zero: bool = False) -> Callable[[
     return number
 
 
+def seed(text: str) -> int:
+    """Argument type: a random seed."""
+    from mien.config import refuse_seed  # which takes time to import
+
+    try:
+        refuse_seed(value := int(text))
+    except (ValueError, UserError):
+        raise argparse.ArgumentTypeError(
+            f"{text} is no seed: give a whole number, 0 or above, of at most 64 bits"
+        ) from None
+    return value
+
+
 def run_guarded(work: Callable[[], None], afterwards: str = "nothing was written") -> int:
     """Run a command: errors become one sentence, signals leave no partial file behind.
 

@@ -11,6 +11,7 @@ from mien.command_line import (
     positive,
     progress_bar,
     run_guarded,
+    seed,
     settings_from,
 )
 from mien.devices import AUTO
@@ -49,7 +50,7 @@ def parser() -> Parser:
     loki.add_argument("--blinks", type=Path, metavar="FILE",
                       help="0 (open) to 1 (shut), a line for each frame of 25 a second, instead of "
                       "the driver's blinks")  # fmt: skip
-    loki.add_argument("--seed", type=int, help="of the noise (default 0)")
+    loki.add_argument("--seed", type=seed, help="of the noise (default 0)")
     loki.add_argument(
         "--steps", type=positive(int), help="of the sampler (default: as in training)"
     )
