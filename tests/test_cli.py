@@ -70,7 +70,10 @@ def mistakes(clips: Path, folder: Path) -> dict[str, tuple[list[str], list[str]]
         "overlay alone": (["fit", "--config", "tiny.yaml"], ["tiny.yaml"]),
         "no data": (FIT, ["--data.root", "MIEN_DATA"]),
         "no such folder": ([*FIT, "--data.root", "/nowhere"], ["/nowhere"]),
-        "no manifest": ([*FIT, *root, "--data.train", "none.jsonl"], ["none.jsonl"]),
+        "no manifest": (
+            [*FIT, *root, "--data.train", "none.jsonl"],
+            ["none.jsonl", "mien prepare"],
+        ),
         "empty manifest": ([*FIT, *root, "--data.train", str(empty)], ["empty.jsonl"]),
         "broken manifest": ([*FIT, *root, "--data.train", str(broken)], ["broken.jsonl:1"]),
         "unknown option": ([*FIT, *root, "--data.batchsize", "3"], ["batchsize"]),

@@ -191,7 +191,7 @@ def _make_all(
     count = usable_cores() if workers == ALL_CORES else workers
     records, failed = [], []
     results = run_in_processes(functools.partial(_maker, made), orders, count)
-    for order, result in tqdm(results, "portraits", total=len(orders), unit="clip"):
+    for order, result in tqdm(results, "portraits", total=len(orders), unit="portrait"):
         if isinstance(result, ClipRecord):
             records.append(result)
         else:
