@@ -146,6 +146,7 @@ BAD = {
         "leave out --engine",
     ),
     "unknown engine": (["voice.wav", "portrait.png", "--engine", "warp"], "'warp'"),
+    "part of an option": (["voice.wav", "portrait.png", "--engin", "torch"], "--engin torch"),
     "unknown option": (["voice.wav", "portrait.png", "--fast"], "--fast"),
     "missing weights": (["voice.wav", "portrait.png", "--animator", "no.ckpt"], "no.ckpt"),
     "foreign weights": (["voice.wav", "portrait.png", "--animator", "notes.txt"], "notes.txt"),
