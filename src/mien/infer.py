@@ -18,7 +18,7 @@ from mien.command_line import (
 )
 from mien.devices import AUTO
 from mien.errors import UserError
-from mien.paths import refuse_video
+from mien.paths import refuse_inputs, refuse_video
 
 if TYPE_CHECKING:
     from mien.face import Box
@@ -98,16 +98,8 @@ def _refuse_inputs(given: argparse.Namespace, output: Path) -> None:
     refuse_video(output, inputs, given.overwrite)
     from mien.media import picture_size, refuse_sound
 
-    try:
-        refuse_sound(given.audio)
-        picture_size(given.portrait)
-    except UserError as error:
-        if _swapped(given.audio, given.portrait):
-            raise UserError(
-                f"{given.audio} is a picture and {given.portrait} an audio file: "
-                "the audio comes first, then the portrait"
-            ) from error
-        raise
+    checks = refuse_sound, picture_size
+    refuse_inputs(given.audio, given.portrait, checks, ("audio", "portrait"))
 
 
 def _run_jobs(given: argparse.Namespace) -> None:
@@ -166,17 +158,6 @@ def _made(
             still_head=given.still_head,
             progress=progress,
         )
-
-
-def _swapped(audio: Path, portrait: Path) -> bool:
-    from mien.media import picture_size, refuse_sound
-
-    try:
-        picture_size(audio)
-        refuse_sound(portrait)
-    except UserError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from mien.command_line import (
 )
 from mien.devices import AUTO
 from mien.errors import UserError
-from mien.paths import refuse_video
+from mien.paths import refuse_inputs, refuse_video
 
 if TYPE_CHECKING:
     from mien.report import Report
@@ -71,8 +71,8 @@ def _run(given: argparse.Namespace) -> "Report":
     refuse_video(given.output, {**inputs, **weights}, given.overwrite)
     from mien.media import picture_size, probe_video
 
-    probe_video(given.video)
-    picture_size(given.portrait)
+    checks = probe_video, picture_size
+    refuse_inputs(given.video, given.portrait, checks, ("video", "portrait"))
     import torch
 
     if given.threads:
