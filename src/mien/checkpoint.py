@@ -86,7 +86,8 @@ def load_speech_to_motion(path: Path, animator_fingerprint: str | None = None) -
     if animator_fingerprint not in (None, weights.animator_fingerprint):
         raise UserError(
             f"{path} was trained on the motion of animator {weights.animator_fingerprint}, but the "
-            f"animator given is {animator_fingerprint}: use the two files of one training"
+            f"animator given is {animator_fingerprint}: add --speech FILE, the stage 2 that "
+            "was trained with it"
         )
     return build(weights, SPEECH_TO_MOTION, path)
 

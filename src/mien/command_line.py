@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from mien.devices import add_engine_options
 from mien.errors import UserError, missing_package
@@ -30,7 +30,10 @@ class Terminated(BaseException):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose error messages are one sentence."""
+    """An argument parser whose error messages are one sentence; options are written in full."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **{**named, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """Raise a wrong command line as a UserError."""
@@ -78,6 +81,19 @@ def positive(kind: type[int] | type[float], or_zero: bool = False) -> Callable[[
         return value
 
     return number
+
+
+def seed(text: str) -> int:
+    """Argument type: a random seed."""
+    from mien.config import refuse_seed  # which takes time to import
+
+    try:
+        refuse_seed(value := int(text))
+    except (ValueError, UserError):
+        raise argparse.ArgumentTypeError(
+            f"{text} is no seed: give a whole number, 0 or above, of at most 64 bits"
+        ) from None
+    return value
 
 
 def run_guarded(work: Callable[[], None], afterwards: str = "nothing was written") -> int:

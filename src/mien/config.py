@@ -29,6 +29,18 @@ def require_multiple(name: str, value: int, of_name: str, of: int) -> None:
         raise ValueError(f"{name} {value} is not a multiple of {of_name} {of}")
 
 
+def refuse_seed(seed: object) -> None:
+    """Check a random seed of a user.
+
+    Raises:
+        UserError: it is no whole number, negative, or has more than 64 bits.
+    """
+    if not (isinstance(seed, int) and 0 <= seed < 2**64):
+        raise UserError(
+            f"the seed {seed!r} cannot be used: give a whole number, 0 or above, of at most 64 bits"
+        )
+
+
 def refuse_negative(**values: float) -> None:
     """Check values of a user that are factors or rates.
 

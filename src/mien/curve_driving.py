@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.command_line import Parser, add_video_options, positive, progress_bar, run_guarded
-from mien.paths import refuse_video
+from mien.paths import refuse_inputs, refuse_video
 
 if TYPE_CHECKING:
     from mien.report import Report
@@ -44,7 +44,7 @@ def _run(given: argparse.Namespace) -> "Report":
     from mien.devices import choose_device
     from mien.face_model.live_link import load_curves
     from mien.face_model.parametric import FaceModel
-    from mien.media import read_sound
+    from mien.media import picture_size, read_sound
     from mien.pipeline import DRIVEN_PARTS, write
     from mien.report import Stopwatch
     from mien.session import FrameStream, Session
@@ -54,6 +54,7 @@ def _run(given: argparse.Namespace) -> "Report":
 
     if given.threads:
         torch.set_num_threads(given.threads)
+    refuse_inputs(given.curves, given.portrait, (load_curves, picture_size), ("curves", "portrait"))
     curves = load_curves(given.curves)
     curves = replace(curves, fps=given.fps or curves.fps).at_rate(FPS)
     curves = curves.scaled(given.expression_scale, given.pose_scale)

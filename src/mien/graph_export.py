@@ -35,7 +35,7 @@ def _run(given: argparse.Namespace) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give --onnx a folder")
     if not given.overwrite and any(folder.glob("*.onnx")):
-        raise UserError(f"{folder} has graphs already: choose another one, or add --overwrite")
+        raise UserError(f"{folder} has graphs already: choose another folder, or add --overwrite")
 
     import onnxscript  # noqa: F401  which torch's exporter needs, before the work begins
 

@@ -13,11 +13,12 @@ from mien.command_line import (
     positive,
     progress_bar,
     run_guarded,
+    seed,
     settings_from,
 )
 from mien.devices import AUTO
 from mien.errors import UserError
-from mien.paths import refuse_video
+from mien.paths import refuse_inputs, refuse_video
 
 if TYPE_CHECKING:
     from mien.face import Box
@@ -36,14 +37,14 @@ def parser() -> Parser:
     add_video_options(p, named_after="audio", needs_portrait=False)
     p.add_argument("--jobs", type=Path, metavar="FILE",
                    help="make many videos, the rows of a CSV file with the columns audio, portrait "
-                   "and output, and where wanted seed, box, channel, start and end; outputs that "
-                   "exist are skipped")  # fmt: skip
+                   "and output, and where wanted seed, box, channel, start and end; relative paths "
+                   "start from the working directory; outputs that exist are skipped")  # fmt: skip
     seconds = positive(float, or_zero=True)
     p.add_argument("--start", type=seconds, metavar="S", default=0.0,
                    help="second of the audio at which the video starts (0)")  # fmt: skip
     p.add_argument("--end", type=seconds, metavar="S",
                    help="second of the audio at which it ends (its end)")  # fmt: skip
-    p.add_argument("--seed", type=int, default=0, help="random seed of the motion (default 0)")
+    p.add_argument("--seed", type=seed, default=0, help="random seed of the motion (default 0)")
     p.add_argument("--steps", type=positive(int), help="denoising steps per window of motion")
     p.add_argument("--guidance", type=positive(float),
                    help="scale of classifier-free guidance by the audio (1: none)")  # fmt: skip
@@ -97,16 +98,8 @@ def _refuse_inputs(given: argparse.Namespace, output: Path) -> None:
     refuse_video(output, inputs, given.overwrite)
     from mien.media import picture_size, refuse_sound
 
-    try:
-        refuse_sound(given.audio)
-        picture_size(given.portrait)
-    except UserError as error:
-        if _swapped(given.audio, given.portrait):
-            raise UserError(
-                f"{given.audio} is a picture and {given.portrait} an audio file: "
-                "the audio comes first, then the portrait"
-            ) from error
-        raise
+    checks = refuse_sound, picture_size
+    refuse_inputs(given.audio, given.portrait, checks, ("audio", "portrait"))
 
 
 def _run_jobs(given: argparse.Namespace) -> None:
@@ -119,7 +112,7 @@ def _run_jobs(given: argparse.Namespace) -> None:
     prepared = functools.lru_cache(maxsize=1)(session.prepare)
 
     def make(job: Job) -> str:
-        row = argparse.Namespace(**{**vars(given), **job.values()})
+        row = argparse.Namespace(**{**vars(given), **job.values})
         _refuse_inputs(row, job.output)
         report = _made(row, job.output, session, prepared)
         return f"{report.path} ({report.seconds:.1f} s, {report.work_per_second:.2f} s per second)"
@@ -165,17 +158,6 @@ def _made(
             still_head=given.still_head,
             progress=progress,
         )
-
-
-def _swapped(audio: Path, portrait: Path) -> bool:
-    from mien.media import picture_size, refuse_sound
-
-    try:
-        picture_size(audio)
-        refuse_sound(portrait)
-    except UserError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

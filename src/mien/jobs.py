@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mien.command_line import box, positive
+from mien.command_line import box, positive, seed
 from mien.errors import UserError, missing_package
 
 # In the messages of torch where no memory is left, of a GPU or of the machine.
@@ -23,7 +23,7 @@ _TYPES: dict[str, Callable[[str], Any]] = {
     "audio": Path,
     "portrait": Path,
     "output": Path,
-    "seed": int,
+    "seed": seed,
     "box": box,
     "channel": str,
     "start": positive(float, or_zero=True),
@@ -33,33 +33,21 @@ _TYPES: dict[str, Callable[[str], Any]] = {
 
 @dataclass(frozen=True)
 class Job:
-    """A row of the file: its line, its output, and the text of its columns that are not empty."""
+    """A row of the file: its line, its output, and the values of its other columns that are not
+    empty, as `mien.animate` takes them.
+    """
 
     line: int
     output: Path
-    columns: dict[str, str]
-
-    def values(self) -> dict[str, Any]:
-        """The columns by name, as `mien.animate` takes them, but for `output`.
-
-        Raises:
-            UserError: a value is not of its column's type.
-        """
-        values = {}
-        for name, text in self.columns.items():
-            try:
-                values[name] = _TYPES[name](text)
-            except (ValueError, ArgumentTypeError) as error:
-                raise UserError(f"the {name} {text} cannot be used: {error}") from error
-        return values
+    values: dict[str, Any]
 
 
 def read_jobs(path: Path) -> list[Job]:
     """The jobs of a CSV file with a header, in its order.
 
     Raises:
-        UserError: it cannot be read, a column is missing or unknown, or a row has no output or
-            that of another row.
+        UserError: it cannot be read, a column is missing or unknown, a row has no output or that of
+            another row, or a value is not of its column's type.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -69,12 +57,7 @@ def read_jobs(path: Path) -> list[Job]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"the jobs {path} cannot be read ({reason}): give a CSV file") from error
-    for name in _NEEDED:
-        if name not in names:
-            raise UserError(f"{path} has no column {name}: its columns are {', '.join(_TYPES)}")
-    for name in names:
-        if name not in _TYPES:
-            raise UserError(f"{path} has the unknown column {name}: take {', '.join(_TYPES)}")
+    _refuse_columns(path, names)
     jobs: dict[Path, Job] = {}
     for line, row in rows:
         columns = {name: text.strip() for name, text in row.items() if name and text.strip()}
@@ -84,8 +67,27 @@ def read_jobs(path: Path) -> list[Job]:
         if output in jobs:
             lines = f"lines {jobs[output].line} and {line}"
             raise UserError(f"{lines} of {path} write the same output {output}: rename one")
-        jobs[output] = Job(line, output, columns)
+        values = {name: _value(name, text, path, line) for name, text in columns.items()}
+        jobs[output] = Job(line, output, values)
     return list(jobs.values())
+
+
+def _refuse_columns(path: Path, names: Sequence[str]) -> None:
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        raise UserError(f"the first line of {path} is {names[0]!r}: separate columns with commas")
+    for name in _NEEDED:
+        if name not in names:
+            raise UserError(f"{path} has no column {name}: its columns are {', '.join(_TYPES)}")
+    for name in names:
+        if name not in _TYPES:
+            raise UserError(f"{path} has the unknown column {name}: take {', '.join(_TYPES)}")
+
+
+def _value(name: str, text: str, path: Path, line: int) -> Any:
+    try:
+        return _TYPES[name](text)
+    except ArgumentTypeError as error:
+        raise UserError(f"the {name} in line {line} of {path}: {error}") from error
 
 
 def run_jobs(jobs: Sequence[Job], make: Callable[[Job], object], overwrite: bool = False) -> None:

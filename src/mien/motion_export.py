@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.command_line import Parser, box, progress_bar, run_guarded
+from mien.command_line import Parser, box, progress_bar, run_guarded, seed
 from mien.devices import add_device_options
 from mien.errors import UserError
 from mien.paths import refuse_file
@@ -31,7 +31,7 @@ def parser() -> Parser:
     p.add_argument("-o", "--output", type=Path, required=True, help="csv or npz to write")
     p.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     p.add_argument("--fps", type=int, choices=RATES, default=RATES[1], help="rows per second (60)")
-    p.add_argument("--seed", type=int, default=0, help="random seed of generated motion (0)")
+    p.add_argument("--seed", type=seed, default=0, help="random seed of generated motion (0)")
     p.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="the portrait's face, in pixels")
     p.add_argument("--animator", type=Path, help="stage-1 weights (default: those that ship)")
     p.add_argument("--speech", type=Path, help="stage-2 weights (default: those that ship)")

@@ -69,17 +69,36 @@ def read_stack(name: str, packaged: bool = False) -> list[tuple[str, DictConfig]
     return [*(read_stack(under, packaged) if under else []), (name, config)]
 
 
+def _refuse_other_system(name: str, configs: list[DictConfig], stage: str) -> None:
+    """Refuse an overlay with sections of the other system alone: of the two stages, or of Loki."""
+    given = [section for section in SECTIONS.values() for c in configs if c.get(section)]
+    if not given or "loki" in given and stage == "loki" or stage != "loki" and given != ["loki"]:
+        return
+    path = Path(name)
+    other = f"loki_{path.name}" if stage == "loki" else path.name.removeprefix("loki_")
+    exists = other != path.name and (FOLDER / other).is_file()
+    raise UserError(
+        f"{name} has no section for {stage}, which is trained: "
+        + (f"take {other}" if exists else "leave it out")
+    )
+
+
 def join_configs(names: list[str], packaged: bool = False) -> str:
     """All files of a command line as one YAML text, later files over earlier ones; `packaged`: of
     configs/ alone, whatever lies in the working directory.
 
     Raises:
-        UserError: a file is missing or broken, or an overlay has no base config.
+        UserError: a file is missing or broken, or an overlay has no base config or is of the other
+            system.
     """
-    stack = [layer for name in names for layer in read_stack(name, packaged)]
+    stacks = {name: read_stack(name, packaged) for name in names}
+    stack = [layer for name in names for layer in stacks[name]]
     joined = cast(DictConfig, OmegaConf.merge(*(config for _, config in stack)))
     stage = SECTIONS.get(str(OmegaConf.select(joined, "model.class_path")))
 
+    if stage is not None:
+        for name, configs in stacks.items():
+            _refuse_other_system(name, [config for _, config in configs], stage)
     layers: list[DictConfig] = []
     for name, config in stack:
         sections = {section: config.pop(section, None) for section in SECTIONS.values()}

@@ -1,6 +1,6 @@
 """Checks of the paths of inputs and outputs before any work is done; nothing heavy is imported."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from mien.errors import UserError
@@ -27,6 +27,37 @@ def readable(path: Path, what: str) -> Path:
     if not first:
         raise UserError(f"{path} is empty: give a {what} file")
     return path
+
+
+def refuse_inputs(
+    first: Path,
+    second: Path,
+    checks: tuple[Callable[[Path], object], Callable[[Path], object]],
+    names: tuple[str, str],
+) -> None:
+    """Check two inputs of a command, each with its own check; `names` are what they are.
+
+    Raises:
+        UserError: that of a check, or one that says that they are in the wrong order.
+    """
+    try:
+        checks[0](first)
+        checks[1](second)
+    except UserError as error:
+        if _passes(checks[1], first) and _passes(checks[0], second):
+            raise UserError(
+                f"{first} is the {names[1]} and {second} the {names[0]}: "
+                f"the {names[0]} comes first, then the {names[1]}"
+            ) from error
+        raise
+
+
+def _passes(check: Callable[[Path], object], path: Path) -> bool:
+    try:
+        check(path)
+    except UserError:
+        return False
+    return True
 
 
 def refuse_file(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from mien.audio.features import FPS
 from mien.command_line import Progress
+from mien.config import refuse_seed
 from mien.devices import AUTO as CHOSEN
 from mien.face import Box
 from mien.media import AUTO, WRITERS, Frames
@@ -78,6 +79,7 @@ def animate(
     """
     output = Path(output)
     refuse_output(output, _files(audio, portrait), overwrite)
+    refuse_seed(seed)
     if (animator is None) != (speech is None):
         raise ValueError("animator and speech belong together: give both or neither")
     if session is None:

@@ -11,11 +11,12 @@ from mien.command_line import (
     positive,
     progress_bar,
     run_guarded,
+    seed,
     settings_from,
 )
 from mien.devices import AUTO
 from mien.errors import UserError
-from mien.paths import refuse_video
+from mien.paths import refuse_inputs, refuse_video
 
 if TYPE_CHECKING:
     from mien.report import Report
@@ -49,7 +50,7 @@ def parser() -> Parser:
     loki.add_argument("--blinks", type=Path, metavar="FILE",
                       help="0 (open) to 1 (shut), a line for each frame of 25 a second, instead of "
                       "the driver's blinks")  # fmt: skip
-    loki.add_argument("--seed", type=int, help="of the noise (default 0)")
+    loki.add_argument("--seed", type=seed, help="of the noise (default 0)")
     loki.add_argument(
         "--steps", type=positive(int), help="of the sampler (default: as in training)"
     )
@@ -70,8 +71,8 @@ def _run(given: argparse.Namespace) -> "Report":
     refuse_video(given.output, {**inputs, **weights}, given.overwrite)
     from mien.media import picture_size, probe_video
 
-    probe_video(given.video)
-    picture_size(given.portrait)
+    checks = probe_video, picture_size
+    refuse_inputs(given.video, given.portrait, checks, ("video", "portrait"))
     import torch
 
     if given.threads:

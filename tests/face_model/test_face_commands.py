@@ -109,6 +109,17 @@ def test_speech_of_a_net_without_a_mesh_has_no_curves(tmp_path, clip, capsys):
     assert "no face mesh" in capsys.readouterr().err
 
 
+def test_inputs_in_the_wrong_order_are_told(clip, fitted, tmp_path, capsys):
+    curves = tmp_path / "curves.csv"
+    assert main(["export-motion", str(fitted), "-o", str(curves)]) == 0
+    portrait = tmp_path / "a.png"
+    Image.fromarray(skimage.data.astronaut()).save(portrait)
+    output = ["-o", str(tmp_path / "a.mp4")]
+    for command, given, name in (("reenact", clip, "video"), ("drive-arkit", curves, "curves")):
+        assert main([command, str(portrait), str(given), *output]) == 1
+        assert f"the {name} comes first, then the portrait" in capsys.readouterr().err
+
+
 def test_an_input_is_never_overwritten(fitted, tmp_path, capsys):
     curves = tmp_path / "curves.npz"
     curves.write_bytes(fitted.read_bytes())

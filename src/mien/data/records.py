@@ -61,7 +61,8 @@ def read_records(root: Path | Store, manifest: Path) -> list[ClipRecord]:
         records = parse_manifest(root.read(manifest.as_posix()).decode(), found)
     else:
         raise UserError(
-            f"no manifest {manifest} here nor in {root}: make one with tools/build_manifest.py"
+            f"no manifest {manifest} here nor in {root}: make one with mien prepare "
+            "(or tools/build_manifest.py for clips that are cut already)"
         )
     if not records:
         raise UserError(f"the manifest {found} lists no clip: give one that does")

@@ -17,8 +17,9 @@ from mien.engines import RENDERING, Engine, choose_engine, converted, refusal, s
 from mien.engines.example import Inputs, decibels, example
 from mien.errors import UserError
 from mien.media import VideoWriter, read_video
-from mien.ops.back_ends import Operation
+from mien.ops.back_ends import Operation, loaded
 from mien.ops.causal_conv1d import CAUSAL_CONV1D, causal_conv1d
+from mien.ops.sampling import SAMPLING
 from mien.ops.selective_scan import SELECTIVE_SCAN, selective_scan
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import FRAMES_AT_ONCE
@@ -42,6 +43,7 @@ def check_all() -> bool:
         works += [
             _check(SELECTIVE_SCAN, _scan, device),
             _check(CAUSAL_CONV1D, _convolve, device),
+            _check(SAMPLING, _sample, device, "torch"),
         ]
     print("\n-> marks the back end in use (chosen automatically or by an environment variable).")
     return all(works)
@@ -123,6 +125,8 @@ def _rendered(engine: Callable[[], Engine], inputs: Inputs) -> Tensor:
 
 def _likeness(frames: Tensor, expected: Tensor) -> tuple[bool, str]:
     """Whether frames are near enough to the expected ones, and how near."""
+    if torch.equal(frames, expected):
+        return True, "equal to torch in float32"
     apart = decibels(frames, expected)
     return apart >= _NEAR, f"{apart:.0f} dB from torch in float32"
 
@@ -135,15 +139,20 @@ INFERENCE = {
 }
 
 
-def _check(operation: Operation, run: Callable[[str, str], Tensor], device: str) -> bool:
-    """Print a line for each back end; False if one gives wrong results."""
+def _check(
+    operation: Operation,
+    run: Callable[[str, str], Tensor],
+    device: str,
+    reference: str = "reference",
+) -> bool:
+    """Print a line for each back end; False if one gives other results than the reference."""
     print(f"\n{operation.what} ({operation.variable} forces one of them by name)")
     try:
         used, _ = operation.choose(device, lambda name: None)
     except UserError as error:
         used = f"nothing runs: {error}"
         print(used)
-    expected = run("reference", device)
+    expected = run(reference, device)
     works = True
     for name, problem in operation.problems().items():
         call = functools.partial(run, name, "cpu" if name == "numba" else device)
@@ -195,6 +204,14 @@ def _convolve(name: str, device: str) -> Tensor:
     """The output and the input's gradient."""
     x, weight, bias = _random(device, (2, 64, 500), (64, 4), (64,))
     return _with_gradient(causal_conv1d(x, weight, bias, back_end=name), x)
+
+
+def _sample(name: str, device: str) -> Tensor:
+    """The sampled maps; the compiled loop has no gradient."""
+    maps, places = (x.detach() for x in _random(device, (2, 8, 64, 64), (4, 64, 64, 2)))
+    call, _ = loaded(next(b for b in SAMPLING.back_ends if b.name == name))
+    assert call is not None
+    return call(maps, places)
 
 
 def _with_gradient(y: Tensor, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mien.command_line import Parser, positive, run_guarded
+from mien.command_line import Parser, positive, run_guarded, seed
 from mien.devices import add_device_options
 from mien.evaluation.findings import Findings, Output
 from mien.evaluation.gather import crossed, followed, reenactment, spoken, synced
@@ -40,7 +40,7 @@ def parser() -> Parser:
     speech.add_argument("--speech", type=Path, help="stage-2 weights trained with that animator")
     speech.add_argument("--offsets", type=Path, help="JSON or TSV: clip, frames its sound lags")
     speech.add_argument("--seconds", type=seconds, help="from the start of each clip (all)")
-    speech.add_argument("--seed", type=int, default=0, help="of the motion (default 0)")
+    speech.add_argument("--seed", type=seed, default=0, help="of the motion (default 0)")
     cross.add_argument("--portraits", type=Path, nargs="+", required=True,
                        help="pictures, or folders of them")  # fmt: skip
     cross.add_argument("--second-landmarks", type=Path, metavar="FILE",

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from mien.audio.features import SAMPLES_PER_FRAME
-from mien.command_line import Parser, positive, run_guarded
+from mien.command_line import Parser, positive, run_guarded, seed
 from mien.data.manifest import ClipRecord, write_manifest
 from mien.data.meshes import ClipMeshes, MeshCache, mesh_motion
 from mien.data.records import data_root, read_records
@@ -138,9 +138,7 @@ def parser() -> Parser:
     p.add_argument("--group", type=positive(int), default=4,
                    help="people who make the same motions (default 4)")  # fmt: skip
     p.add_argument("--size", type=positive(int), default=256, help="pixels a side (default 256)")
-    p.add_argument(
-        "--seed", type=positive(int, or_zero=True), default=0, help="another seed, other motions"
-    )
+    p.add_argument("--seed", type=seed, default=0, help="another seed, other motions")
     p.add_argument("--workers", type=workers_of, metavar="N|all", default=1,
                    help="processes (default 1)")  # fmt: skip
     return p
@@ -193,7 +191,7 @@ def _make_all(
     count = usable_cores() if workers == ALL_CORES else workers
     records, failed = [], []
     results = run_in_processes(functools.partial(_maker, made), orders, count)
-    for order, result in tqdm(results, "portraits", total=len(orders), unit="clip"):
+    for order, result in tqdm(results, "portraits", total=len(orders), unit="portrait"):
         if isinstance(result, ClipRecord):
             records.append(result)
         else:

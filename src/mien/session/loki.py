@@ -13,11 +13,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.config import refuse_seed
 from mien.data.clips import to_picture
 from mien.data.faces import face_model, face_tracker
 from mien.devices import AUTO, FULL, autocast, choose_device, inference
@@ -34,9 +34,9 @@ from mien.loki.weights import SHIPPED, load_loki_and_sampling
 from mien.media import Frames, scaled, sound_of_video, to_bytes
 from mien.report import Stopwatch
 from mien.session.driving import load_driver
-from mien.session.portrait import PortraitSource, load_face
-from mien.session.stream import FrameStream, TimedFrames, iterate_in_context
-from mien.types import FPS, Transfer
+from mien.session.portrait import PortraitSource, load_face, refuse_unprepared
+from mien.session.stream import FrameStream, TimedFrames, timed_frames
+from mien.types import Transfer
 
 FIT_SIZE = 256  # side at which faces are found and fitted; the net's picture may be smaller
 
@@ -145,8 +145,11 @@ class LokiSession:
             watch: where seconds of work are added up.
 
         Raises:
-            UserError: the video cannot be read or shows no face.
+            UserError: the portrait or the seed cannot be used, or the video cannot be read or
+                shows no face.
         """
+        refuse_unprepared(portrait, LokiPortrait)
+        refuse_seed(seed)
         watch = watch or Stopwatch()
         with watch.measure("driver"):
             sound = sound_of_video(Path(video)) if isinstance(video, Path | str) else None
@@ -176,11 +179,7 @@ class LokiSession:
         drawn = sample_frames(
             self.net, portrait.reference, len(faces), condition, self.sampling, generator
         )
-        done, watch = 0, watch or Stopwatch()
-        for window in watch.measure_items("render", iterate_in_context(self._inference, drawn)):
-            pictures = to_bytes(window[0].float())
-            yield TimedFrames(pictures, np.arange(done, done + len(pictures)) / FPS)
-            done += len(pictures)
+        return timed_frames(drawn, self._inference, watch or Stopwatch())
 
     def _maps(
         self, faces: FaceCoefficients

@@ -57,6 +57,19 @@ class Portrait:
     notes: tuple[str, ...] = ()
 
 
+def refuse_unprepared(portrait: object, kind: type) -> None:
+    """Check that a portrait is of the class that a session's `prepare` returns.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not isinstance(portrait, kind):
+        given = f"{portrait!r:.60}" if isinstance(portrait, str | Path) else type(portrait).__name__
+        raise UserError(
+            f"the portrait {given} is not prepared: give what the session's prepare returns"
+        )
+
+
 def read_portrait(
     animator: Animator, source: Float[Tensor, "1 3 h w"], notes: Sequence[str] = ()
 ) -> Portrait:
@@ -104,9 +117,13 @@ def _picture_of(portrait: PortraitSource) -> tuple[Picture, str, tuple[int, int]
     if isinstance(portrait, Path | str):
         path = Path(portrait)
         return load_picture(path), str(portrait), picture_size(path)
+    if isinstance(portrait, PILImage):
+        return picture_of(portrait), "the picture", upright_size(portrait)
     if not isinstance(portrait, np.ndarray):
-        picture = picture_of(portrait)
-        return picture, "the picture", upright_size(portrait)
+        raise UserError(
+            f"the picture is of type {type(portrait).__name__}: give a file, RGB bytes "
+            "(height x width x 3) or a PIL image"
+        )
     if portrait.dtype != np.uint8 or portrait.ndim != 3 or portrait.shape[2] != 3:
         raise UserError(
             f"the picture is {portrait.dtype} of shape {portrait.shape}: "

@@ -15,24 +15,23 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.audio.features import FPS
 from mien.checkpoint import (
     default_weights,
     load_animator,
     load_speech_to_motion,
     motion_fingerprint,
 )
+from mien.config import refuse_seed
 from mien.devices import AUTO as CHOSEN
 from mien.devices import CPU, autocast, choose_device, inference, keep_freed_memory
 from mien.engines import choose_engine
 from mien.errors import UserError
 from mien.face import Box
-from mien.media import AUTO, Frames, sound_of_video, to_bytes
+from mien.media import AUTO, Frames, sound_of_video
 from mien.motion.controls import Controls
 from mien.motion.finishing import Windows, finish
 from mien.motion.rollout import SamplingConfig, rollout
@@ -42,9 +41,15 @@ from mien.portrait.streaming import GuideOf, no_guides, render_still_head, rende
 from mien.report import Stopwatch
 from mien.session.driving import driven_motion, load_driver, refuse_scales
 from mien.session.guiding import LIP_CONTRAST, guides_for, head_at_rest, with_mesh_at_rest
-from mien.session.portrait import Portrait, PortraitSource, load_face, read_portrait
+from mien.session.portrait import (
+    Portrait,
+    PortraitSource,
+    load_face,
+    read_portrait,
+    refuse_unprepared,
+)
 from mien.session.sound import EncodedSound, SoundSource, encode_sound
-from mien.session.stream import FrameStream, TimedFrames, iterate_in_context
+from mien.session.stream import FrameStream, TimedFrames, iterate_in_context, timed_frames
 from mien.types import Transfer
 
 
@@ -180,8 +185,10 @@ class Session:
         session's engine is.
 
         Raises:
-            UserError: the sound cannot be used, or there is no mesh for `still_head`.
+            UserError: an input cannot be used, or there is no mesh for `still_head`.
         """
+        refuse_unprepared(portrait, Portrait)
+        refuse_seed(seed)
         watch = watch or Stopwatch()
         if still_head:
             controls = replace(controls or Controls(), pose_scale=0.0, blink=0.0)
@@ -191,11 +198,8 @@ class Session:
             portrait, sound, sampling=sampling, controls=controls, seed=seed, watch=watch
         )
         guide_of = self.guides_of_speech(portrait)
-        frames = (
-            self._draw_still(portrait, motion, guide_of, watch)
-            if still_head
-            else self.draw(portrait, motion, guide_of, watch)
-        )
+        draw = self._draw_still if still_head else self.draw
+        frames = draw(portrait, motion, guide_of, watch)
         notes, engine = sound.notes + portrait.notes, "torch" if still_head else None
         return FrameStream(frames, len(sound.gate), sound.sound, notes, watch, engine)
 
@@ -211,7 +215,12 @@ class Session:
     ) -> Windows:
         """The motion that `speak` renders: implicit, of the mesh where stage 2 generates one, and
         last how far the eyelids are closed.
+
+        Raises:
+            UserError: the portrait or the seed cannot be used.
         """
+        refuse_unprepared(portrait, Portrait)
+        refuse_seed(seed)
         speech, own = self.speech, portrait.motion
         at_rest = with_mesh_at_rest(own) if speech.config.mesh else own
         vector, generator = portrait.appearance.vector, torch.Generator().manual_seed(seed)
@@ -249,9 +258,10 @@ class Session:
             watch: where seconds of work are added up.
 
         Raises:
-            UserError: the video cannot be read or shows no face, or controls are given for
-                `same_person`, whose motion is not scaled.
+            UserError: the portrait is not prepared, the video cannot be read or shows no face, or
+                controls are given for `same_person`, whose motion is not scaled.
         """
+        refuse_unprepared(portrait, Portrait)
         watch = watch or Stopwatch()
         refuse_scales(self.animator, transfer, controls or Controls())
         with watch.measure("driver"):
@@ -276,21 +286,14 @@ class Session:
         drawn = render_stream(
             self.animator, *own, motion, guide_of, engine.render, engine.chunks_at_once, context
         )
-        return self._timed(drawn, watch or Stopwatch())
+        return timed_frames(drawn, context, watch or Stopwatch())
 
     def _draw_still(
         self, portrait: Portrait, motion: Windows, guide_of: GuideOf, watch: Stopwatch
     ) -> Iterator[TimedFrames]:
         with watch.measure("render"), self._inference():
             head = head_at_rest(self.animator, portrait, guide_of)
-        return self._timed(render_still_head(head, motion, guide_of), watch)
-
-    def _timed(self, drawn: Iterator[Tensor], watch: Stopwatch) -> Iterator[TimedFrames]:
-        done = 0
-        for chunk in watch.measure_items("render", iterate_in_context(self._inference, drawn)):
-            pictures = to_bytes(chunk[0].float())
-            yield TimedFrames(pictures, np.arange(done, done + len(pictures)) / FPS)
-            done += len(pictures)
+        return timed_frames(render_still_head(head, motion, guide_of), self._inference, watch)
 
     def _inference(self) -> AbstractContextManager:
         """Gradients off, in the session's precision."""

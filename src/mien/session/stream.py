@@ -10,9 +10,11 @@ from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
-from mien.media import Sound
+from mien.media import Sound, to_bytes
 from mien.report import Stopwatch
+from mien.types import FPS
 
 Item = TypeVar("Item")
 
@@ -43,6 +45,19 @@ class FrameStream:
 
     def __iter__(self) -> Iterator[TimedFrames]:
         return self.frames
+
+
+def timed_frames(
+    chunks: Iterator[Float[Tensor, "1 _ 3 h w"]],
+    context: Callable[[], AbstractContextManager],
+    watch: Stopwatch,
+) -> Iterator[TimedFrames]:
+    """Chunks of frames in [-1, 1], each made inside a context, as bytes with their time stamps."""
+    done = 0
+    for chunk in watch.measure_items("render", iterate_in_context(context, chunks)):
+        pictures = to_bytes(chunk[0].float())
+        yield TimedFrames(pictures, np.arange(done, done + len(pictures)) / FPS)
+        done += len(pictures)
 
 
 def iterate_in_context(

@@ -15,7 +15,10 @@ from mien.training.predictions import PredictionWriter
 
 
 class Parser(LightningArgumentParser):
-    """Turns a wrong key or value into a UserError."""
+    """Turns a wrong key or value into a UserError; options are written in full."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **{**named, "allow_abbrev": False})
 
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
         """Parse options, of which `null` is no value also below --model and --data: jsonargparse
@@ -104,8 +107,27 @@ def _several_processes(trainer: Mapping[str, Any]) -> bool:
 
 def _sentence(message: str) -> str:
     """The parser's message on one line, without its advice for programmers."""
+    if re.search(r"required: \w+\.data, \w+\.model", message):
+        return "no net and no data: give --config stage1.yaml, stage2.yaml or loki.yaml"
+    if unknown := _unknown_option(message):
+        return f"no option {unknown}: check its spelling (options are the keys of the configs)"
     first = re.split(r"\n\s*\n|\bParent parser\b", message.strip())[0]
     return " ".join(first.split())
+
+
+def _unknown_option(message: str) -> str | None:
+    """The option that this parser refuses, or that of the model's or the data's own options, which
+    is of this class as well.
+    """
+    found = re.search(
+        r"Option '([^']+)' is not accepted|unrecognized arguments: ([^\s=]+)|no option (\S+):",
+        message,
+    )
+    if found is None:
+        return None
+    name = found[1] or found[2] or found[3]
+    section = re.match(r'\s*Parser key "(model|data)":', message)
+    return f"--{section[1]}.{name.removeprefix('--')}" if section else name
 
 
 def _first_cause(error: ValueError) -> str:
