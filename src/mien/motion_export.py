@@ -1,4 +1,8 @@
-"""`mien export-motion`: ARKit curves of a video, or of speech that a portrait would say."""
+"""`mien export-motion`: ARKit curves of a video, or of speech that a portrait would say.
+
+Curves of a video share movements: on rendered faces that move one axis alone, another axis moves
+too, by 0.34 of it in the median (docs/experiments.md, "Fitting the face: what is recovered").
+"""
 
 import argparse
 import sys
@@ -22,7 +26,9 @@ def parser() -> Parser:
     p = Parser(
         prog="mien export-motion",
         description="Write ARKit's 52 curves, head and eyes as Live Link Face CSV or npz: of a "
-        "video's face, or of generated speech where an audio file and a portrait are given.",
+        "video's face, or of generated speech where an audio file and a portrait are given. "
+        "Curves of a video share movements: where one axis moves alone, another follows by a third "
+        "of it.",
     )
     p.add_argument("source", type=Path, help="a video, a file of mien fit-face, or an audio file")
     p.add_argument("portrait", type=Path, nargs="?", 

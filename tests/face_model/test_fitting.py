@@ -1,4 +1,7 @@
-"""Fitting recovers what was projected; errors are printed (`pytest -rP`) and bounded."""
+"""Fitting recovers what was projected; errors are printed (`pytest -rP`) and bounded.
+
+What it recovers of pictures: test_fitting_rendered.py.
+"""
 
 from dataclasses import replace
 
@@ -8,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from mien.errors import UserError
 from mien.face_model.coefficients import FaceCoefficients
+from mien.face_model.fit_errors import FitErrors
 from mien.face_model.fitting import fit_points
 from mien.face_model.gaze import gaze_of, lids_of
 from mien.face_model.parametric import FaceModel
@@ -20,7 +24,6 @@ from tests.face_model.faces import CAMERA, coefficients
 
 SIZE = (CAMERA.width, CAMERA.height)
 JITTER = 0.4  # pixels: standard deviation of FaceMesh's points between frames of a still face
-EYES = 6.3  # centimetres between the eyes
 
 
 @pytest.fixture(scope="module")
@@ -49,26 +52,6 @@ def fitted(model, basis, points, identity=None) -> FaceCoefficients:
     )
 
 
-def errors(model: FaceModel, true: FaceCoefficients, found: FaceCoefficients) -> dict[str, float]:
-    """Degrees, per cent of the eye distance in the picture and in space, units of expression."""
-    turn = Rotation.from_rotvec(true.rotation) * Rotation.from_rotvec(found.rotation).inv()
-    skin = model.vertices_of("face")
-    scale = CAMERA.focal * CAMERA.width / true.translation[:, None, 2:]
-    flat = (model.project(true) - model.project(found))[:, skin, :2] / scale
-    still = np.zeros_like(true.eyes)
-    shapes = [
-        (model.shape(c.identity) + model.offsets(c.expression, still))[:, skin]
-        for c in (true, found)
-    ]
-    away = np.subtract(*(s - s.mean(axis=1, keepdims=True) for s in shapes))
-    return {
-        "rotation": float(np.degrees(turn.magnitude()).mean()),
-        "picture": 100 / EYES * float(np.linalg.norm(flat, axis=2).mean()),
-        "space": 100 / EYES * float(np.linalg.norm(away, axis=2).mean()),
-        "expression": float(np.abs(true.expression - found.expression).mean()),
-    }
-
-
 @pytest.mark.parametrize("noise", [0.0, JITTER])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_projected_clip_is_recovered(model, basis, noise, seed):
@@ -76,12 +59,12 @@ def test_a_projected_clip_is_recovered(model, basis, noise, seed):
     random = np.random.default_rng(seed)
     points = points_of(model, true)
     found = fitted(model, basis, points + random.normal(0, noise, points.shape))
-    error = errors(model, true, found)
-    print(f"noise {noise} px, seed {seed}:", {k: round(v, 3) for k, v in error.items()})
-    assert error["rotation"] < 0.6  # degrees
-    assert error["picture"] < 2.0  # per cent of the eye distance
-    assert error["space"] < 3.5
-    assert error["expression"] < 0.05  # of a range of 1
+    error = FitErrors.of(model, true, found)
+    print(f"noise {noise} px, seed {seed}: {error}")
+    assert error.rotation < 0.6  # degrees
+    assert error.picture < 2.0  # per cent of the eye distance
+    assert error.space < 3.5
+    assert error.expression < 0.05  # of a range of 1
 
 
 def difference(one: FaceCoefficients, other: FaceCoefficients) -> tuple[float, float, float]:
@@ -120,7 +103,7 @@ def test_a_known_identity_is_kept(model, basis):
     true = clip(model, t=8)
     found = fitted(model, basis, points_of(model, true), identity=true.identity)
     np.testing.assert_array_equal(found.identity, true.identity)
-    assert errors(model, true, found)["space"] < 1.5
+    assert FitErrors.of(model, true, found).space < 1.5
 
 
 def test_a_still_head_does_not_tremble_and_a_step_has_no_lag(model, basis):
@@ -186,7 +169,7 @@ def test_lost_frames_are_left_out_and_numbered(model, basis):
 def test_a_picture_is_a_clip_of_one_frame(model, basis, t):
     true = clip(model, t=t)
     found = fitted(model, basis, points_of(model, true))
-    assert errors(model, true, found)["rotation"] < 1.5
+    assert FitErrors.of(model, true, found).rotation < 1.5
 
 
 def test_parts_of_a_long_clip_join_without_a_seam(model, basis, monkeypatch):

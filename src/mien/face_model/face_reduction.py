@@ -5,7 +5,13 @@
    the sclera, on whose front they are drawn) too; all other expressions get ARKit's names.
 3. Reduced: skin, head and neck stay whole; of teeth, gums, tongue, mouth and eye sockets and
    eyeballs only triangles stay that are in sight in one of many views and expressions. Vertices
-   that stay keep their places, so the only error is that of storing the axes (`FaceModel.save`).
+   that stay keep their places.
+Of the 25,959 vertices of the light model 22,991 (45,644 triangles) are left without lashes, irises
+and pupils, and 17,421 (33,320 triangles) reduced. Storing the axes (`FaceModel.save`) moves a
+vertex by at most 0.031 cm (20 random people and expressions). Drawn at 256 px without back faces,
+9e-6 of the pixels show another region than those of the model that is not reduced (72 frames of 6
+people who turn their heads by up to 45 degrees; 1.4e-4 in the worst). tools/make_face_model.py
+prints these figures.
 Axes: n vertices, k triangles, e expression axes.
 """
 

@@ -4,9 +4,9 @@
 2. The identity is solved together with pose and expression of some frames.
 3. With it, pose and expression of all frames are solved at once: bounded, drawn to rest, and
    smooth in time without lag (`mien.face_model.solution`).
-MediaPipe's 52 blendshape scores are not used: on projected clips with known coefficients they err
-by 0.163 on the active curves where the fit errs by 0.079 (zero: 0.212), and each share of them
-that is mixed in makes the fit worse.
+MediaPipe's 52 blendshape scores are not used: over the axes that move they err by 0.158 on
+projected points, where the fit errs by 0.069 (zeros: 0.172), and by 0.176 on rendered pixels, where
+the fit errs by 0.158; docs/experiments.md, "Fitting the face: what is recovered", has the rest.
 Axes: t frames, m points, i identity axes, e expression axes, f fitted ones.
 """
 
