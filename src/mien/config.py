@@ -1,5 +1,6 @@
 """Saved dictionary -> frozen dataclass, and the checks that configs share."""
 
+from numbers import Integral
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
@@ -35,7 +36,7 @@ def refuse_seed(seed: object) -> None:
     Raises:
         UserError: it is no whole number, negative, or has more than 64 bits.
     """
-    if not (isinstance(seed, int) and 0 <= seed < 2**64):
+    if not (isinstance(seed, Integral) and 0 <= int(seed) < 2**64):
         raise UserError(
             f"the seed {seed!r} cannot be used: give a whole number, 0 or above, of at most 64 bits"
         )
