@@ -28,7 +28,7 @@ data-given:
 	@test -n "$(DATA)" || { echo "error: no clips: make train-small DATA=DIR, a data set of mien prepare"; exit 1; }
 
 train-small: data-given $(VENV)/.dev ## all phases of the weights that ship: make train-small DATA=DIR PORTRAITS=DIR
-	$(BIN)/python tools/train_small.py $(DATA) $(if $(PORTRAITS),--portraits $(PORTRAITS)) -o $(or $(OUT),runs/small)
+	$(BIN)/python tools/train_small.py "$(DATA)" $(if $(PORTRAITS),--portraits "$(PORTRAITS)") -o "$(or $(OUT),runs/small)"
 
 test: $(VENV)/.dev ## install with the developer's extras, then run the whole test suite
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict, is_dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -231,6 +232,23 @@ def test_later_files_win(tmp_path):
         (tmp_path / f"{name}.yaml").write_text(f"trainer: {{max_steps: {steps}}}")
     config = joined("stage1.yaml", str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml"))
     assert config.trainer.max_steps == 2
+
+
+def test_a_file_that_is_named_twice_wins_where_it_comes_last(tmp_path: Path):
+    files = {}
+    for name, shift in (("a", 0.5), ("b", 0.7)):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(f"loki: {{model: {{init_args: {{loki: {{shift: {shift}}}}}}}}}")
+        files[name] = str(path)
+    last = joined("loki.yaml", files["a"], files["b"], files["a"])
+    assert last.model.init_args.loki.shift == 0.5
+
+
+def test_an_overlay_over_one_of_the_other_system_is_refused(tmp_path: Path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("over: loki_tiny.yaml\nloki: {trainer: {max_steps: 3}}")
+    with pytest.raises(UserError, match="mine.yaml has no section for stage1"):
+        joined("stage1.yaml", str(mine))
 
 
 def test_overlay_alone_asks_for_its_base():

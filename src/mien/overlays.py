@@ -71,8 +71,8 @@ def read_stack(name: str, packaged: bool = False) -> list[tuple[str, DictConfig]
 
 def _refuse_other_system(name: str, configs: list[DictConfig], stage: str) -> None:
     """Refuse an overlay with sections of the other system alone: of the two stages, or of Loki."""
-    given = [section for section in SECTIONS.values() for c in configs if c.get(section)]
-    if not given or "loki" in given and stage == "loki" or stage != "loki" and given != ["loki"]:
+    given = {section for section in SECTIONS.values() for c in configs if c.get(section)}
+    if not given or "loki" in given and stage == "loki" or stage != "loki" and given != {"loki"}:
         return
     path = Path(name)
     other = f"loki_{path.name}" if stage == "loki" else path.name.removeprefix("loki_")
@@ -91,13 +91,13 @@ def join_configs(names: list[str], packaged: bool = False) -> str:
         UserError: a file is missing or broken, or an overlay has no base config or is of the other
             system.
     """
-    stacks = {name: read_stack(name, packaged) for name in names}
-    stack = [layer for name in names for layer in stacks[name]]
+    stacks = [(name, read_stack(name, packaged)) for name in names]
+    stack = [layer for _, layers in stacks for layer in layers]
     joined = cast(DictConfig, OmegaConf.merge(*(config for _, config in stack)))
     stage = SECTIONS.get(str(OmegaConf.select(joined, "model.class_path")))
 
     if stage is not None:
-        for name, configs in stacks.items():
+        for name, configs in stacks:
             _refuse_other_system(name, [config for _, config in configs], stage)
     layers: list[DictConfig] = []
     for name, config in stack:

@@ -164,8 +164,9 @@ def test_larger_patches_start_from_the_weights_of_smaller_ones(run, clips: list[
     saved = fit(clips, tmp_path, *larger, *start)
     before, after = run[1]["state_dict"], saved["state_dict"]
     assert after["loki.backbone.unet.conv_in.conv.weight"].shape[1] == 3 * 8**2
-    inner = "loki.backbone.unet.conv_norm_out.weight"
-    torch.testing.assert_close(before[inner], after[inner], atol=0.02, rtol=0)
+    inner = "loki.backbone.unet.mid_block.resnets.0.conv1.weight"
+    assert before[inner].std() > 0.01  # random weights of another start would lie that far off
+    assert (before[inner] - after[inner]).abs().max() < 0.005
 
 
 def test_the_mouth_and_the_eyes_weigh_more(clips: list[str]):

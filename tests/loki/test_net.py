@@ -1,6 +1,7 @@
 """Loki's net: what its zero-initialised parts, injection, frames and sizes must mean."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -296,12 +297,14 @@ def test_pixels_survive_the_fold():
     torch.testing.assert_close(net.decode(net.encode(pictures)), pictures)
 
 
-def test_weights_of_smaller_patches_draw_the_same():
+@pytest.mark.parametrize("reference", ["shared", "frozen"])
+def test_weights_of_smaller_patches_draw_the_same(reference: Literal["shared", "frozen"]):
     """A net of patches twice as large on pictures twice as large, from resized weights."""
-    small = awake(Loki(TINY))
-    config = replace(TINY, image_size=64, patch=8)
+    before = replace(TINY, reference=reference, reference_map=reference == "shared")
+    small = awake(Loki(before))
+    config = replace(before, image_size=64, patch=8)
     large = Loki(config).eval()
-    large.load_state_dict(resize_patch(small.state_dict(), TINY, config))
+    large.load_state_dict(resize_patch(small.state_dict(), before, config))
     assert config.map_size == TINY.map_size == 32
     pictures = torch.rand(B, T, 3, 32, 32) * 2 - 1
     doubled = pictures.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
@@ -310,9 +313,9 @@ def test_weights_of_smaller_patches_draw_the_same():
     same = large.space.decode(large(large.encode(doubled), timestep)[0])
     again = drawn.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     torch.testing.assert_close(same, again, atol=1e-5, rtol=0)
-    for before, after in ((config, TINY), (TINY, replace(TINY, image_size=48, patch=6))):
+    for one, other in ((config, before), (before, replace(before, image_size=48, patch=6))):
         with pytest.raises(UserError, match="give a multiple"):
-            resize_patch(small.state_dict(), before, after)
+            resize_patch(small.state_dict(), one, other)
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def _warped_maps(
     mirrored: bool,
 ) -> Float[Tensor, "n 7 s s"]:
     """The maps, which may be smaller than the pictures that `grid` is of."""
-    of_maps = F.interpolate(rearrange(grid, "h w p -> 1 p h w"), maps.shape[2:], mode="area")
+    of_maps = F.interpolate(rearrange(grid, "h w p -> 1 p h w"), maps.shape[2:], mode="bilinear")
     grids = rearrange(of_maps, "1 p h w -> 1 h w p").expand(len(maps), -1, -1, -1)
     read = F.grid_sample(maps, grids, align_corners=False)
     covered = (read[:, 6:] > 0.5).float()

@@ -53,8 +53,8 @@ class FitErrors:
             picture=float(100 / eyes * _in_picture(model, true, found)),
             space=float(100 / eyes * _in_space(model, true, found)),
             expression=float(away.mean()),
-            active=float(away[:, active].mean()),
-            active_zero=float(true.expression[:, active].mean()),
+            active=float(away[:, active].mean()) if active.any() else 0.0,
+            active_zero=float(true.expression[:, active].mean()) if active.any() else 0.0,
         )
 
 

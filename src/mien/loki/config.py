@@ -47,7 +47,7 @@ class LokiConfig:
     # each further one halves the map, which is drawn at the size that ends at the feature map's
     encoder_channels: tuple[int, ...] = (24, 48, 64)
     # the diffusion
-    # What is predicted; noise: as the authors. In pixels x0 was chosen over v by eye, on preview
+    # What is predicted; noise: as the authors'. In pixels x0 was chosen over v by eye, on preview
     # strips of two runs: v's still had visible noise where x0's had none. No metric was compared.
     form: Literal["v", "x0", "noise"] = "x0"
     timesteps: int = 1000

@@ -19,7 +19,11 @@ LOKI = register(Kind("loki", LokiConfig, Loki, "loki"))
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "loki.safetensors"
 
-_FIRST, _LAST = "backbone.unet.conv_in.conv.weight", "backbone.unet.conv_out"
+# Keys of the convolutions that patches are the channels of, in the backbone and in a frozen copy of
+# it, and their axes folded and apart.
+_FIRST, _LAST = "backbone.unet.conv_in.conv.weight", "backbone.unet.conv_out."
+_FOLDED_IN = "d (c h w) kh kw -> d c h w kh kw", "d c h w kh kw -> d (c h w) kh kw"
+_FOLDED_OUT = "(c h w) ... -> c h w ...", "c h w ... -> (c h w) ..."
 
 # The face model of files that do not say on which they were trained.
 _BEFORE = {"fingerprint": "8025aeabfe5df721", "offset_deviation": 0.124}
@@ -64,18 +68,17 @@ def resize_patch(
             f"patches of {before.patch} ({before.space}) cannot become patches of {after.patch} "
             f"({after.space}): give a multiple, in pixels"
         )
-    folded = "d (c h w) kh kw -> d c h w kh kw", "d c h w kh kw -> d (c h w) kh kw"
-    unfolded = "(c h w) ... -> c h w ...", "c h w ... -> (c h w) ..."
     sides = {"c": 3, "h": before.patch, "w": before.patch}
     resized = dict(state)
-    for key, (split, join), first_axis, scale in (
-        (_FIRST, folded, 2, 1 / factor**2),
-        (f"{_LAST}.weight", unfolded, 1, 1.0),
-        (f"{_LAST}.bias", unfolded, 1, 1.0),
-    ):
+    for key in state:
+        if key.endswith(_FIRST):
+            split, join, axis, scale = *_FOLDED_IN, 2, 1 / factor**2
+        elif _LAST in key:
+            split, join, axis, scale = *_FOLDED_OUT, 1, 1.0
+        else:
+            continue
         squares = rearrange(state[key], split, **sides)
-        for axis in (first_axis, first_axis + 1):
-            squares = squares.repeat_interleave(factor, dim=axis)
+        squares = squares.repeat_interleave(factor, axis).repeat_interleave(factor, axis + 1)
         resized[key] = rearrange(scale * squares, join)
     return resized
 

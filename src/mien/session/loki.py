@@ -175,7 +175,7 @@ class LokiSession:
             maps, values = self._maps(faces.at(slice(first, last)))
             return self.net.encode_condition(maps[None], values[None])
 
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         drawn = sample_frames(
             self.net, portrait.reference, len(faces), condition, self.sampling, generator
         )

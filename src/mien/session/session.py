@@ -223,7 +223,7 @@ class Session:
         refuse_seed(seed)
         speech, own = self.speech, portrait.motion
         at_rest = with_mesh_at_rest(own) if speech.config.mesh else own
-        vector, generator = portrait.appearance.vector, torch.Generator().manual_seed(seed)
+        vector, generator = portrait.appearance.vector, torch.Generator().manual_seed(int(seed))
         sampling = sampling or SamplingConfig()
         motion = rollout(speech, sound.context, vector, at_rest, sampling, generator)
         motion = finish(motion, sound.gate, at_rest, speech.config, controls or Controls(), seed)

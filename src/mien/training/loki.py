@@ -56,8 +56,8 @@ class LokiObjectiveConfig:
     # chance that a window is noised as in sampling: one timestep and one noise for all its frames,
     # or for all but a clean first one (of the window before); ours, 0 as the authors' repository
     as_sampled: float = 0.5
-    face: float = 1.0  # extra weight of the error where the face is; ours, 0 as the authors
-    # extra weight at the mouth and the eyes, of maps with neutral positions; ours, 0 as the authors
+    face: float = 1.0  # extra weight of the error where the face is; ours, 0 as the authors'
+    # extra weight at the mouth and the eyes, of neutral positions alone; ours, 0 as the authors'
     mouth_and_eyes: float = 0.0
 
 
