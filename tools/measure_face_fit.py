@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from mien.command_line import positive, run_guarded
 from mien.errors import UserError
+from mien.evaluation.fit_errors import FitErrors, moving
+from mien.evaluation.series import pearson, slope
 from mien.face_model.coefficients import FaceCoefficients
-from mien.face_model.fit_errors import FitErrors, gain, moving
 from mien.face_model.fitting import fit_points
-from mien.face_model.known_clips import columns_of, driven, projected_points, speaking
+from mien.face_model.known_clips import driven, projected_points, speaking
 from mien.face_model.parametric import FaceModel
 from mien.face_model.shading import PaintedFace
 from mien.face_model.tracking import FaceTracker
@@ -221,16 +222,17 @@ def _print_gains(model: FaceModel, net: ScoreNet | None, moves: dict[str, list[F
     shared = {label: [] for label in readers}
     for name, clips in moves.items():
         print(name)
-        columns = columns_of(model, name)
+        columns = model.axes_of(name)
         still = np.ptp(clips[0].true.expression, axis=0) == 0
         for label, read in readers.items():
             pairs = [(clip.true.expression[:, columns[0]], read(clip)) for clip in clips]
-            slope, r = np.mean([gain(x, y[:, columns].mean(axis=1)) for x, y in pairs], axis=0)
+            own = [(y[:, columns].mean(axis=1), x) for x, y in pairs]
+            gain, r = np.mean([(slope(y, x), pearson(y, x)) for y, x in own], axis=0)
             beside = still * np.mean([np.ptp(y, axis=0) / np.ptp(x) for x, y in pairs], axis=0)
             most = int(beside.argmax())
             shared[label].append(beside[most])
             other = f"{model.expression_names[most]} {beside[most]:.2f}"
-            print(f"    {', '.join(label):24} {slope:6.2f} {r:6.2f}    {other}")
+            print(f"    {', '.join(label):24} {gain:6.2f} {r:6.2f}    {other}")
     for label, each in shared.items():
         print(f"{', '.join(label):28} median of how far another axis moves: {np.median(each):.2f}")
 

@@ -54,8 +54,8 @@ def _run(given: argparse.Namespace) -> "Report":
 
     if given.threads:
         torch.set_num_threads(given.threads)
-    refuse_inputs(given.curves, given.portrait, (load_curves, picture_size), ("curves", "portrait"))
-    curves = load_curves(given.curves)
+    checks = load_curves, picture_size
+    curves = refuse_inputs(given.curves, given.portrait, checks, ("curves", "portrait"))
     curves = replace(curves, fps=given.fps or curves.fps).at_rate(FPS)
     curves = curves.scaled(given.expression_scale, given.pose_scale)
     sound = read_sound(given.audio) if given.audio else None

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from mien.errors import UserError
+
+First = TypeVar("First")
 
 VIDEO_SUFFIXES: tuple[str, ...] = (".mp4",)  # of the videos that are written
 
@@ -32,17 +35,19 @@ def readable(path: Path, what: str) -> Path:
 def refuse_inputs(
     first: Path,
     second: Path,
-    checks: tuple[Callable[[Path], object], Callable[[Path], object]],
+    checks: tuple[Callable[[Path], First], Callable[[Path], object]],
     names: tuple[str, str],
-) -> None:
-    """Check two inputs of a command, each with its own check; `names` are what they are.
+) -> First:
+    """Check two inputs of a command, each with its own check; `names` are what they are. Returns
+    what the first check does.
 
     Raises:
         UserError: that of a check, or one that says that they are in the wrong order.
     """
     try:
-        checks[0](first)
+        found = checks[0](first)
         checks[1](second)
+        return found
     except UserError as error:
         if _passes(checks[1], first) and _passes(checks[0], second):
             raise UserError(

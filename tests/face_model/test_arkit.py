@@ -9,16 +9,10 @@ import pytest
 from mien.errors import UserError
 from mien.face_model.arkit import CURVES, ArkitCurves, coefficients_of, curves_of
 from mien.face_model.live_link import load_curves, save_curves
-from mien.face_model.parametric import FaceModel
 from mien.mesh.motion import from_vectors
 from mien.mesh.neutral import lip_gaps
 from mien.session.curves import mesh_vectors
 from tests.face_model.faces import CAMERA, coefficients
-
-
-@pytest.fixture(scope="module")
-def model() -> FaceModel:
-    return FaceModel.load()
 
 
 def curves(t: int = 40, fps: float = 25.0) -> ArkitCurves:

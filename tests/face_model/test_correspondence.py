@@ -10,11 +10,6 @@ from mien.mesh.topology import EYE_CORNERS, INNER, LIDS, POINTS, mean_face
 
 
 @pytest.fixture(scope="module")
-def model() -> FaceModel:
-    return FaceModel.load()
-
-
-@pytest.fixture(scope="module")
 def points(model) -> Correspondence:
     assert model.points is not None
     return model.points

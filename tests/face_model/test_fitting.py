@@ -10,8 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from mien.errors import UserError
+from mien.evaluation.fit_errors import FitErrors
 from mien.face_model.coefficients import FaceCoefficients
-from mien.face_model.fit_errors import FitErrors
 from mien.face_model.fitting import fit_points
 from mien.face_model.gaze import gaze_of, lids_of
 from mien.face_model.parametric import FaceModel
@@ -24,11 +24,6 @@ from tests.face_model.faces import CAMERA, coefficients
 
 SIZE = (CAMERA.width, CAMERA.height)
 JITTER = 0.4  # pixels: standard deviation of FaceMesh's points between frames of a still face
-
-
-@pytest.fixture(scope="module")
-def model() -> FaceModel:
-    return FaceModel.load()
 
 
 @pytest.fixture(scope="module")

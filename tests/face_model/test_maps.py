@@ -15,11 +15,6 @@ SIZE = 64
 
 
 @pytest.fixture(scope="module")
-def model() -> FaceModel:
-    return FaceModel.load()
-
-
-@pytest.fixture(scope="module")
 def face(model: FaceModel) -> FaceCoefficients:
     return coefficients(model, t=3, seed=1)
 

@@ -15,11 +15,6 @@ from mien.face_model.parametric import EYES, FACE_MODEL, FaceModel
 from tests.face_model.faces import coefficients
 
 
-@pytest.fixture(scope="module")
-def model() -> FaceModel:
-    return FaceModel.load()
-
-
 def test_the_shipped_model_is_small_and_has_its_parts(model):
     assert FACE_MODEL.stat().st_size <= 6e6
     assert len(model.identity_axes) == 100 and len(model.expression_names) == 55

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from omegaconf import OmegaConf
 
 from mien.cli import main
@@ -22,7 +22,7 @@ from mien.overlays import join_configs
 from mien.presets import LOKI_PRESETS
 from mien.training.loki import LokiObjectiveConfig, LokiStage
 from tests.face_model.faces import coefficients
-from tests.loki.tiny import write_faces
+from tests.loki.tiny import autoencoder, write_faces
 from tests.test_fit import differences
 
 CONFIG = ["--config", "loki.yaml", "--config", "loki_tiny.yaml"]
@@ -53,11 +53,7 @@ LATENT = NARROW | {"image_size": 64, "encoder_channels": [8, 8, 8, 8]}
 
 def pretrained_folder(folder: Path) -> Path:
     """A model of Stable Diffusion's kind, narrow and random: unet with text, and vae."""
-    torch.manual_seed(0)
-    widths = {"block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4}
-    down, up = ("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4
-    vae = AutoencoderKL(down_block_types=down, up_block_types=up, **widths)
-    vae.save_pretrained(folder / "vae")
+    autoencoder().save_pretrained(folder / "vae")
     net = UNet2DConditionModel(
         sample_size=8,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),

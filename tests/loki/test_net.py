@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.errors import UserError
@@ -13,7 +13,7 @@ from mien.loki.config import LokiConfig
 from mien.loki.injection import InjectedSelfAttention
 from mien.loki.net import Loki
 from mien.loki.weights import resize_patch
-from tests.loki.tiny import TINY, awake
+from tests.loki.tiny import TINY, autoencoder, awake
 
 B, T = 2, 3
 
@@ -246,17 +246,6 @@ def test_starts_from_a_unet_of_stable_diffusions_kind(tmp_path):
         other.load_pretrained()
     with pytest.raises(UserError, match="cannot read the unet of"):
         Loki(replace(TINY, pretrained=str(tmp_path))).load_pretrained()
-
-
-def autoencoder(stages: int = 4, **more) -> AutoencoderKL:
-    torch.manual_seed(0)
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * stages,
-        up_block_types=("UpDecoderBlock2D",) * stages,
-        block_out_channels=(8,) * stages,
-        norm_num_groups=4,
-        **more,
-    )
 
 
 LATENT = replace(

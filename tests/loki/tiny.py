@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL
 
 from mien.data.drawn import write_clips
 from mien.data.faces import FaceCache, face_model
@@ -14,6 +15,18 @@ from tests.face_model.faces import coefficients
 TINY = LokiConfig(
     image_size=32, window=3, channels=(32, 64), encoder_channels=(8, 16, 16), head_dim=32
 )
+
+
+def autoencoder(stages: int = 4, **more) -> AutoencoderKL:
+    """A narrow, random one."""
+    torch.manual_seed(0)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * stages,
+        up_block_types=("UpDecoderBlock2D",) * stages,
+        block_out_channels=(8,) * stages,
+        norm_num_groups=4,
+        **more,
+    )
 
 
 def awake(net: Loki, seed: int = 0) -> Loki:

@@ -17,7 +17,7 @@ from mien.engines import RENDERING, Engine, choose_engine, converted, refusal, s
 from mien.engines.example import Inputs, decibels, example
 from mien.errors import UserError
 from mien.media import VideoWriter, read_video
-from mien.ops.back_ends import Operation, loaded
+from mien.ops.back_ends import Operation
 from mien.ops.causal_conv1d import CAUSAL_CONV1D, causal_conv1d
 from mien.ops.sampling import SAMPLING
 from mien.ops.selective_scan import SELECTIVE_SCAN, selective_scan
@@ -209,9 +209,8 @@ def _convolve(name: str, device: str) -> Tensor:
 def _sample(name: str, device: str) -> Tensor:
     """The sampled maps; the compiled loop has no gradient."""
     maps, places = (x.detach() for x in _random(device, (2, 8, 64, 64), (4, 64, 64, 2)))
-    call, _ = loaded(next(b for b in SAMPLING.back_ends if b.name == name))
-    assert call is not None
-    return call(maps, places)
+    _, sample = SAMPLING.choose(device, lambda _: None, forced=name)
+    return sample(maps, places)
 
 
 def _with_gradient(y: Tensor, x: Tensor) -> Tensor:

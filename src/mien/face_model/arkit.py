@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera, FaceCoefficients
-from mien.face_model.parametric import FaceModel
+from mien.face_model.parametric import FaceModel, with_sides
 from mien.ops.interpolation import at_frames
 
 # In the order of Live Link Face; both sides of a name stand together where `_SIDES` says so.
@@ -84,7 +84,7 @@ def curves_of(model: FaceModel, coefficients: FaceCoefficients) -> ArkitCurves:
     model.refuse_other_coefficients(coefficients)
     values = np.zeros((len(coefficients), len(CURVES)))
     for n, name in enumerate(CURVES):
-        own = [i for i, axis in enumerate(model.expression_names) if axis in _names_of(name)]
+        own = model.axes_of(name)
         if own:
             values[:, n] = coefficients.expression[:, own].mean(axis=1)
     turn = Rotation.from_rotvec(coefficients.rotation).as_matrix()
@@ -107,7 +107,7 @@ def coefficients_of(
     """
     expression = np.zeros((len(curves), len(model.expression_names)))
     for n, name in enumerate(model.expression_names):
-        own = [i for i, curve in enumerate(CURVES) if name in _names_of(curve)]
+        own = [i for i, curve in enumerate(CURVES) if name in with_sides(curve)]
         if own:
             expression[:, n] = np.clip(curves.values[:, own[0]], *model.expression_range[n])
     turn = Rotation.from_euler("YXZ", curves.head).as_matrix()
@@ -125,10 +125,6 @@ def coefficients_of(
         fps=curves.fps,
         expression_names=model.expression_names,
     )
-
-
-def _names_of(curve: str) -> tuple[str, ...]:
-    return (curve, f"{curve}Left", f"{curve}Right")
 
 
 def _gaze_of_curves(curves: ArkitCurves) -> Float[Array, "t 2"]:

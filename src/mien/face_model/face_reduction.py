@@ -135,13 +135,10 @@ def _with_neighbours(triangles: Int[Array, "k 3"], visible: Bool[Array, " k"]) -
 
 
 def _expression(model: FaceModel, values: Mapping[str, float]) -> Float32[Array, "1 e"]:
-    found = [
-        sum(
-            value for name, value in values.items() if axis in (name, f"{name}Left", f"{name}Right")
-        )
-        for axis in model.expression_names
-    ]
-    return np.array([found], np.float32)
+    found = np.zeros((1, len(model.expression_names)), np.float32)
+    for name, value in values.items():
+        found[:, model.axes_of(name)] = value
+    return found
 
 
 def largest_error(

@@ -27,19 +27,26 @@ def gaze_of(
     if model.points is None or observed.points.shape[1] <= max(IRISES):
         return np.zeros((len(observed.points), 2))
     directions = []
-    shape = model.shape(identity)
-    sides = zip(EYES, model.eye_centers, IRISES, model.points.iris_shifts, strict=True)
-    for name, center, iris, ahead in sides:
-        ball = model.vertices_of(name)
-        arms = model.neutral[ball] - center
-        radius = float(-arms[:, 2].min())
-        moved = (shape[ball] - model.neutral[ball]).mean(axis=0)
-        place = rotation.apply(center + moved + ahead) + translation
+    sides = zip(eyeballs(model, identity), IRISES, model.points.iris_shifts, strict=True)
+    for (middle, radius), iris, ahead in sides:
+        place = rotation.apply(middle + ahead) + translation
         hit = _on_sphere(observed.camera.rays(observed.points[:, iris, :2]), place, radius)
         directions.append(rotation.inv().apply((hit - place) / radius))
     x, y, z = np.mean(directions, axis=0).T
     found = np.stack([np.arctan2(x, -z), np.arctan2(-y, np.hypot(x, z))], axis=1)
     return np.clip(found, -_LIMITS, _LIMITS)
+
+
+def eyeballs(
+    model: FaceModel, identity: Float[Array, " i"]
+) -> list[tuple[Float[Array, " 3"], float]]:
+    """The middle and the radius of a person's left and right eyeball (model axes, cm)."""
+    shape, balls = model.shape(identity), []
+    for name, center in zip(EYES, model.eye_centers, strict=True):
+        ball = model.vertices_of(name)
+        radius = float(-(model.neutral[ball] - center)[:, 2].min())
+        balls.append((center + (shape[ball] - model.neutral[ball]).mean(axis=0), radius))
+    return balls
 
 
 def _on_sphere(

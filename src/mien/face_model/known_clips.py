@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera, FaceCoefficients
 from mien.face_model.correspondence import DEPTH
-from mien.face_model.gaze import lids_of
-from mien.face_model.parametric import EYES, FaceModel, gaze_rotation
+from mien.face_model.gaze import eyeballs, lids_of
+from mien.face_model.parametric import FaceModel, gaze_rotation
 from mien.face_model.points import points_of
 from mien.face_model.tracking import LANDMARKS
 from mien.types import FPS
@@ -34,6 +34,16 @@ _TURN, _GAZE, _SWAY = np.radians([8.0, 15.0, 6.0]), np.radians([8.0, 5.0]), 1.5 
 _IRIS = 0.585  # centimetres: radius
 
 
+def smooth_curves(
+    random: np.random.Generator, t: int, count: int, fastest: float
+) -> Float[Array, "t c"]:
+    """Smooth random curves in [-1, 1], of at most one radian in `fastest` frames."""
+    time = np.arange(t)[:, None, None] / fastest
+    speeds = random.uniform(0.3, 1, (count, 3))
+    phases = random.uniform(0, 2 * np.pi, (count, 3))
+    return np.sin(time * speeds + phases).mean(axis=2)
+
+
 def at_rest(model: FaceModel, t: int, identity: Float[Array, " i"]) -> FaceCoefficients:
     """A person who looks straight into the camera and does nothing, for t frames."""
     return FaceCoefficients(
@@ -50,30 +60,24 @@ def at_rest(model: FaceModel, t: int, identity: Float[Array, " i"]) -> FaceCoeff
     )
 
 
-def columns_of(model: FaceModel, name: str) -> list[int]:
-    """The numbers of the expression axes of a name: left and right, or one."""
-    names = (name, f"{name}Left", f"{name}Right")
-    return [n for n, axis in enumerate(model.expression_names) if axis in names]
-
-
 def speaking(model: FaceModel, t: int, seed: int) -> FaceCoefficients:
     """A random person who speaks, blinks, looks around and turns the head by up to 15 degrees."""
     random = np.random.default_rng(seed)
     rest = at_rest(model, t, random.normal(size=len(model.identity_axes)))
     mouth = random.choice(_MOUTH, _MOUTH_COUNT, replace=False)
     names = ("jawOpen", *mouth, *random.choice(_UPPER, _UPPER_COUNT, replace=False))
-    values = _STRENGTH * np.clip(_curves(random, t, len(names), 4.0) + 0.3, 0, 1)
+    values = _STRENGTH * np.clip(smooth_curves(random, t, len(names), 4.0) + 0.3, 0, 1)
     for name, value in zip(names, values.T, strict=True):
-        rest.expression[:, columns_of(model, name)] = value[:, None]
+        rest.expression[:, model.axes_of(name)] = value[:, None]
     for start in range(int(random.integers(4, 12)), t - len(_BLINK), _BLINK_EVERY):
-        lids = columns_of(model, "eyeBlink")
+        lids = model.axes_of("eyeBlink")
         rest.expression[start : start + len(_BLINK), lids] = _BLINK[:, None]
-    eyes = _GAZE * _curves(random, t, 2, 8.0)
+    eyes = _GAZE * smooth_curves(random, t, 2, 8.0)
     return replace(
         rest,
         expression=rest.expression + lids_of(model, eyes),
-        rotation=_TURN * _curves(random, t, 3, 12.0),
-        translation=rest.translation + _SWAY * _curves(random, t, 3, 12.0),
+        rotation=_TURN * smooth_curves(random, t, 3, 12.0),
+        translation=rest.translation + _SWAY * smooth_curves(random, t, 3, 12.0),
         eyes=eyes,
     )
 
@@ -86,7 +90,7 @@ def driven(
     """
     rest = at_rest(model, t, identity)
     names = (name, "jawOpen") if name == "mouthClose" else (name,)
-    columns = [n for moved in names for n in columns_of(model, moved)]
+    columns = [n for moved in names for n in model.axes_of(moved)]
     rest.expression[:, columns] = _PEAK * np.sin(np.linspace(0, np.pi, t))[:, None]
     return rest
 
@@ -102,24 +106,14 @@ def projected_points(model: FaceModel, coefficients: FaceCoefficients) -> Float[
     assert model.points is not None
     turn = Rotation.from_rotvec(coefficients.rotation).as_matrix() * coefficients.scale
     look = gaze_rotation(coefficients.eyes).as_matrix()
-    shape, irises = model.shape(coefficients.identity), []
-    for n in (1, 0):  # the right iris comes first
-        ball = model.vertices_of(EYES[n])
-        radius = -float((model.neutral[ball] - model.eye_centers[n])[:, 2].min())
-        edge = _IRIS * np.array([[0, 0, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0], [0, 1, 0]])
-        middle = model.eye_centers[n] + (shape[ball] - model.neutral[ball]).mean(axis=0)
+    edge = _IRIS * np.array([[0, 0, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0], [0, 1, 0]])
+    irises = []
+    balls = zip(eyeballs(model, coefficients.identity), model.points.iris_shifts, strict=True)
+    for (middle, radius), shift in reversed(list(balls)):  # the right iris comes first
         turned = (edge - (0, 0, radius)) @ look.transpose(0, 2, 1)
-        irises.append(turned + middle + model.points.iris_shifts[n])
+        irises.append(turned + middle + shift)
     placed = np.concatenate(irises, axis=1) @ turn.transpose(0, 2, 1)
     camera, depth = coefficients.camera, coefficients.translation[:, None, 2:]
     flat = camera.project(placed + coefficients.translation[:, None])[..., :2]
     scale = camera.focal * max(camera.width, camera.height) / depth / DEPTH[2]
     return np.concatenate([points, np.concatenate([flat, placed[..., 2:] * scale], axis=2)], axis=1)
-
-
-def _curves(random: np.random.Generator, t: int, count: int, slowest: float) -> Float[Array, "t c"]:
-    """Smooth random curves in [-1, 1], of at most one radian in `slowest` frames."""
-    time = np.arange(t)[:, None, None] / slowest
-    speeds = random.uniform(0.3, 1, (count, 3))
-    phases = random.uniform(0, 2 * np.pi, (count, 3))
-    return np.sin(time * speeds + phases).mean(axis=2)

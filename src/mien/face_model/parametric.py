@@ -164,6 +164,16 @@ class FaceModel:
         """The numbers of a region's vertices."""
         return np.flatnonzero(self.region == self.region_names.index(name))
 
+    def axes_of(self, name: str) -> list[int]:
+        """The numbers of the expression axes of a name: of both sides, or one."""
+        sides = with_sides(name)
+        return [n for n, axis in enumerate(self.expression_names) if axis in sides]
+
+
+def with_sides(name: str) -> tuple[str, str, str]:
+    """ARKit's name of an expression, alone and with each side."""
+    return (name, f"{name}Left", f"{name}Right")
+
 
 def face_model_fingerprint() -> str:
     """A hash that changes with the face model that the package carries."""

@@ -88,8 +88,8 @@ def _autoencoder(name: str, channels: int, device: torch.device) -> Any:
     net: Any = from_pretrained(AutoencoderKL, name, "vae")
     net.requires_grad_(False).eval().to(device)
     factor = 2 ** (len(net.config["block_out_channels"]) - 1)
-    more = ", or set latent_channels" if factor == LATENT_FACTOR else ""
     if (factor, net.config["latent_channels"]) != (LATENT_FACTOR, channels):
+        more = ", or set latent_channels" if factor == LATENT_FACTOR else ""
         raise UserError(
             f"the autoencoder {name} makes latents of {net.config['latent_channels']} channels, "
             f"{factor} pixels to one; this net takes {channels} channels, {LATENT_FACTOR} pixels "

@@ -104,9 +104,10 @@ class LokiStage(SteppedModule):
                 f"objective.mouth_and_eyes {objective.mouth_and_eyes} needs the positions neutral, "
                 f"not {loki.positions}: set it to 0"
             )
-        middles, deviations = map(torch.from_numpy, mouth_and_eyes(face_model()))
-        self.register_buffer("feature_middles", middles, persistent=False)
-        self.register_buffer("feature_deviations", deviations, persistent=False)
+        if objective.mouth_and_eyes:
+            middles, deviations = map(torch.from_numpy, mouth_and_eyes(face_model()))
+            self.register_buffer("feature_middles", middles, persistent=False)
+            self.register_buffer("feature_deviations", deviations, persistent=False)
         self.from_scratch = initial_weights is None
         if initial_weights is not None:
             self._start_from(initial_weights)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
+from mien.evaluation.metrics.head_pose import camera_side_angles
 from mien.face.geometry import Array
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.parametric import FaceModel
@@ -42,13 +43,12 @@ class FitErrors:
     def of(cls, model: FaceModel, true: FaceCoefficients, found: FaceCoefficients) -> "FitErrors":
         """Compare the same frames of one clip."""
         ours, theirs = (Rotation.from_rotvec(c.rotation) for c in (true, found))
-        since = [turn * turn[0].inv() for turn in (ours, theirs)]
         away = np.abs(true.expression - found.expression)
         active = moving(true.expression)
         eyes = np.linalg.norm(np.subtract(*model.eye_centers))
         return cls(
-            rotation=_degrees(ours * theirs.inv()),
-            turn=_degrees(since[0] * since[1].inv()),
+            rotation=float(np.degrees((ours * theirs.inv()).magnitude()).mean()),
+            turn=float(camera_side_angles(true, found).mean()),
             pitch=float(np.degrees((ours.inv() * theirs).as_rotvec()[:, 0].mean())),
             picture=float(100 / eyes * _in_picture(model, true, found)),
             space=float(100 / eyes * _in_space(model, true, found)),
@@ -61,17 +61,6 @@ class FitErrors:
 def moving(expression: Float[Array, "t e"]) -> Bool[Array, " e"]:
     """Which axes leave rest."""
     return expression.max(axis=0) > MOVED
-
-
-def gain(true: Float[Array, " t"], found: Float[Array, " t"]) -> tuple[float, float]:
-    """The slope of the found curve over the true one, and their correlation (0: it is constant)."""
-    x, y = true - true.mean(), found - found.mean()
-    length = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(x @ y / (x @ x)), float(x @ y) / length if length > 0 else 0.0
-
-
-def _degrees(turn: Rotation) -> float:
-    return float(np.degrees(turn.magnitude()).mean())
 
 
 def _in_picture(model: FaceModel, true: FaceCoefficients, found: FaceCoefficients) -> float:
