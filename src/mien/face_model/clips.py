@@ -56,8 +56,10 @@ def fit_frames(
             sizes.append((frame.shape[1], frame.shape[0]))
             yield frame
 
-    points = (tracker or FaceTracker()).track(sized(), progress)
+    tracker = tracker or FaceTracker()
+    points = tracker.track(sized(), progress)
+    size, scores = sizes[0] if sizes else (1, 1), tracker.scores(points)
     try:
-        return fit_points(points, sizes[0] if sizes else (1, 1), float(FPS), model, focal=focal)
+        return fit_points(points, size, float(FPS), model, focal=focal, scores=scores)
     except UserError as error:
         raise type(error)(f"{name}: {error}") from error

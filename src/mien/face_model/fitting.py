@@ -4,10 +4,9 @@
 2. The identity is solved together with pose and expression of some frames.
 3. With it, pose and expression of all frames are solved at once: bounded, drawn to rest, and
    smooth in time without lag (`mien.face_model.solution`).
-MediaPipe's 52 blendshape scores are not used: over the axes that move they err by 0.158 on
-projected points, where the fit errs by 0.069 (zeros: 0.172), and by 0.176 on rendered pixels, where
-the fit errs by 0.158; docs/experiments.md, "Fitting the face: what is recovered", has the rest.
-Axes: t frames, m points, i identity axes, e expression axes, f fitted ones.
+Expressions are drawn to rest, and those of SCORED to MediaPipe's blendshape scores, which follow
+them better from pixels than points do; docs/experiments.md, "Fitting the face", has the figures.
+Axes: t frames, m points, k scores, i identity axes, e expression axes, f fitted ones.
 """
 
 from dataclasses import replace
@@ -17,6 +16,7 @@ from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
 from mien.errors import UserError
+from mien.face.blendshapes import SCORES
 from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera, FaceCoefficients
 from mien.face_model.correspondence import DEPTH
@@ -30,7 +30,7 @@ from mien.mesh.topology import POINTS, STABLE
 
 # Raised whenever tracking or fitting gives other coefficients of the same clip: caches of fits are
 # named by it.
-FIT_VERSION = 1
+FIT_VERSION = 2
 DISTANCE = 200.0  # centimetres from the camera at which a face is taken to be, if nobody says
 _KEYFRAMES = 12
 _SMALLEST = 0.05  # pixels to a centimetre: a face of one pixel
@@ -39,16 +39,18 @@ _PASSES = 2  # over all frames: poses give the gaze, which moves the lids
 # Hz at which half of a motion stays, by the beginning of an expression's name: blinks last three
 # frames, lips shut for two.
 _CUTOFFS = {"eyeBlink": 25.0, "jaw": 11.0, "mouth": 11.0, "": 6.0}
-# Standard deviation of expressions about rest: lips and lids part by jaw and lids rather than by
-# the axes that bare teeth, and what faces hardly use but fits FaceMesh's errors of depth and
-# outline well is rare.
+# Standard deviation of expressions about what they are drawn to: lips and lids part by jaw and lids
+# rather than by the axes that bare teeth, and what faces hardly use but fits FaceMesh's errors of
+# depth and outline well is rare.
 _SIGMAS = {
-    **dict.fromkeys(("eyeBlink", "jawOpen"), 1.0),
-    **dict.fromkeys(("mouthLowerDown", "mouthUpperUp"), 0.25),
-    **dict.fromkeys(("jawForward", "jawLeft", "jawRight", "cheekPuff", "noseSneer"), 0.2),
+    **dict.fromkeys(("eyeBlink", "jawOpen", "mouthSmile", "mouthStretch", "mouthPucker"), 1.0),
+    **dict.fromkeys(("mouthFunnel", "browInnerUp", "browOuterUp", "browDown"), 1.0),
+    **dict.fromkeys(("mouthLowerDown", "mouthUpperUp", "mouthLeft", "mouthRight"), 0.25),
     **dict.fromkeys(("mouthShrugUpper", "mouthFrown", "eyeWide"), 0.2),
+    **dict.fromkeys(("jawForward", "jawLeft", "jawRight", "cheekPuff", "noseSneer"), 0.1),
     "": 0.5,
 }
+SCORED = "mouthPucker", "mouthSmile", "mouthUpperUp", "eyeSquint"  # drawn to their scores
 
 
 class NoFace(UserError):
@@ -63,13 +65,15 @@ def fit_points(
     basis: PointBasis | None = None,
     focal: float | None = None,
     identity: Float[Array, " i"] | None = None,
+    scores: Float[Array, "t k"] | None = None,
 ) -> FaceCoefficients:
     """Fit the model to the points of one person in a clip.
 
     `points` are the 468 of FaceMesh or MediaPipe's 478 with irises: x and y in pixels of a picture
     of `size` (width, height), depth in pixels, nan in frames without a face; those are left out.
     `focal` is the camera's in longer sides of the picture (default: that of a face two metres away,
-    since the points hardly tell), `identity` that of a known person (default: it is fitted).
+    since the points hardly tell), `identity` that of a known person (default: it is fitted),
+    `scores` are the blendshape net's (default: all expressions are drawn to rest).
     `basis` is the model's for that many points, if it is already made.
 
     Raises:
@@ -85,6 +89,8 @@ def fit_points(
     seen = points[frames].astype(np.float64)
     observed, state = _start(model, basis, seen[:, :POINTS], frames, size, focal)
     irises = Observations(seen, observed.camera)
+    if scores is not None:
+        state = replace(state, expected=_scored(model, basis, scores[frames]))
     try:
         if identity is None:
             identity = _identity_of(model, basis, observed, irises, state)
@@ -171,6 +177,7 @@ def _start(
         translation=translation,
         offsets=np.zeros_like(points),
         bounds=bounds,
+        expected=np.zeros((len(points), basis.expressions)),
         sigma=np.where(bounds[0] < 0, 1.0, sigma),  # axes of both signs are in deviations
     )
     return Observations(points, camera), state
@@ -180,6 +187,18 @@ def _by_name(model: FaceModel, basis: PointBasis, values: dict[str, float]) -> F
     """For each fitted expression the value of the first key that its name begins with."""
     names = [model.expression_names[n] for n in basis.fitted]
     return np.array([next(v for key, v in values.items() if n.startswith(key)) for n in names])
+
+
+def _scored(
+    model: FaceModel, basis: PointBasis, scores: Float[Array, "t k"]
+) -> Float[Array, "t f"]:
+    """The scores of the axes of SCORED, 0 for all others."""
+    expected = np.zeros((len(scores), basis.expressions))
+    for axis, number in enumerate(basis.fitted):
+        name = model.expression_names[number]
+        if name.startswith(SCORED):
+            expected[:, axis] = scores[:, SCORES.index(name)]
+    return expected
 
 
 def _with_offsets(

@@ -19,7 +19,9 @@ from mien.face_model.point_basis import PointBasis
 
 POSE = 6
 _DEPTH_WEIGHT = 0.1  # of FaceMesh's depth, which it guesses, against what it sees
-_SIGMA = 0.25  # centimetres: standard deviation of a point about the model's
+# Centimetres: standard deviation of a point about the model's, had each an error of its own. The
+# nets' errors are smaller but alike at neighbouring points, which together prove less than as many.
+_SIGMA = 1.0
 
 
 @dataclass(frozen=True)

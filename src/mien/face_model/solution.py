@@ -26,7 +26,8 @@ _POSE_CUTOFF = 5.0  # Hz at which half of a head's motion stays
 @dataclass(frozen=True)
 class State:
     """Current values of a fit; `offsets` are those of the points that are not fitted, `bounds` the
-    lowest and highest value of each fitted expression and `sigma` its deviation from rest.
+    lowest and highest value of each fitted expression, `expected` what it is drawn to and `sigma`
+    its deviation from that.
     """
 
     identity: Float[Array, " i"]
@@ -35,6 +36,7 @@ class State:
     translation: Float[Array, "t 3"]
     offsets: Float[Array, "t m 3"]
     bounds: Float[Array, "2 f"]
+    expected: Float[Array, "t f"]
     sigma: Float[Array, " f"]
 
     def heads(self, basis: PointBasis) -> Float[Array, "t m 3"]:
@@ -80,6 +82,7 @@ class State:
             rotation=Rotation.from_quat(self.rotation.as_quat()[rows]),
             translation=self.translation[rows],
             offsets=self.offsets[rows],
+            expected=self.expected[rows],
         )
 
     def active_bounds(self, gradient: Float[Array, "t n"]) -> Bool[Array, "t n"]:
@@ -93,7 +96,7 @@ class State:
 
 def solve_person(basis: PointBasis, observed: Observations, state: State) -> State:
     """The state with the identity that fits all of its frames best, each with its own expression
-    and pose. Identity and expressions are drawn to zero by their standard deviations.
+    and pose. Identity is drawn to zero, expressions to what is expected.
     """
     for _ in range(_PERSON_ROUNDS):
         state = _person_step(basis, observed, state)
@@ -104,10 +107,10 @@ def _person_step(basis: PointBasis, observed: Observations, state: State) -> Sta
     n = POSE + basis.expressions
     prior = max(len(state.translation) / _INDEPENDENT, 1.0)
     found = state.equations(basis, observed, len(basis.axes))
-    own = found.curvature[:, :n, :n] + np.diag(_rest_curvature(state))
+    own = found.curvature[:, :n, :n] + np.diag(_prior_curvature(state))
     shared = found.curvature[:, :n, n:]
     people = found.curvature[:, n:, n:].sum(axis=0) + prior * np.eye(len(state.identity))
-    gradient = found.gradient[:, :n] - _rest_pull(state)
+    gradient = found.gradient[:, :n] - _prior_pull(state)
     wanted = found.gradient[:, n:].sum(axis=0) - prior * state.identity
     person = np.zeros_like(wanted)
 
@@ -205,8 +208,8 @@ def _motion_step(
     state: State, found: Equations, frames: Int[Array, " t"], smooth: Float[Array, " n"]
 ) -> State:
     roughness = smooth * second_difference_gradient(_values(state), frames)
-    gradient = found.gradient - _rest_pull(state) - roughness
-    curvature = found.curvature + np.diag(_rest_curvature(state))
+    gradient = found.gradient - _prior_pull(state) - roughness
+    curvature = found.curvature + np.diag(_prior_curvature(state))
 
     def more(step: Float[Array, "t n"], fixed: Bool[Array, "t n"]) -> Float[Array, "t n"]:
         taken = np.einsum("tab,tb->ta", curvature, step)
@@ -222,12 +225,12 @@ def _values(state: State) -> Float[Array, "t n"]:
     return np.concatenate([turn, state.translation, state.expression], axis=1)
 
 
-def _rest_pull(state: State) -> Float[Array, "t n"]:
-    pull = state.expression / state.sigma**2
+def _prior_pull(state: State) -> Float[Array, "t n"]:
+    pull = (state.expression - state.expected) / state.sigma**2
     return np.concatenate([np.zeros((len(pull), POSE)), pull], axis=1)
 
 
-def _rest_curvature(state: State) -> Float[Array, " n"]:
+def _prior_curvature(state: State) -> Float[Array, " n"]:
     return np.concatenate([np.full(POSE, 1e-9), 1 / state.sigma**2])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from mien.face import FaceMesh
+from mien.face.blendshapes import BlendshapeNet
 from mien.face.geometry import Array, Picture
 from mien.face.landmarker import FaceLandmarker
 
@@ -20,11 +21,14 @@ _EDGE = 0.5  # share of the points that must lie in the picture
 
 
 class FaceTracker:
-    """The nets of both, loaded once; one tracker may follow any number of clips in turn."""
+    """The nets of both, and `scores`, which gives ARKit's from the points; all are loaded once, and
+    one tracker may follow any number of clips in turn.
+    """
 
     def __init__(self, mesh: FaceMesh | None = None) -> None:
         self._mesh = mesh or FaceMesh()
         self._landmarker = FaceLandmarker()
+        self.scores = BlendshapeNet()
 
     def track(
         self, frames: Iterable[Picture], progress: Callable[[int], None] = lambda done: None
