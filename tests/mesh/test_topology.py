@@ -1,11 +1,13 @@
 """The mesh covers the picture, lips apart from each other."""
 
 import numpy as np
+from scipy.spatial import ConvexHull, Delaunay
 
 from mien.mesh.topology import (
     INNER,
     POINTS,
     VERTICES,
+    _delaunay,
     border_of,
     mean_face,
     topology,
@@ -27,6 +29,27 @@ def test_no_pixel_is_left_out_by_a_face_with_closed_or_open_lips():
         assert (raster.triangles >= 0).all()
         ys, xs = np.mgrid[:SIZE, :SIZE] + 0.5
         np.testing.assert_allclose(raster.values, np.stack([xs, ys], -1), atol=1e-3)
+
+
+def test_triangles_are_as_many_and_large_as_those_of_scipy_and_their_circles_are_empty():
+    inside = np.random.default_rng(0).random((200, 2)) * (0.9, 0.4) + 0.05
+    points = np.concatenate([inside, border_of(0.0, 0.0, 1.0)])
+    triangles, wanted = np.array(_delaunay(points)), Delaunay(points).simplices
+    assert triangles.tolist() == sorted(triangles.tolist())
+    sides = np.diff(points[triangles], axis=1)
+    area = (sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]) / 2
+    assert len(triangles) == len(wanted) and (area > 0).all()
+    np.testing.assert_allclose(area.sum(), ConvexHull(points).volume)  # in a plane, its area
+    corners = points[triangles]
+    middle = np.stack(
+        [
+            np.linalg.solve(2 * (c[1:] - c[0]), np.square(c[1:]).sum(1) - np.square(c[0]).sum())
+            for c in corners
+        ]
+    )
+    radius = np.linalg.norm(corners[:, 0] - middle, axis=1)
+    away = np.linalg.norm(points[None] - middle[:, None], axis=2)
+    assert (away > radius[:, None] - 1e-3).all()
 
 
 def test_what_is_inside_the_mouth_grows_as_it_opens():

@@ -105,7 +105,7 @@ def projected_points(model: FaceModel, coefficients: FaceCoefficients) -> Float[
     points = points_of(model, coefficients, LANDMARKS)
     assert model.points is not None
     turn = Rotation.from_rotvec(coefficients.rotation).as_matrix() * coefficients.scale
-    look = gaze_rotation(coefficients.eyes).as_matrix()
+    look = gaze_rotation(coefficients.eyes)
     edge = _IRIS * np.array([[0, 0, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0], [0, 1, 0]])
     irises = []
     balls = zip(eyeballs(model, coefficients.identity), model.points.iris_shifts, strict=True)

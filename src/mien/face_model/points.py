@@ -5,13 +5,12 @@ Axes: t frames, m points.
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 
 from mien.errors import UserError
 from mien.face.geometry import Array
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.correspondence import DEPTH
-from mien.face_model.parametric import FaceModel
+from mien.face_model.parametric import FaceModel, rotation_matrices
 from mien.mesh.topology import POINTS
 
 
@@ -27,7 +26,7 @@ def points_of(
     """
     if model.points is None:
         raise UserError("this face model has no FaceMesh points: make its file again with them")
-    turn = Rotation.from_rotvec(coefficients.rotation).as_matrix() * coefficients.scale
+    turn = rotation_matrices(coefficients.rotation) * coefficients.scale
     shifts = model.points.shifts_of(count) @ turn.transpose(0, 2, 1)
     placed = model.points.read(model.in_camera(coefficients)).astype(np.float64) + shifts
     camera, depth = coefficients.camera, coefficients.translation[:, None, 2:]

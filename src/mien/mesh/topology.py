@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial import Delaunay
 
 from mien.face import portrait_box
 from mien.face.geometry import Array, box_around
@@ -112,7 +111,7 @@ def topology() -> Topology:
     within = set(MIDDLE + INWARD + INNER)
     outside = [
         corners
-        for corners in Delaunay(vertices[:, :2]).simplices.tolist()
+        for corners in _delaunay(vertices[:, :2])
         if not within & set(corners)
         and cv2.pointPolygonTest(outline, vertices[corners, :2].mean(axis=0).tolist(), False) <= 0
     ]
@@ -121,6 +120,30 @@ def topology() -> Topology:
     ]
     inside = _strip(INNER)
     return Topology(np.array(outside + lips + inside), len(outside) + len(lips))
+
+
+def _delaunay(points: Float[Array, "n 2"]) -> list[list[int]]:
+    """Delaunay's triangles of points, sorted, each counter-clockwise (y up) from its first point.
+
+    By OpenCV, which is loaded anyway, while importing scipy.spatial takes a third of a second. It
+    may lack slim triangles along the hull; within a frame of points as `border_of` there are none.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    side = 2**12  # OpenCV's coordinates are in single precision
+    placed = ((points - low) / (high - low).max() * side).astype(np.float32).tolist()
+    plane = cv2.Subdiv2D((-1, -1, side + 2, side + 2))
+    plane.insert(placed)
+    number = {tuple(point): n for n, point in enumerate(placed)}
+    found = []
+    for triangle in np.reshape(plane.getTriangleList(), (-1, 3, 2)).tolist():
+        places = [tuple(corner) for corner in triangle]
+        if not number.keys() >= set(places):
+            continue  # of the frame that OpenCV puts around all points
+        a, b, c = sorted(number[place] for place in places)
+        across, along = points[b] - points[a], points[c] - points[a]
+        ahead = across[0] * along[1] > across[1] * along[0]
+        found.append([a, b, c] if ahead else [a, c, b])
+    return sorted(found)
 
 
 def _opened(face: Points) -> Points:
