@@ -135,6 +135,17 @@ def autocast(device: "Device", precision: str = FULL) -> AbstractContextManager[
     return torch.autocast(device.type, torch.bfloat16)
 
 
+@functools.cache
+def cpu_has_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16 (AVX-512 or AMX), and torch uses it: others
+    emulate it, which is slower than float32.
+    """
+    import torch
+
+    avx = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return bool(torch.backends.mkldnn.is_available() and avx())
+
+
 @contextmanager
 def inference(device: "Device", precision: str = FULL) -> Iterator[None]:
     """A context without gradients, in this precision (`autocast`)."""

@@ -7,12 +7,14 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
-from mien.devices import ENGINES, FULL
+from mien.devices import AUTO, ENGINES, FULL, MIXED
 from mien.engines import RENDERING, choose_engine
 from mien.engines.cache import cache_folder, is_kept, write_folder
 from mien.errors import UserError
 from mien.ops import back_ends
+from tests.engines.speaking import decibels
 from tests.portrait.tiny import tiny_animator
 
 
@@ -28,9 +30,26 @@ def test_an_openvino_without_a_working_plug_in_is_passed_over(monkeypatch):
     monkeypatch.delenv("MIEN_ENGINE")
     animator = tiny_animator(temporal_kernel=1)
     with pytest.warns(UserWarning, match="openvino is skipped"):
-        assert choose_engine(animator).what == f"torch, {FULL}"
+        assert choose_engine(animator).what.startswith("torch, ")
     with pytest.raises(UserError, match="cannot run on openvino: .*plugin"):
         choose_engine(animator, forced="openvino")
+
+
+def test_torch_draws_in_bfloat16_by_itself_where_the_processor_has_it(monkeypatch):
+    animator, frames = tiny_animator(temporal_kernel=1), {}
+    source, motion = torch.rand(1, 3, 64, 64) * 2 - 1, torch.randn(1, 3, 768)
+    with torch.inference_mode():
+        prepared = animator.prepare_source(animator.encode_appearance(source), motion[:, 0])
+        for has in (False, True):
+            monkeypatch.setattr("mien.engines.choice.cpu_has_bfloat16", lambda has=has: has)
+            for precision in (AUTO, FULL):
+                engine = choose_engine(animator, precision, "torch")
+                assert engine.what == f"torch, {MIXED if has and precision == AUTO else FULL}"
+                frames[has, precision] = engine.render(prepared, motion).float()
+    assert not torch.is_autocast_enabled("cpu")
+    for same in ((False, AUTO), (True, FULL)):
+        assert torch.equal(frames[same], frames[False, FULL])
+    assert 30 < decibels(frames[True, AUTO], frames[False, FULL]) < 80
 
 
 def test_an_engine_that_is_not_installed_names_the_extra(monkeypatch):

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.devices import AUTO, CPU, FULL
+from mien.devices import AUTO, CPU, FULL, MIXED, autocast, cpu_has_bfloat16
 from mien.engines.cache import is_kept
 from mien.ops.back_ends import BackEnd, Operation, loaded
 from mien.portrait.animator import Animator
@@ -50,12 +50,31 @@ Make = Callable[[Animator, str], Engine]  # of an animator and a precision (`mie
 
 
 class TorchEngine:
-    """The animator itself, on its own device; the caller sets the precision by autocast."""
+    """The animator itself, on its own device.
+
+    Args:
+        animator: in evaluation mode.
+        precision: auto draws in bf16-mixed on CPUs that compute in bfloat16; any other one is set
+            by the caller, by autocast.
+    """
 
     def __init__(self, animator: Animator, precision: str) -> None:
-        self.what = f"torch, {FULL if precision == AUTO else precision}"
+        self._animator, self._device = animator, next(animator.parameters()).device
+        mixed = precision == AUTO and self._device.type == CPU and cpu_has_bfloat16()
+        self._own = MIXED if mixed else FULL
         self.chunks_at_once = 1  # it divides each operation among its threads
-        self.render = animator.render_prepared
+        self.what = f"torch, {self._own if precision == AUTO else precision}"
+
+    def render(
+        self,
+        source: PreparedSource,
+        motion: Float[Tensor, "b t m"],
+        guide: Guide | None = None,
+        drawn: slice = slice(None),
+    ) -> Float[Tensor, "b _ 3 H W"]:
+        """Frames in [-1, 1]; `drawn` as `Animator.draw` takes it."""
+        with autocast(self._device, self._own):
+            return self._animator.render_prepared(source, motion, guide, drawn)
 
 
 def _load_openvino() -> Make:

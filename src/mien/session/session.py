@@ -79,8 +79,8 @@ class Session:
     Args:
         animator: stage 1's net.
         speech: stage 2's net, trained with that animator; without it a session only drives.
-        precision: 32-true or bf16-mixed (`mien.devices.autocast`); auto is 32-true, except where
-            the engine is fast in bfloat16.
+        precision: 32-true or bf16-mixed (`mien.devices.autocast`); auto is 32-true, but for
+            frames, where the engine is faster in bfloat16.
         engine: what renders (`mien.engines.RENDERING`); auto is the fastest that works here.
 
     Raises:
