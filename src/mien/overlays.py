@@ -69,10 +69,10 @@ def read_stack(name: str, packaged: bool = False) -> list[tuple[str, DictConfig]
     return [*(read_stack(under, packaged) if under else []), (name, config)]
 
 
-def _refuse_other_system(name: str, configs: list[DictConfig], stage: str) -> None:
-    """Refuse an overlay with sections of the other system alone: of the two stages, or of Loki."""
-    given = {section for section in SECTIONS.values() for c in configs if c.get(section)}
-    if not given or "loki" in given and stage == "loki" or stage != "loki" and given != {"loki"}:
+def _refuse_other_stages(name: str, configs: list[DictConfig], stage: str) -> None:
+    """Refuse an overlay that has sections, but none of the stage that is trained."""
+    given = {section for section in SECTIONS.values() for c in configs if section in c}
+    if not given or stage in given:
         return
     path = Path(name)
     other = f"loki_{path.name}" if stage == "loki" else path.name.removeprefix("loki_")
@@ -88,8 +88,8 @@ def join_configs(names: list[str], packaged: bool = False) -> str:
     configs/ alone, whatever lies in the working directory.
 
     Raises:
-        UserError: a file is missing or broken, or an overlay has no base config or is of the other
-            system.
+        UserError: a file is missing or broken, or an overlay has no base config or none of the
+            sections of what is trained.
     """
     stacks = [(name, read_stack(name, packaged)) for name in names]
     stack = [layer for _, layers in stacks for layer in layers]
@@ -98,7 +98,7 @@ def join_configs(names: list[str], packaged: bool = False) -> str:
 
     if stage is not None:
         for name, configs in stacks:
-            _refuse_other_system(name, [config for _, config in configs], stage)
+            _refuse_other_stages(name, [config for _, config in configs], stage)
     layers: list[DictConfig] = []
     for name, config in stack:
         sections = {section: config.pop(section, None) for section in SECTIONS.values()}
