@@ -141,6 +141,7 @@ def test_speech_of_tiny_nets_goes_all_the_way(folder, tmp_path, capsys):
     assert figures["medians"]["drawn"]["joins"] > 0  # 25 frames are more than a window of 20
     printed = capsys.readouterr().out
     assert "medians" in printed and f"{CLIPS[1]} other sound" in printed
+    assert "\nspread: " in printed, "columns are explained"
     page = (tmp_path / "index.html").read_text()
     assert page.count("<svg") == 2 and "http" not in page
     strips = sorted(path.name for path in (tmp_path / "strips").iterdir())

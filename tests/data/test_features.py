@@ -1,5 +1,6 @@
 """A pretrained front end encodes each sound once; the features are bound to the sound and to it."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from mien.audio.features import log_mel
-from mien.audio.pretrained import FrontEndConfig, WhisperSpeech
+from mien.audio.pretrained import FrontEndConfig, WhisperSpeech, _whisper
 from mien.data.features import FeatureCache, extract_features
 from mien.data.latents import ClipLatents, read, write
 from mien.data.manifest import ClipRecord
@@ -85,7 +86,7 @@ def test_another_front_end_keeps_its_own(folder: Path, monkeypatch):
     first = FeatureCache(WHISPER, folder)
     other = FeatureCache(WHISPER, folder)
     first(sound)
-    encoder = other.front_end
+    encoder = deepcopy(other.front_end)
     assert isinstance(encoder, WhisperSpeech)
     with torch.no_grad():
         encoder.encoder.conv1.weight.mul_(1.5)
@@ -93,6 +94,13 @@ def test_another_front_end_keeps_its_own(folder: Path, monkeypatch):
     changed = FeatureCache(WHISPER, folder)
     assert not torch.allclose(changed(sound), first(sound), atol=0.01)
     assert len({path.parent for path in kept(folder)}) == 2
+
+
+def test_a_front_end_that_inference_loaded_first_may_be_trained():
+    _whisper.cache_clear()
+    with torch.inference_mode():
+        encoder = _whisper()
+    assert not any(value.is_inference() for value in encoder.state_dict().values())
 
 
 def test_voices_are_changed_for_log_mel_alone(folder: Path):

@@ -89,7 +89,8 @@ def load_front_end(config: FrontEndConfig) -> FrontEnd:
 
 @functools.cache
 def _whisper() -> "WhisperSpeech":
-    return WhisperSpeech(load_whisper()).eval()
+    with torch.inference_mode(False):  # whoever asks first, training may use its weights
+        return WhisperSpeech(load_whisper()).eval()
 
 
 def feature_pieces(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from mien.media import VideoWriter, save_strip
 Figures = dict[str, Any]
 
 SCORES, PAGE, STRIPS, VIDEOS = "scores.json", "index.html", "strips", "videos"
+WIDTH = 100  # columns of text below the tables
 SHOWN, SHOWN_SIZE = 8, 128  # frames of a contact strip, and their side in pixels
 
 
@@ -52,9 +54,11 @@ class Findings:
         self.figures = without_nan(self.figures)
 
     def text(self) -> str:
-        """All sections as tables for a terminal, and the notes."""
+        """All sections as tables for a terminal, what rows and columns mean, and the notes."""
         parts = [f"{name}\n{text_table(section)}" for name, section in self.figures.items()]
-        return "\n\n".join([*parts, *self.notes])
+        lines = [line for line in self.meaning.splitlines() if line]
+        meaning = "\n".join(fill(line, WIDTH, subsequent_indent="    ") for line in lines)
+        return "\n\n".join([*parts, meaning, *self.notes])
 
     def json(self) -> str:
         """The figures and notes, strictly JSON."""

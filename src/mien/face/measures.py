@@ -83,8 +83,8 @@ def find_portrait(
     Raises:
         UserError: there is no face.
     """
-    faces = mesh.all_faces(picture)
     plain = mesh.faces(picture)  # found as in training clips, so framed as they are
+    faces = mesh.small_faces(picture) if plain else mesh.all_faces(picture)
     if not faces and not plain:
         raise UserError(
             f"no face found in {name}: take a picture that shows one from the front, "
