@@ -25,8 +25,8 @@ from mien.paths import readable
 
 FACE_MODEL = Path(__file__).parents[1] / "assets" / "face_model.npz"
 # Standard deviation (centimetres, about zero) of a coordinate of expression offsets over the skin
-# of the face in fitted real footage (tools/measure_offsets.py): of 37 clips by the first fit. By the
-# present one it is 0.122, over the 308 filmed clips that the shipped weights are trained with
+# of the face in fitted real footage (tools/measure_offsets.py): of 37 clips, by the first fit. By
+# the present one it is 0.122, over the 308 filmed clips that the shipped weights are trained with
 # (weights/MODEL_CARD.md). Weights are bound to it. Loki's authors have .0104 for theirs.
 OFFSET_DEVIATION = 0.124
 _DIGITS = 16  # of a fingerprint
