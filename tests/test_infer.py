@@ -187,6 +187,13 @@ BEFORE_NETS = [
 ]
 
 
+def test_what_inference_imports_needs_no_scipy():
+    """Importing scipy.spatial takes a third of a second; only fitted faces need it."""
+    work = "import sys, mien.session, mien.pipeline, mien.infer; print('scipy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 @pytest.mark.parametrize(
     "commands, unused", [(AT_ONCE, ("torch", "av")), (BEFORE_NETS, ("mien.session", "numba"))]
 )

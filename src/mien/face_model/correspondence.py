@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import KDTree
 
 from mien.face.geometry import Array
 from mien.mesh.alignment import similarity
@@ -85,7 +84,7 @@ def register(
     the first `loose` are known only roughly; `eye_centers` are the eyeballs' middles, the left
     one's first.
     """
-    from scipy.interpolate import RBFInterpolator  # half of scipy, which only this needs
+    from scipy.interpolate import RBFInterpolator  # late: inference needs no scipy
 
     points = list(marks)
     face = mean_face() * DEPTH
@@ -152,6 +151,8 @@ def _sides(
 def _closest(
     neutral: Float[Array, "n 3"], skin: Int[Array, "k 3"], places: Float[Array, "m 3"]
 ) -> Correspondence:
+    from scipy.spatial import KDTree  # as above
+
     near = KDTree(neutral[skin].mean(axis=1)).query(places, k=min(_NEAREST, len(skin)))[1]
     corners = skin[near]  # m, near, 3
     weights = _weights(neutral[corners], places[:, None])

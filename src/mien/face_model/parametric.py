@@ -182,14 +182,14 @@ def face_model_fingerprint() -> str:
 
 def gaze_rotation(eyes: Float[Array, "t 2"]) -> Float[Array, "t 3 3"]:
     """How the eyeballs turn in the head for a gaze of yaw (picture's right) and pitch (up)."""
-    from scipy.spatial.transform import Rotation  # as below
+    from scipy.spatial.transform import Rotation  # late: inference of speech needs no scipy
 
     return Rotation.from_euler("YX", -eyes).as_matrix()
 
 
 def rotation_matrices(rotation: Float[Array, "t 3"]) -> Float[Array, "t 3 3"]:
     """The matrices of rotation vectors."""
-    from scipy.spatial.transform import Rotation  # late: a third of a second, for fitted faces only
+    from scipy.spatial.transform import Rotation  # as above
 
     return Rotation.from_rotvec(rotation).as_matrix()
 
