@@ -50,7 +50,7 @@ _SIGMAS = {
     **dict.fromkeys(("jawForward", "jawLeft", "jawRight", "cheekPuff", "noseSneer"), 0.1),
     "": 0.5,
 }
-SCORED = "mouthPucker", "mouthSmile", "mouthUpperUp", "eyeSquint"  # drawn to their scores
+SCORED = "mouthPucker", "mouthSmile", "mouthUpperUp"  # drawn to their scores
 
 
 class NoFace(UserError):

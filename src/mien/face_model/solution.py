@@ -199,7 +199,8 @@ def _solve_together(
     for _ in range(_MOTION_ROUNDS):
         found = state.equations(basis, observed, basis.expressions)
         if smooth is None:
-            smooth = smoothing_weights(found.curvature, cutoff, fps)
+            whole = found.curvature + np.diag(_prior_curvature(state))
+            smooth = smoothing_weights(whole, cutoff, fps)
         state = _motion_step(state, found, frames, smooth)
     return state
 
