@@ -20,7 +20,7 @@ from tests.tools import load_tool
 def _as_users_have_it(monkeypatch):
     if find_spec("triton"):
         importlib.import_module("triton")  # which decides at its import whether it interprets
-    for variable in ("TRITON_INTERPRET", "MIEN_SCAN", "MIEN_CONV1D", "MIEN_SAMPLING"):
+    for variable in ("TRITON_INTERPRET", "MIEN_SCAN", "MIEN_CONV1D", "MIEN_SAMPLING", "MIEN_NORM"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(back_ends, "_outcomes", {})
 
@@ -29,7 +29,12 @@ def _as_users_have_it(monkeypatch):
 def test_every_back_end_is_judged_and_the_one_in_use_is_marked(capsys):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for operation in ("the selective scan", "the causal convolution", "sampling of maps"):
+    for operation in (
+        "the selective scan",
+        "the causal convolution",
+        "sampling of maps",
+        "group norm",
+    ):
         assert any(line.startswith(operation) for line in lines)
     printed = {line[3:].split()[0]: line for line in lines if line[3:17].strip()}
     assert "only if it is named" in printed["compile"] or "no: " in printed["compile"]

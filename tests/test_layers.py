@@ -122,6 +122,7 @@ MADE_OF = {
     "engines/openvino": "openvino",
     "engines/openvino_sampling": "openvino",
     "engines/partition": "openvino",
+    "ops/normalization_numba": "numba",
     "ops/numba_compiler": "numba",
     "ops/rasterize_numba": "numba",
     "ops/sampling_numba": "numba",

@@ -19,6 +19,7 @@ from mien.errors import UserError
 from mien.media import VideoWriter, read_video
 from mien.ops.back_ends import Operation
 from mien.ops.causal_conv1d import CAUSAL_CONV1D, causal_conv1d
+from mien.ops.normalization import NORMALIZATION
 from mien.ops.sampling import SAMPLING
 from mien.ops.selective_scan import SELECTIVE_SCAN, selective_scan
 from mien.portrait.animator import Animator
@@ -44,6 +45,7 @@ def check_all() -> bool:
             _check(SELECTIVE_SCAN, _scan, device),
             _check(CAUSAL_CONV1D, _convolve, device),
             _check(SAMPLING, _sample, device, "torch"),
+            _check(NORMALIZATION, _normalize, device, "torch"),
         ]
     print("\n-> marks the back end in use (chosen automatically or by an environment variable).")
     return all(works)
@@ -211,6 +213,13 @@ def _sample(name: str, device: str) -> Tensor:
     maps, places = (x.detach() for x in _random(device, (2, 8, 64, 64), (4, 64, 64, 2)))
     _, sample = SAMPLING.choose(device, lambda _: None, forced=name)
     return sample(maps, places)
+
+
+def _normalize(name: str, device: str) -> Tensor:
+    """Normalised maps of 12 channels; the compiled loop has no gradient."""
+    x, weight, bias = (x.detach() for x in _random(device, (2, 12, 64, 64), (12,), (12,)))
+    _, normalize = NORMALIZATION.choose(device, lambda _: None, forced=name)
+    return normalize(x.contiguous(memory_format=torch.channels_last), 4, weight, bias, 1e-5)
 
 
 def _with_gradient(y: Tensor, x: Tensor) -> Tensor:
