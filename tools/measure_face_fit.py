@@ -73,20 +73,24 @@ class Bench:
         if np.isnan(seen).any():
             raise UserError("no face was found in a rendered frame: the drawing is to be changed")
         projected, focal = projected_points(self.model, true), true.camera.focal
+        scores = self.tracker.scores(seen)
         fits = {
-            PROJECTED: self.fit(true, projected, focal),
-            RENDERED: self.fit(true, seen, focal),
-            UNKNOWN: self.fit(true, seen, None),
-            UNSCORED: self.fit(true, seen, focal, scored=False),
+            PROJECTED: self.fit(true, projected, focal, self.tracker.scores(projected)),
+            RENDERED: self.fit(true, seen, focal, scores),
+            UNKNOWN: self.fit(true, seen, None, scores),
+            UNSCORED: self.fit(true, seen, focal, None),
         }
-        return Fitted(true, fits, self.tracker.scores(seen))
+        return Fitted(true, fits, scores)
 
     def fit(
-        self, true: FaceCoefficients, points: np.ndarray, focal: float | None, scored: bool = True
+        self,
+        true: FaceCoefficients,
+        points: np.ndarray,
+        focal: float | None,
+        scores: np.ndarray | None,
     ) -> FaceCoefficients:
         """The coefficients of some points of a clip."""
         size = true.camera.width, true.camera.height
-        scores = self.tracker.scores(points) if scored else None
         return fit_points(points, size, true.fps, self.model, focal=focal, scores=scores)
 
 

@@ -137,8 +137,8 @@ def autocast(device: "Device", precision: str = FULL) -> AbstractContextManager[
 
 @functools.cache
 def cpu_has_bfloat16() -> bool:
-    """Whether this processor multiplies in bfloat16 (AVX-512 or AMX), and torch uses it: others
-    emulate it, which is slower than float32.
+    """Whether this processor multiplies in bfloat16 (AVX512_BF16), and torch uses it. Others that
+    do are not asked for: nobody has measured them, and emulation is slower than float32.
     """
     import torch
 

@@ -15,7 +15,7 @@ from mien.evaluation.series import pearson, slope
 from mien.face.blendshapes import SCORES
 from mien.face_model.clips import fit_frames
 from mien.face_model.coefficients import FaceCoefficients
-from mien.face_model.fitting import fit_points
+from mien.face_model.fitting import SCORED, fit_points
 from mien.face_model.known_clips import (
     CAMERA,
     at_rest,
@@ -80,30 +80,57 @@ def test_movements_of_a_rendered_clip_are_recovered(model, true, found, name, le
     assert correlation > least and smallest < gain < 1.6
 
 
-def test_scores_follow_the_movements_that_they_are_named_by(model, true, pictures):
-    """So that numbers and names of the net's inputs and outputs are in the right order."""
+ONE_SIDED = [f"{name}{side}" for name in ("mouthSmile", "mouthUpperUp", "eyeBlink")
+             for side in ("Left", "Right")]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["jawOpen", "mouthPucker", *ONE_SIDED])
+def test_the_score_of_a_movement_bears_its_name(model, face, name):
+    """So that points and scores of the net are numbered rightly, left and right among them."""
+    rest = at_rest(model, 2, np.zeros(len(model.identity_axes)))
+    moved = replace(rest, expression=rest.expression.copy())
+    moved.expression[1, model.expression_names.index(name)] = 0.8
     tracker = FaceTracker()
-    points = tracker.track([*pictures, np.zeros_like(pictures[0])])
-    scores = tracker.scores(points)
-    assert np.isnan(scores[-1]).all() and (scores[:-1] >= 0).all() and (scores[:-1] <= 1).all()
-    for name in ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight"):
-        known = true.expression[:, model.expression_names.index(name)]
-        followed = [pearson(one, known) for one in scores[:-1].T]
-        assert followed[SCORES.index(name)] > 0.8
-        assert scores[:-1, SCORES.index(name)].max() > 0.3
+    scores = tracker.scores(tracker.track(face.pictures(moved)))
+    rise = dict(zip(SCORES, scores[1] - scores[0], strict=True))
+    other = name.replace("Left", "_").replace("Right", "Left").replace("_", "Right")
+    assert rise[name] > 0.1 and (other == name or rise[name] > 2 * rise[other])
 
 
-def test_what_points_hardly_show_is_taken_from_the_scores(model):
+def test_a_picture_without_a_face_has_no_scores(face, model):
+    tracker, person = FaceTracker(), at_rest(model, 1, np.zeros(len(model.identity_axes)))
+    picture = next(face.pictures(person))
+    scores = tracker.scores(tracker.track([picture, np.zeros_like(picture)]))
+    assert np.isfinite(scores[0]).all() and np.isnan(scores[1]).all()
+
+
+def test_what_points_hardly_show_is_taken_from_the_scores(model, face):
     """A pucker of the lips, which the fit of points alone takes for other axes."""
     true = driven(model, "mouthPucker", np.zeros(len(model.identity_axes)))
-    tracker = FaceTracker()
-    points = tracker.track(PaintedFace.of(model).pictures(true))
-    side, pucker = (CAMERA.width, CAMERA.height), model.axes_of("mouthPucker")
-    gains = {}
-    for name, scores in {"points": None, "scores": tracker.scores(points)}.items():
-        found = fit_points(points, side, 25.0, model, focal=CAMERA.focal, scores=scores)
-        gains[name] = slope(found.expression[:, pucker[0]], true.expression[:, pucker[0]])
-    assert gains["scores"] > gains["points"] + 0.05
+    pictures, tracker = list(face.pictures(true)), FaceTracker()
+    points, known = tracker.track(pictures), true.expression[:, model.axes_of("mouthPucker")[0]]
+    size, focal = (CAMERA.width, CAMERA.height), CAMERA.focal
+    alone = fit_points(points, size, 25.0, model, focal=focal)
+    whole = fit_frames(pictures, "the clip", tracker, model, focal=focal)
+    gains = [slope(fit.expression[:, model.axes_of("mouthPucker")[0]], known)
+             for fit in (alone, whole)]  # fmt: skip
+    assert gains[1] > gains[0] + 0.05
+
+
+def test_a_person_at_rest_is_fitted_at_rest_on_the_axes_of_the_scores(model, face):
+    someone = np.random.default_rng(0).normal(size=len(model.identity_axes))
+    pictures = list(face.pictures(at_rest(model, 1, someone)))
+    found = fit_frames(pictures, "the picture", model=model, focal=CAMERA.focal)
+    axes = [n for n, name in enumerate(model.expression_names) if name.startswith(SCORED)]
+    assert found.expression[0, axes].max() < 0.15
+
+
+def test_scores_of_other_points_are_refused(model, true):
+    points = projected_points(model, true)
+    size = CAMERA.width, CAMERA.height
+    for scores in (np.zeros((FRAMES, 3)), np.full((FRAMES, len(SCORES)), np.nan)):
+        with pytest.raises(ValueError, match="are not those of these points"):
+            fit_points(points, size, 25.0, model, scores=scores)
 
 
 def test_projected_points_are_those_of_the_pictures(model, true, pictures):

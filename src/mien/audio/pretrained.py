@@ -89,7 +89,7 @@ def load_front_end(config: FrontEndConfig) -> FrontEnd:
 
 @functools.cache
 def _whisper() -> "WhisperSpeech":
-    with torch.inference_mode(False):  # whoever asks first, training may use its weights
+    with torch.inference_mode(False):  # whoever asks first: training may come later
         return WhisperSpeech(load_whisper()).eval()
 
 

@@ -54,13 +54,14 @@ class TorchEngine:
 
     Args:
         animator: in evaluation mode.
-        precision: auto draws in bf16-mixed on CPUs that compute in bfloat16; any other one is set
-            by the caller, by autocast.
+        precision: auto draws in bf16-mixed on CPUs that compute in bfloat16, but for nets whose
+            frames no test compares; any other one is set by the caller, by autocast.
     """
 
     def __init__(self, animator: Animator, precision: str) -> None:
         self._animator, self._device = animator, next(animator.parameters()).device
         mixed = precision == AUTO and self._device.type == CPU and cpu_has_bfloat16()
+        mixed = mixed and not _unmeasured(animator)
         self._own = MIXED if mixed else FULL
         self.chunks_at_once = 1  # it divides each operation among its threads
         self.what = f"torch, {self._own if precision == AUTO else precision}"
@@ -147,6 +148,12 @@ def refusal(name: str, animator: Animator) -> str | None:
     return None
 
 
+def _unmeasured(animator: Animator) -> bool:
+    """Whether no test compares the net's frames in bfloat16 with those in float32."""
+    config = animator.config
+    return config.decoder == "spade" or config.attention_volume or config.temporal_context > 0
+
+
 def converted(name: str, animator: Animator, guided: bool = True) -> bool:
     """Whether an engine, which must be installed, can render without converting or compiling the
     net first.
@@ -168,9 +175,8 @@ def slower(name: str, animator: Animator, precision: str = AUTO) -> str | None:
         return "compiling takes minutes, and on a CPU it was measured slower than torch"
     if name != "openvino":
         return None
-    config = animator.config
-    if config.decoder == "spade" or config.attention_volume:
-        return "no test compares it with torch for such a net (SPADE decoder, 3-D attention)"
+    if _unmeasured(animator):
+        return "no test compares it with torch for such a net (SPADE, 3-D attention, context)"
     if precision == FULL:
         return f"in {FULL} it is no faster than torch"
     (back_end,) = (each for each in RENDERING.back_ends if each.name == name)

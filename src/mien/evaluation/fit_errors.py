@@ -14,7 +14,7 @@ from mien.face.geometry import Array
 from mien.face_model.coefficients import FaceCoefficients
 from mien.face_model.parametric import FaceModel
 
-MOVED = 0.02  # largest value of an expression axis that is at rest
+_MOVED = 0.02  # largest value of an expression axis that is at rest
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FitErrors:
         """Compare the same frames of one clip."""
         ours, theirs = (Rotation.from_rotvec(c.rotation) for c in (true, found))
         away = np.abs(true.expression - found.expression)
-        active = moving(true.expression)
+        active = _moving(true.expression)
         eyes = np.linalg.norm(np.subtract(*model.eye_centers))
         return cls(
             rotation=float(np.degrees((ours * theirs.inv()).magnitude()).mean()),
@@ -58,9 +58,9 @@ class FitErrors:
         )
 
 
-def moving(expression: Float[Array, "t e"]) -> Bool[Array, " e"]:
+def _moving(expression: Float[Array, "t e"]) -> Bool[Array, " e"]:
     """Which axes leave rest."""
-    return expression.max(axis=0) > MOVED
+    return expression.max(axis=0) > _MOVED
 
 
 def _in_picture(model: FaceModel, true: FaceCoefficients, found: FaceCoefficients) -> float:

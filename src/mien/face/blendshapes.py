@@ -1,4 +1,4 @@
-"""MediaPipe's blendshape net: ARKit's 52 scores from the landmarker's points.
+"""MediaPipe's blendshape net: 51 of ARKit's 52 scores (no tongueOut) from the landmarker's points.
 
 It was trained on curves of real faces, so that it knows axes that single points hardly show. It
 ships (assets/NOTICE.md; Google, Apache-2.0).

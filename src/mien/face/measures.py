@@ -84,8 +84,8 @@ def find_portrait(
         UserError: there is no face.
     """
     plain = mesh.faces(picture)  # found as in training clips, so framed as they are
-    faces = mesh.small_faces(picture) if plain else mesh.all_faces(picture)
-    if not faces and not plain:
+    faces = mesh.small_faces(picture, plain) if plain else mesh.all_faces(picture)
+    if not faces:
         raise UserError(
             f"no face found in {name}: take a picture that shows one from the front, "
             "or give its box with --box x0,y0,x1,y1 (pixels)"
@@ -93,4 +93,4 @@ def find_portrait(
     landmarks, _ = mesh.landmarks(picture, (plain or faces)[0])
     height, width = picture.shape[:2]
     square = framed(face_box(landmarks), framing, width, height)
-    return PortraitPlace(square, max(len(faces), len(plain)))
+    return PortraitPlace(square, len(faces))

@@ -66,20 +66,21 @@ class FaceMesh:
                 return sorted(kept, key=_size, reverse=True)
         return []
 
-    def small_faces(self, picture: Picture) -> list[Face]:
-        """As `faces`, and in tiles of a half and a third of the picture: down to a twelfth of its
-        height. Some twenty detections.
+    def small_faces(self, picture: Picture, large: list[Face] | None = None) -> list[Face]:
+        """As `faces` (`large`, if they are known), and in tiles of a half and a third of the
+        picture: down to a twelfth of its height. Some twenty detections.
         """
         width, height = picture.shape[1], picture.shape[0]
         looks = _closer(width, height, CLOSER_PARTS)
         found = [face for look in looks for face in self._detect(picture, look, SURE)]
         kept = [face for face in found if self._confirms(picture, face)]
-        return sorted(drop_doubles([*self.faces(picture), *kept]), key=_size, reverse=True)
+        large = self.faces(picture) if large is None else large
+        return sorted(drop_doubles([*large, *kept]), key=_size, reverse=True)
 
     def all_faces(self, picture: Picture) -> list[Face]:
         """All faces, including small ones and, if there are none, faint ones, largest first: for
-        portraits. A hundred detections; at that scale the detector also fires on gravel, so
-        FaceMesh must confirm each face.
+        portraits where `faces` finds none. A hundred detections; at that scale the detector also
+        fires on gravel, so FaceMesh must confirm each face.
         """
         width, height = picture.shape[1], picture.shape[0]
         found = [

@@ -23,7 +23,7 @@ from mien.face_model.correspondence import DEPTH
 from mien.face_model.gaze import gaze_of, lids_of
 from mien.face_model.parametric import FaceModel
 from mien.face_model.point_basis import PointBasis
-from mien.face_model.residuals import Observations
+from mien.face_model.residuals import DEVIATION, Observations
 from mien.face_model.solution import State, solve_motion, solve_person
 from mien.mesh.alignment import similarity
 from mien.mesh.topology import POINTS, STABLE
@@ -39,9 +39,9 @@ _PASSES = 2  # over all frames: poses give the gaze, which moves the lids
 # Hz at which half of a motion stays, by the beginning of an expression's name: blinks last three
 # frames, lips shut for two.
 _CUTOFFS = {"eyeBlink": 25.0, "jaw": 11.0, "mouth": 11.0, "": 6.0}
-# Standard deviation of expressions about what they are drawn to: lips and lids part by jaw and lids
-# rather than by the axes that bare teeth, and what faces hardly use but fits FaceMesh's errors of
-# depth and outline well is rare.
+# Standard deviation of expressions about what they are drawn to: large for those that points show
+# well and faces use much. Lips and lids part by jaw and lids rather than by the axes that bare
+# teeth, and what faces hardly use but fits FaceMesh's errors of depth and outline well is rare.
 _SIGMAS = {
     **dict.fromkeys(("eyeBlink", "jawOpen", "mouthSmile", "mouthStretch", "mouthPucker"), 1.0),
     **dict.fromkeys(("mouthFunnel", "browInnerUp", "browOuterUp", "browDown"), 1.0),
@@ -66,6 +66,7 @@ def fit_points(
     focal: float | None = None,
     identity: Float[Array, " i"] | None = None,
     scores: Float[Array, "t k"] | None = None,
+    deviation: float = DEVIATION,
 ) -> FaceCoefficients:
     """Fit the model to the points of one person in a clip.
 
@@ -73,13 +74,16 @@ def fit_points(
     of `size` (width, height), depth in pixels, nan in frames without a face; those are left out.
     `focal` is the camera's in longer sides of the picture (default: that of a face two metres away,
     since the points hardly tell), `identity` that of a known person (default: it is fitted),
-    `scores` are the blendshape net's (default: all expressions are drawn to rest).
+    `scores` are the blendshape net's for the same points (default: all expressions are drawn to
+    rest), `deviation` that of points about the model's in centimetres (default: of what the nets
+    find in pictures).
     `basis` is the model's for that many points, if it is already made.
 
     Raises:
         NoFace: there is no frame with a face.
         UserError: a frame's points are not finite or no face's, or
             the model has no FaceMesh points.
+        ValueError: the scores are not those of the frames with a face.
     """
     model = FaceModel.load() if model is None else model
     basis = PointBasis.of(model, points.shape[1]) if basis is None else basis
@@ -88,8 +92,11 @@ def fit_points(
         raise NoFace(f"none of {len(points)} frames shows a face: give a clip with one")
     seen = points[frames].astype(np.float64)
     observed, state = _start(model, basis, seen[:, :POINTS], frames, size, focal)
+    observed = replace(observed, deviation=deviation)
     irises = Observations(seen, observed.camera)
     if scores is not None:
+        if scores.shape != (len(points), len(SCORES)) or not np.isfinite(scores[frames]).all():
+            raise ValueError(f"the scores {scores.shape} are not those of these points' faces")
         state = replace(state, expected=_scored(model, basis, scores[frames]))
     try:
         if identity is None:
@@ -144,7 +151,7 @@ def _identity_of(
     rows = np.unique(np.linspace(0, t - 1, _KEYFRAMES).round().astype(int))
     identity = np.zeros(len(model.identity_axes))
     ready = _with_offsets(model, irises, state, identity).at(rows)
-    found = solve_person(basis, Observations(observed.points[rows], observed.camera), ready)
+    found = solve_person(basis, replace(observed, points=observed.points[rows]), ready)
     identity[: len(state.identity)] = found.identity
     return identity
 
@@ -196,7 +203,7 @@ def _scored(
     expected = np.zeros((len(scores), basis.expressions))
     for axis, number in enumerate(basis.fitted):
         name = model.expression_names[number]
-        if name.startswith(SCORED):
+        if name in SCORES and name.startswith(SCORED):
             expected[:, axis] = scores[:, SCORES.index(name)]
     return expected
 

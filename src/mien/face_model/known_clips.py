@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 
 from mien.face.geometry import Array
 from mien.face_model.coefficients import Camera, FaceCoefficients
 from mien.face_model.correspondence import DEPTH
 from mien.face_model.gaze import eyeballs, lids_of
-from mien.face_model.parametric import FaceModel, gaze_rotation
+from mien.face_model.parametric import FaceModel, gaze_rotation, rotation_matrices
 from mien.face_model.points import points_of
 from mien.face_model.tracking import LANDMARKS
 from mien.types import FPS
@@ -104,7 +103,7 @@ def projected_points(model: FaceModel, coefficients: FaceCoefficients) -> Float[
     """
     points = points_of(model, coefficients, LANDMARKS)
     assert model.points is not None
-    turn = Rotation.from_rotvec(coefficients.rotation).as_matrix() * coefficients.scale
+    turn = rotation_matrices(coefficients.rotation) * coefficients.scale
     look = gaze_rotation(coefficients.eyes)
     edge = _IRIS * np.array([[0, 0, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0], [0, 1, 0]])
     irises = []

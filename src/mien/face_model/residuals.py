@@ -21,7 +21,7 @@ POSE = 6
 _DEPTH_WEIGHT = 0.1  # of FaceMesh's depth, which it guesses, against what it sees
 # Centimetres: standard deviation of a point about the model's, had each an error of its own. The
 # nets' errors are smaller but alike at neighbouring points, which together prove less than as many.
-_SIGMA = 1.0
+DEVIATION = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,13 @@ class Equations:
 
 @dataclass(frozen=True)
 class Observations:
-    """What was seen of one person: pixels of the points (depth in pixels too) and the camera."""
+    """What was seen of one person: pixels of the points (depth in pixels too), the camera, and the
+    standard deviation of points about the model's (centimetres).
+    """
 
     points: Float[Array, "t m 3"]
     camera: Camera
+    deviation: float = DEVIATION
 
     @property
     def focal(self) -> float:
@@ -77,7 +80,9 @@ def equations(
     axes = basis.axes[:count].reshape(count, -1)
     axes_gradient = (pull @ turn).reshape(len(turn), -1) @ axes.T
     gradient = np.concatenate([pose_gradient, axes_gradient], axis=1)
-    return Equations(_curvature(basis, arms, turn, translation, count), gradient / _SIGMA**2)
+    precision = 1 / observed.deviation**2
+    curvature = _curvature(basis, arms, turn, translation, count)
+    return Equations(precision * curvature, precision * gradient)
 
 
 def _pulled(
@@ -113,7 +118,7 @@ def _curvature(
     moved[:, :2] *= nearer[:, None, :, None]
     share = (basis.weights / basis.weights.sum()).astype(np.float32)
     moved[:, 2] -= (share @ moved[:, 2])[:, None]
-    rows = np.sqrt(np.array([1, 1, _DEPTH_WEIGHT])[:, None] * basis.weights) / _SIGMA
+    rows = np.sqrt(np.array([1, 1, _DEPTH_WEIGHT])[:, None] * basis.weights)
     moved *= rows.astype(np.float32)[..., None]
     flat = moved.reshape(t, 3 * m, n)
     return np.stack([frame.T @ frame for frame in flat]).astype(np.float64)

@@ -176,7 +176,7 @@ def solve_motion(
     parts = []
     for first, last, keep in _chunks(len(frames)):
         rows = slice(first, last)
-        part = Observations(observed.points[rows], observed.camera)
+        part = replace(observed, points=observed.points[rows])
         solved = _solve_together(basis, part, state.at(rows), frames[rows], cutoff, fps)
         parts.append(solved.at(keep))
     return replace(

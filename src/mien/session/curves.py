@@ -30,6 +30,7 @@ from mien.types import FPS
 
 _CAMERA = Camera(focal=8.0, center=(0.5, 0.5), width=256, height=256)
 _DEPTH = 200.0  # centimetres
+_DEVIATION = 0.25  # centimetres, of a mesh's points about the face model's
 
 
 def curves_of_speech(portrait: Portrait, motion: Windows, model: FaceModel) -> ArkitCurves:
@@ -49,7 +50,9 @@ def curves_of_speech(portrait: Portrait, motion: Windows, model: FaceModel) -> A
         mesh, blinks = from_vectors(values[:, -MESH_DIM - 1 : -1]), values[:, -1]
         points.append(retarget(face.mesh, mesh, blinks, LIP_CONTRAST))
     seen = np.concatenate(points)
-    return curves_of(model, fit_points(seen, (size, size), float(FPS), model))
+    # No net found these points, so that they err less alike from frame to frame.
+    fitted = fit_points(seen, (size, size), float(FPS), model, deviation=_DEVIATION)
+    return curves_of(model, fitted)
 
 
 def curve_motion(portrait: Portrait, curves: ArkitCurves, model: FaceModel) -> Windows:
