@@ -19,7 +19,7 @@ from mien.portrait.deviation import DeviationTransformer
 from mien.portrait.frame_decoder import (
     FrameDecoder,
     ResidualDecoder,
-    SpadeDecoder,
+    flow_channels,
     mask_at,
     occlude,
     warp_by_field,
@@ -27,6 +27,7 @@ from mien.portrait.frame_decoder import (
 from mien.portrait.guide import GuideAttention
 from mien.portrait.motion_encoder import MotionEncoder
 from mien.portrait.region_attention import RegionAttention
+from mien.portrait.spade_decoder import SpadeDecoder
 from mien.portrait.window import Window
 from mien.types import Appearance, Guide, MotionField, PreparedSource
 
@@ -227,9 +228,9 @@ def _decoder_body(c: AnimatorConfig) -> SpadeDecoder | ResidualDecoder:
         return SpadeDecoder(channels_in, c.decoder_channels, c.decoder_blocks)
     if not c.warped_skips:
         return ResidualDecoder(channels_in, c.decoder_channels, c.decoder_blocks, (0, 0))
-    field = 2 + c.depth_layers  # the flow and the mask
     skips = (c.encoder_channels[1], c.encoder_channels[0])
-    return ResidualDecoder(channels_in + field, c.decoder_channels, c.decoder_blocks, skips)
+    channels_in += flow_channels(c.depth_layers)
+    return ResidualDecoder(channels_in, c.decoder_channels, c.decoder_blocks, skips)
 
 
 def repeat_appearance(appearance: Appearance, frames: int) -> Appearance:

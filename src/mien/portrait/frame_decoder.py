@@ -1,8 +1,8 @@
 """Warped features -> frame (the paper's image decoder U, after its blend and activation).
 
-Two bodies: residual blocks (light), and SPADE blocks as in related work. Warped skips are mien's
-own addition: the encoder's earlier maps and the picture itself, warped by the same field, so that
-detail comes from the source instead of from parameters.
+Two bodies: residual blocks (light), and SPADE blocks as in related work (`spade_decoder`). Warped
+skips are mien's own addition: the encoder's earlier maps and the picture itself, warped by the same
+field, so that detail comes from the source instead of from parameters.
 Axes: b batch (frames included), c channels, z depth layers, h w space.
 """
 
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from mien.nn.conv import ConvBlock, ResidualBlock2d, channels_last, group_norm
 from mien.ops.warp import (
@@ -26,6 +25,7 @@ from mien.ops.warp import (
 )
 from mien.portrait.guide import disocclusion, fill_background, warp_person_mask
 from mien.portrait.region_attention import mean_flow
+from mien.portrait.spade_decoder import SpadeDecoder
 from mien.portrait.window import Window, cut, cut_guide
 from mien.types import Appearance, Guide, MotionField
 
@@ -70,67 +70,6 @@ def mask_at(mask: Float[Tensor, "b z h1 w1"], side: int) -> Float[Tensor, "b z h
     return F.interpolate(mask, size=(side, side), mode="bilinear", align_corners=False)
 
 
-class SpadeBlock(nn.Module):
-    """Residual block whose normalisation is modulated by the warped features (SPADE)."""
-
-    def __init__(self, channels_in: int, channels_out: int, guide: int) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList(
-            nn.InstanceNorm2d(c) for c in (channels_in, min(channels_in, channels_out))
-        )
-        hidden = min(128, guide)
-        self.shared = nn.ModuleList(nn.Conv2d(guide, hidden, 3, padding=1) for _ in range(2))
-        middle = min(channels_in, channels_out)
-        self.modulate = nn.ModuleList(
-            nn.Conv2d(hidden, 2 * c, 3, padding=1) for c in (channels_in, middle)
-        )
-        self.convs = nn.ModuleList(
-            spectral_norm(nn.Conv2d(a, b, 3, padding=1))
-            for a, b in ((channels_in, middle), (middle, channels_out))
-        )
-        self.shortcut = (
-            nn.Identity()
-            if channels_in == channels_out
-            else nn.Conv2d(channels_in, channels_out, 1)
-        )
-
-    def forward(
-        self, x: Float[Tensor, "b c1 h w"], guide: Float[Tensor, "b g h w"]
-    ) -> Float[Tensor, "b c2 h w"]:
-        """Apply, modulated by the guide."""
-        residual = x
-        parts = zip(self.norms, self.shared, self.modulate, self.convs, strict=True)
-        for norm, shared, modulate, conv in parts:
-            scale, shift = modulate(F.relu(shared(guide))).chunk(2, dim=1)
-            residual = conv(F.leaky_relu(norm(residual) * (1 + scale) + shift, 0.2))
-        return self.shortcut(x) + residual
-
-
-class SpadeDecoder(nn.Module):
-    """SPADE blocks at a quarter, half and full size, after LivePortrait's decoder; no skips."""
-
-    def __init__(self, channels_in: int, channels: tuple[int, int, int], blocks: int) -> None:
-        super().__init__()
-        quarter, half, full = channels
-        guide = quarter // 2
-        self.entry = nn.Conv2d(channels_in, guide, 3, padding=1)
-        self.widen = nn.Conv2d(guide, quarter, 3, padding=1)
-        self.middle = nn.ModuleList(SpadeBlock(quarter, quarter, guide) for _ in range(blocks))
-        self.up = nn.ModuleList((SpadeBlock(quarter, half, guide), SpadeBlock(half, full, guide)))
-        self.channels_out = full
-
-    def forward(self, features: Float[Tensor, "b c1 h1 w1"]) -> Float[Tensor, "b c2 h2 w2"]:
-        """Decode to four times the size."""
-        guide = self.entry(features)
-        x = self.widen(guide)
-        for block in self.middle:
-            x = block(x, guide)
-        for block in self.up:
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = block(x, F.interpolate(guide, size=x.shape[2:], mode="nearest"))
-        return F.leaky_relu(x, 0.2)
-
-
 class ResidualDecoder(nn.Module):
     """Residual blocks at a quarter size, then two upsampling steps with the warped skips."""
 
@@ -156,18 +95,36 @@ class ResidualDecoder(nn.Module):
         features: Float[Tensor, "b c1 h1 w1"],
         skips: tuple[Tensor, ...] = (),
         face: Float[Tensor, "b c3 h1 w1"] | None = None,
+        layers: int = 0,
     ) -> Float[Tensor, "b c2 h2 w2"]:
         """Decode to four times the size; `skips` are at half and full size, or there are none.
 
-        `face` is added to the input of the residual blocks.
+        `face` is added to the input of the residual blocks. With `layers` the features are those of
+        so many depth layers, one layer after the other, then flow and mask; without, the weights'
+        order, all layers of a channel together.
         """
-        entered = self.entry(channels_last(features))
+        entered = self._enter(channels_last(features), layers)
         x = self.middle(entered if face is None else entered + face)
         half, full = skips or (None, None)
         upsampling, second = self.to_half
         assert isinstance(upsampling, ConvBlock)
         x = second(upsampling.upsample(x, half))
         return self.to_full.upsample(x, full)
+
+    def _enter(self, features: Tensor, layers: int) -> Tensor:
+        """The first convolution. To reorder its weights takes less than to reorder features, which
+        lie in memory layer by layer.
+        """
+        if not layers:
+            return self.entry(features)
+        weight, volume = self.entry.weight, features.shape[1] - flow_channels(layers)
+        own = rearrange(weight[:, :volume], "k (c z) y x -> k (z c) y x", z=layers)
+        return F.conv2d(features, torch.cat((own, weight[:, volume:]), dim=1), self.entry.bias)
+
+
+def flow_channels(layers: int) -> int:
+    """Channels of the flow and of the mask of so many depth layers."""
+    return 2 + layers
 
 
 class FrameDecoder(nn.Module):
@@ -216,20 +173,23 @@ class FrameDecoder(nn.Module):
 
         Only a net with warped skips draws a window.
         """
-        flat = rearrange(features, "b c z h w -> b (c z) h w")
         if not self.warped_skips:
+            flat = rearrange(features, "b c z h w -> b (c z) h w")
             return torch.tanh(self._head(self.body(flat)))
         flow = mean_flow(field.displacement, field.mask) if field.fine is None else field.fine
-        at_volume = resize_displacement(flow, flat.shape[2], flat.shape[3])
+        at_volume = resize_displacement(flow, features.shape[3], features.shape[4])
         # The factor brings moves of a few per cent of the picture to the scale of the features.
-        maps = (flat, rearrange(at_volume, "b h w xy -> b xy h w") * 20, mask)
-        inputs = torch.cat([cut(x, window) for x in maps], dim=1)
+        flow_map = rearrange(at_volume, "b h w xy -> b xy h w") * 20
+        maps = (*features.unbind(dim=2), flow_map, mask)
+        inputs = torch.cat([channels_last(cut(x, window)) for x in maps], dim=1)
         skips = tuple(_moved(skip, flow, window) for skip in appearance.skips)
         person = None
         if guide is not None:
             person = cut(warp_person_mask(guide, flow), window)
             guide = cut_guide(guide, window)
-        drawn = self._head(self.body(inputs, skips, self._face_of(guide, person, inputs)))
+        assert isinstance(self.body, ResidualDecoder)
+        face = self._face_of(guide, person, inputs)
+        drawn = self._head(self.body(inputs, skips, face, features.shape[2]))
         moved, alpha_logit = _moved(appearance.picture, flow, window), drawn[:, 3:]
         if guide is not None and person is not None:
             moved = fill_background(moved, guide, disocclusion(guide, person))
@@ -246,7 +206,7 @@ class FrameDecoder(nn.Module):
         maps = (torch.stack(planes, dim=1), guide.interior[:, :3] * cover, cover)
         size = like.shape[2], like.shape[3]
         inputs = torch.cat([F.adaptive_avg_pool2d(x, size) for x in maps], dim=1)
-        return self.face(inputs.to(like.dtype))
+        return self.face(channels_last(inputs.to(like.dtype)))
 
     def _head(self, x: Tensor) -> Tensor:
         drawn = self.head(F.silu(self.norm(x))).contiguous()  # planes, as the picture has them
