@@ -176,9 +176,10 @@ def rendering(animator) -> "tuple[Callable[[], Tensor], Appearance, Tensor]":
 
 
 def by_engine(animator, named: str) -> dict[str, float]:
-    """Milliseconds a frame with guides by each engine that works here, on one thread and on all,
-    each the best of five, and how near its frames are to those of torch; by compile, which takes
-    minutes to begin, if it is the one that is named.
+    """Milliseconds a frame with guides by each engine that works here, in the precision that it
+    takes by itself, on one thread and on all, each the best of five, and how near its frames are to
+    those of torch in float32; by compile, which takes minutes to begin, if it is the one that is
+    named.
     """
 
     import torch
@@ -203,10 +204,10 @@ def by_engine(animator, named: str) -> dict[str, float]:
                 engine = choose_engine(animator, AUTO, name)
                 apart = decibels(engine.render(*inputs), expected)
                 best = best_time(functools.partial(render_at_once, engine, inputs), device, runs=5)
-                label = f"  {name}, {count} thread{'s' * (count > 1)}"
+                label = f"  {engine.what}, {count} thread{'s' * (count > 1)}"
                 frames = FRAMES_AT_ONCE * engine.chunks_at_once
                 figures[f"{label}, ms a frame"] = 1e3 * best / frames
-            figures[f"  {name}, dB from torch"] = apart
+            figures[f"  {name}, dB from torch in float32"] = apart
     torch.set_num_threads(threads)
     return figures
 

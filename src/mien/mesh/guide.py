@@ -1,11 +1,13 @@
 """The guide of a frame from two meshes of one head: the displacement of each pixel to the source.
 
 Everything is a difference of the two meshes or of their poses: equal meshes give exactly zero.
-Axes: h w space. Points are pixels of a picture `size` wide, x before y, z away from the viewer.
+Axes: t frames, h w space. Points are pixels of a picture `size` wide, x before y, z away from the
+viewer.
 """
 
+import functools
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
@@ -29,7 +31,7 @@ from mien.mesh.topology import (
     with_surroundings,
 )
 from mien.ops.rasterize import rasterize
-from mien.ops.warp import identity_grid, warp_map
+from mien.ops.warp import identity_grid, repeat_frames, warp_map
 from mien.types import Guide
 
 # How much of the head's move each ring makes: at the sides and above, and straight below, where
@@ -70,24 +72,36 @@ def guide_between(
     kinds = np.append(shape.skin, 0)  # the last is what no triangle covers
     kinds[shape.inside : -1] = 2
     kind = kinds[drawn.triangles]
-    pose = head_pose(moved)
-    head = torch.from_numpy(_head_affine(head_pose(source), pose, size)).float()[None]
-    person, behind = torch.ones(1, size, size), _blank(3, size)
-    covered = disoccluded = 0 * person
-    if scene is not None:
-        person, behind = (torch.from_numpy(x)[None] for x in (scene.person, scene.background))
-        covered, disoccluded = _passed(person, head, moved, pose)
-    return Guide(
+    head = _head_affine(head_pose(source), head_pose(moved), size)
+    plane = torch.zeros(1, size, size)
+    guide = Guide(
         displacement=torch.from_numpy(drawn.values)[None],
         skin=torch.from_numpy(kind == 1).float()[None],
         mouth=torch.from_numpy(kind == 2).float()[None],
-        head=head,
-        person=person,
-        background=behind,
-        covered=covered,
-        disoccluded=disoccluded,
+        head=torch.from_numpy(head).float()[None],
+        person=1 + plane,
+        background=_blank(3, size),
+        covered=plane,
+        disoccluded=plane,
         found=torch.ones(1),
         interior=_blank(4, size) if interior is None else torch.from_numpy(interior)[None],
+    )
+    return guide if scene is None else with_scene(guide, scene, moved[None])
+
+
+def with_scene(guide: Guide, scene: Scene, moved: Float[Array, "t 468 3"]) -> Guide:
+    """The guide of some frames in which the mesh has become `moved`, with the separated person and
+    background of their source: faster for all frames at once.
+    """
+    person, behind = (torch.from_numpy(x)[None] for x in (scene.person, scene.background))
+    t = len(moved)
+    covered, disoccluded = _passed(person, guide.head, moved)
+    return replace(
+        guide,
+        person=person.expand(t, -1, -1),
+        background=behind.expand(t, -1, -1, -1),
+        covered=covered,
+        disoccluded=disoccluded,
     )
 
 
@@ -126,22 +140,29 @@ def to_device(guide: Guide, device: torch.device) -> Guide:
 
 
 def _passed(
-    person: Float[Tensor, "1 h w"], head: Float[Tensor, "1 2 3"], moved: Points, pose: HeadPose
-) -> tuple[Float[Tensor, "1 h w"], Float[Tensor, "1 h w"]]:
+    person: Float[Tensor, "1 h w"],
+    head: Float[Tensor, "t 2 3"],
+    moved: Float[Array, "t 468 3"],
+) -> tuple[Float[Tensor, "t h w"], Float[Tensor, "t h w"]]:
     """Masks of where the moved head shows the person, and where the person is no longer; both are 0
     away from the head, where neck and shoulders stay.
     """
     size = person.shape[-1]
-    there = warp_map(person[:, None], head_move(head, size))[:, 0]
-    x, y = pose.to_picture(_SKULL[None])[0, :2]
-    wide, high = np.ptp(moved[:, :2], axis=0)
+    there = warp_map(repeat_frames(person[:, None], len(moved)), head_move(head, size))[:, 0]
+    middle = [head_pose(points).to_picture(_SKULL[None])[0, :2] for points in moved]
+    reach = np.ptp(moved[:, :, :2], axis=1) * (_WIDE, _HIGH)
+    x, y = torch.from_numpy(np.array(middle)).T[..., None]
+    wide, high = torch.from_numpy(reach).T[..., None]
     places = torch.arange(size) + 0.5
-    aside, below = (places[None] - x) / (_WIDE * wide), (places[:, None] - y) / (_HIGH * high)
-    zone = ((1 - torch.hypot(aside, below)) / _FADES + 1).clamp(0, 1).float()
+    aside, below = (places - x) / wide, (places - y) / high
+    zone = ((1 - torch.hypot(aside[:, None], below[..., None])) / _FADES + 1).clamp(0, 1).float()
     # The outline is uncertain by a few pixels: there the learned field decides.
-    kernel, plane = np.ones((2 * _UNSURE + 1, 2 * _UNSURE + 1), np.uint8), there[0].numpy()
+    kernel = np.ones((2 * _UNSURE + 1, 2 * _UNSURE + 1), np.uint8)
     # OpenCV's are a tenth of the time of max_pool2d, with the same result.
-    closer, wider = (torch.from_numpy(f(plane, kernel))[None] for f in (cv2.erode, cv2.dilate))
+    closer, wider = (
+        torch.from_numpy(np.stack([change(plane, kernel) for plane in there.numpy()]))
+        for change in (cv2.erode, cv2.dilate)
+    )
     return closer * zone, (person - wider).clamp(min=0) * zone
 
 
@@ -153,8 +174,11 @@ def head_move(head: Float[Tensor, "b 2 3"], side: int) -> Float[Tensor, "b h w 2
     return (across * x[:1] + down * y[:, :1] + shift).permute(0, 2, 3, 1).contiguous()
 
 
+@functools.cache
 def _blank(channels: int, size: int) -> Float[Tensor, "1 c h w"]:
-    return torch.zeros(1, channels, size, size)
+    """A picture of zeros that guides share, which spares `join_guides` copies."""
+    with torch.inference_mode(False):  # whoever asks first: training may come later
+        return torch.zeros(1, channels, size, size)
 
 
 def _moved_surroundings(own: Vertices, source: Points, moved: Points) -> Vertices:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from mien.face import Scene
 from mien.face.geometry import Array
 from mien.mesh.alignment import HeadPose, head_pose
-from mien.mesh.guide import guide_between, join_guides
+from mien.mesh.guide import guide_between, join_guides, with_scene
 from mien.mesh.motion import NECK, MeshMotion, rotation_of
 from mien.mesh.neutral import lip_gaps, mouth_ratio, neutral, proportion
 from mien.mesh.topology import LIDS, LIP_RINGS, Points
@@ -111,8 +111,9 @@ def retargeted_guides(
 
     `scene` is the separated person and background of the portrait, if known.
     """
-    guides = []
-    for there in retarget(portrait, motion, blinks, contrast):
+    guides, moved = [], retarget(portrait, motion, blinks, contrast)
+    for there in moved:
         drawn = None if interior is None else interior.draw(there, size)
-        guides.append(guide_between(portrait.points, there, size, drawn, scene))
-    return join_guides(guides)
+        guides.append(guide_between(portrait.points, there, size, drawn))
+    joined = join_guides(guides)
+    return joined if scene is None else with_scene(joined, scene, moved)
