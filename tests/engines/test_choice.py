@@ -52,6 +52,16 @@ def test_torch_draws_in_bfloat16_by_itself_where_the_processor_has_it(monkeypatc
     assert 30 < decibels(frames[True, AUTO], frames[False, FULL]) < 80
 
 
+@pytest.mark.parametrize(
+    "kind", [{"decoder": "spade", "warped_skips": False}, {"attention_volume": True}, {}]
+)
+def test_nets_that_are_not_compared_in_bfloat16_stay_in_float32(kind, monkeypatch):
+    monkeypatch.setattr("mien.engines.choice.cpu_has_bfloat16", lambda: True)
+    animator = tiny_animator(**({"temporal_kernel": 1, **kind} if kind else {}))
+    assert bool(kind) or animator.config.temporal_context > 0
+    assert choose_engine(animator, AUTO, "torch").what == f"torch, {FULL}"
+
+
 def test_an_engine_that_is_not_installed_names_the_extra(monkeypatch):
     monkeypatch.setattr(back_ends, "_outcomes", {})
     monkeypatch.delitem(sys.modules, "mien.engines.onnxruntime", raising=False)

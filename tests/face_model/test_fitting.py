@@ -17,7 +17,7 @@ from mien.face_model.gaze import gaze_of, lids_of
 from mien.face_model.parametric import FaceModel
 from mien.face_model.point_basis import PointBasis
 from mien.face_model.points import points_of
-from mien.face_model.residuals import DEVIATION, Observations, equations
+from mien.face_model.residuals import Observations, equations
 from mien.face_model.smooth_solve import second_difference_gradient, smoothing_weights, solve
 from mien.face_model.solution import State, solve_motion
 from tests.face_model.faces import CAMERA, coefficients
@@ -92,6 +92,17 @@ def test_two_people_who_move_alike_are_fitted_alike(model, basis):
     print(f"rotation {turn:.2f} degrees, expression {level:.3f}, its changes {changes:.3f}")
     assert turn < 1.5 and level < 0.06 and changes < 0.03
     assert np.linalg.norm(fits[0].identity - fits[1].identity) > 3, "they are two people"
+
+
+def test_points_that_are_surer_are_fitted_closer(model, basis):
+    true = clip(model, t=20, seed=5)
+    given = points_of(model, true), SIZE, 25.0, model, basis, CAMERA.focal
+    sure, unsure = (
+        FitErrors.of(model, true, fit_points(*given, deviation=deviation))
+        for deviation in (0.25, 1.0)
+    )
+    assert sure.picture < 0.8 * unsure.picture
+    assert sure.space < 0.8 * unsure.space and sure.active < 0.8 * unsure.active
 
 
 def test_a_known_identity_is_kept(model, basis):
@@ -216,6 +227,7 @@ def test_the_gradient_is_that_of_the_residuals(model, basis):
     turn = Rotation.from_rotvec(true.rotation + 0.03)
     shift = true.translation + 0.5
     heads = np.broadcast_to(basis.neutral, (2, 468, 3))
+    observed = replace(observed, deviation=0.25)
     count = basis.expressions
     found = equations(basis, observed, heads, turn, shift, count)
 
@@ -230,7 +242,7 @@ def test_the_gradient_is_that_of_the_residuals(model, basis):
         for n in (0, 1, 2, 3, 4, 6, 20, 40):
             step = np.zeros(6 + count)
             step[n] = 1e-5
-            slope = (cost(-step, t) - cost(step, t)) / 2e-5 / DEVIATION**2
+            slope = (cost(-step, t) - cost(step, t)) / 2e-5 / 0.25**2
             assert found.gradient[t, n] == pytest.approx(slope, rel=2e-4, abs=1e-3)
 
 

@@ -95,6 +95,7 @@ def test_the_score_of_a_movement_bears_its_name(model, face, name):
     rise = dict(zip(SCORES, scores[1] - scores[0], strict=True))
     other = name.replace("Left", "_").replace("Right", "Left").replace("_", "Right")
     assert rise[name] > 0.1 and (other == name or rise[name] > 2 * rise[other])
+    assert name in sorted(rise, key=lambda each: rise[each])[-4:], "few other scores rise more"
 
 
 def test_a_picture_without_a_face_has_no_scores(face, model):

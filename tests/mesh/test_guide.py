@@ -1,13 +1,16 @@
 """Two meshes of one head to the guide of a frame."""
 
+from dataclasses import fields
+
 import numpy as np
 import torch
 
 from mien.face import Scene
-from mien.mesh.guide import guide_between, join_guides, no_guide
+from mien.mesh.guide import guide_between, join_guides, no_guide, with_scene
 from mien.mesh.mean import mean_at_rest
 from mien.mesh.topology import mean_face
 from mien.ops.warp import identity_grid
+from mien.types import Guide
 from tests.mesh.faces import SIZE, in_picture, open_mouth, person
 
 
@@ -75,6 +78,19 @@ def test_where_a_head_has_gone_and_where_it_arrives():
     assert (
         not unknown.disoccluded.any() and not unknown.covered.any() and (unknown.person == 1).all()
     )
+
+
+def test_the_scene_of_several_frames_is_that_of_each():
+    rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+    known, source = scene((rows - 120) ** 2 + (columns - 128) ** 2 < 80**2), in_picture(person(0))
+    moved = np.stack([in_picture(person(0), (0.0, turn, 0.1)) for turn in (-0.2, 0.0, 0.1, 0.3)])
+    joined = join_guides([guide_between(source, there, SIZE) for there in moved])
+    found = with_scene(joined, known, moved)
+    each = join_guides([guide_between(source, there, SIZE, scene=known) for there in moved])
+    for field in fields(Guide):
+        one, other = getattr(found, field.name), getattr(each, field.name)
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    assert found.covered.flatten(1).max(dim=1).values.min() > 0.5
 
 
 def test_guides_are_joined_with_those_that_nobody_knows():

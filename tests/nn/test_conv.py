@@ -5,7 +5,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mien.nn.conv import Hourglass, conv_of_frames, conv_of_source, conv_upsampled
+from mien.nn.conv import (
+    Hourglass,
+    _conv_transposed,
+    conv_of_frames,
+    conv_of_source,
+    conv_upsampled,
+)
 
 
 def gradients_agree(found, wanted, inputs):
@@ -26,6 +32,19 @@ def test_a_folded_upsampling_is_that_of_the_upsampled_map(fine_channels, bias):
     wanted = conv(torch.cat((F.interpolate(coarse, scale_factor=2), fine), dim=1))
     inputs = [coarse, *conv.parameters(), *([fine] if fine_channels else [])]
     gradients_agree(found, wanted, inputs)
+
+
+@pytest.mark.parametrize("fine_channels", [0, 3])
+def test_in_bfloat16_it_is_a_transposed_convolution(fine_channels, monkeypatch):
+    conv = nn.Conv2d(4 + fine_channels, 5, 3, padding=1)
+    coarse, fine = torch.randn(2, 4, 6, 5), torch.randn(2, fine_channels, 12, 10)
+    given = coarse, fine if fine_channels else None, conv
+    wanted = conv(torch.cat((F.interpolate(coarse, scale_factor=2), fine), dim=1))
+    torch.testing.assert_close(_conv_transposed(*given), wanted)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found = conv_upsampled(*given)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), wanted, rtol=0, atol=0.05)
 
 
 def test_a_source_s_map_is_concatenated_to_each_of_its_frames():

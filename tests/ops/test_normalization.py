@@ -22,8 +22,8 @@ def affine(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("mean", [0.0, 30.0])
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("shape, groups", [((5, 12, 16, 24), 4), ((2, 20, 9, 7), 4),
-                                           ((1, 6, 1, 1), 2), ((3, 4, 33, 2), 1)])  # fmt: skip
+@pytest.mark.parametrize("shape, groups", [((5, 12, 16, 24), 4), ((2, 20, 8, 8), 4),
+                                           ((1, 6, 64, 1), 2), ((3, 4, 32, 2), 1)])  # fmt: skip
 def test_equals_the_definition_in_double_precision(shape, groups, threads, mean, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     weight, bias = affine(shape[1])
@@ -34,6 +34,32 @@ def test_equals_the_definition_in_double_precision(shape, groups, threads, mean,
         assert found.dtype == dtype and found.is_contiguous(memory_format=torch.channels_last)
         # bfloat16 is rounded once, at the end, to its eighth digit
         torch.testing.assert_close(found.double(), expected, rtol=near / 4, atol=near / 4)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_is_by_default(monkeypatch):
+    monkeypatch.delenv("MIEN_NORM", raising=False)
+
+
+def test_pixels_that_are_far_from_all_others_cost_no_more_than_with_torch():
+    """Sums are taken about the first pixels, which may be the odd ones."""
+    x, (weight, bias) = maps(1, 12, 256, 256), affine(12)
+    x[:, :, 0] += 300
+    exact = F.group_norm(x.double(), 4, weight.double(), bias.double(), EPS)
+    ours, torchs = (
+        (f(x, 4, weight, bias, EPS) - exact).abs().max()
+        for f in (normalize_groups_numba, F.group_norm)
+    )
+    assert ours < 2 * torchs
+
+
+def test_maps_of_other_sizes_are_left_to_torch():
+    weight, bias = affine(12)
+    with pytest.raises(ValueError, match="pixels 63 is not a multiple"):
+        normalize_groups_numba(maps(1, 12, 9, 7), 4, weight, bias, EPS)
+    with torch.no_grad():
+        x = maps(1, 12, 9, 7)
+        assert torch.equal(group_norm(12)(x), F.group_norm(x, 4, torch.ones(12), torch.zeros(12)))
 
 
 def test_no_maps_and_numbers_that_are_none():

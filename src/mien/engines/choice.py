@@ -149,7 +149,9 @@ def refusal(name: str, animator: Animator) -> str | None:
 
 
 def _unmeasured(animator: Animator) -> bool:
-    """Whether no test compares the net's frames in bfloat16 with those in float32."""
+    """Whether the net is of a kind whose frames in bfloat16 no test compares closely with those in
+    float32.
+    """
     config = animator.config
     return config.decoder == "spade" or config.attention_volume or config.temporal_context > 0
 

@@ -93,4 +93,4 @@ def find_portrait(
     landmarks, _ = mesh.landmarks(picture, (plain or faces)[0])
     height, width = picture.shape[:2]
     square = framed(face_box(landmarks), framing, width, height)
-    return PortraitPlace(square, len(faces))
+    return PortraitPlace(square, max(len(faces), len(plain)))

@@ -199,7 +199,7 @@ def _by_name(model: FaceModel, basis: PointBasis, values: dict[str, float]) -> F
 def _scored(
     model: FaceModel, basis: PointBasis, scores: Float[Array, "t k"]
 ) -> Float[Array, "t f"]:
-    """The scores of the axes of SCORED, 0 for all others."""
+    """The scores of the axes of SCORED, 0 for all others and where no score bears their name."""
     expected = np.zeros((len(scores), basis.expressions))
     for axis, number in enumerate(basis.fitted):
         name = model.expression_names[number]

@@ -176,9 +176,9 @@ def head_move(head: Float[Tensor, "b 2 3"], side: int) -> Float[Tensor, "b h w 2
 
 @functools.cache
 def _blank(channels: int, size: int) -> Float[Tensor, "1 c h w"]:
-    """A picture of zeros that guides share, which spares `join_guides` copies."""
+    """Zeros that guides share, which spares `join_guides` copies: never write to them."""
     with torch.inference_mode(False):  # whoever asks first: training may come later
-        return torch.zeros(1, channels, size, size)
+        return torch.zeros(1, channels, size, size, device="cpu")
 
 
 def _moved_surroundings(own: Vertices, source: Points, moved: Points) -> Vertices:

@@ -13,14 +13,15 @@ from mien.ops.back_ends import BackEnd, Operation
 
 Normalize = Callable[[Tensor, int, Tensor, Tensor, float], Tensor]
 _VECTOR = 32  # bytes: torch's own loop over a pixel's channels is fast for multiples of it
+PIXELS = 64  # of a map that the loop of our own takes at once; it leaves others to torch
 
 
 def normalize_groups(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """`F.group_norm`. Maps (b c h w) with channels innermost in memory, of a number of them that
     torch is slow with, are normalised by a loop of our own, where no gradient is needed.
     """
-    plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or not _is_slow(x)
-    if plain or torch.compiler.is_exporting():
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if torch.is_grad_enabled() or traced or not _is_slow(x):
         return F.group_norm(x, groups, weight, bias, eps)
     _, normalize = NORMALIZATION.choose(x.device.type, lambda name: None)
     return normalize(x, groups, weight, bias, eps)
@@ -30,7 +31,7 @@ def _is_slow(x: Tensor) -> bool:
     """Whether torch takes several times as long as memory does."""
     if not x.is_cpu or x.ndim != 4 or x.dtype not in (torch.float32, torch.bfloat16):
         return False
-    odd = x.shape[1] * x.element_size() % _VECTOR > 0
+    odd = x.shape[1] * x.element_size() % _VECTOR > 0 and x[0, 0].numel() % PIXELS == 0
     return odd and x.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -5,15 +5,13 @@ their number is. bfloat16 is the upper half of a float32: numbers are widened an
 Letters as in `mien.ops.normalization`; p pixels of a map.
 """
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from mien.config import require_multiple
+from mien.ops.normalization import PIXELS
 from mien.ops.numba_compiler import compiled, in_threads
-
-_PIXELS = 64  # of a row
 
 
 def normalize_groups_numba(
@@ -21,14 +19,17 @@ def normalize_groups_numba(
 ) -> Tensor:
     """As `F.group_norm` of channels-last maps on the CPU, float32 or bfloat16, without gradients;
     with as many threads as torch, each for some of the maps. Computes in float32.
+
+    Raises:
+        ValueError: the pixels of a map are not a multiple of PIXELS.
     """
     b, c, h, w = x.shape
     out = torch.empty_like(x, memory_format=torch.channels_last)
-    pixels = math.gcd(h * w, _PIXELS)
+    require_multiple("pixels", h * w, "those of a row", PIXELS)
     whole, kernel = torch.float32, _normalize
     if x.dtype == torch.bfloat16:
         whole, kernel = torch.int16, _normalize_16_bits
-    shape = b, h * w // pixels, pixels * c
+    shape = b, h * w // PIXELS, PIXELS * c
     rows, into = (
         maps.detach().permute(0, 2, 3, 1).view(whole).view(shape).numpy() for maps in (x, out)
     )

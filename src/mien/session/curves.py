@@ -50,7 +50,7 @@ def curves_of_speech(portrait: Portrait, motion: Windows, model: FaceModel) -> A
         mesh, blinks = from_vectors(values[:, -MESH_DIM - 1 : -1]), values[:, -1]
         points.append(retarget(face.mesh, mesh, blinks, LIP_CONTRAST))
     seen = np.concatenate(points)
-    # No net found these points, so that they err less alike from frame to frame.
+    # No net found these points, whose errors would be alike at neighbouring ones.
     fitted = fit_points(seen, (size, size), float(FPS), model, deviation=_DEVIATION)
     return curves_of(model, fitted)
 
