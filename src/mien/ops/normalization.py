@@ -20,8 +20,7 @@ def normalize_groups(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: 
     """`F.group_norm`. Maps (b c h w) with channels innermost in memory, of a number of them that
     torch is slow with, are normalised by a loop of our own, where no gradient is needed.
     """
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if torch.is_grad_enabled() or traced or not _is_slow(x):
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _is_slow(x):
         return F.group_norm(x, groups, weight, bias, eps)
     _, normalize = NORMALIZATION.choose(x.device.type, lambda name: None)
     return normalize(x, groups, weight, bias, eps)
