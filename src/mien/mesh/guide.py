@@ -73,19 +73,16 @@ def guide_between(
     kinds[shape.inside : -1] = 2
     kind = kinds[drawn.triangles]
     head = _head_affine(head_pose(source), head_pose(moved), size)
-    plane = torch.zeros(1, size, size)
-    guide = Guide(
+    guide = replace(
+        no_guide(size),
         displacement=torch.from_numpy(drawn.values)[None],
         skin=torch.from_numpy(kind == 1).float()[None],
         mouth=torch.from_numpy(kind == 2).float()[None],
         head=torch.from_numpy(head).float()[None],
-        person=1 + plane,
-        background=_blank(3, size),
-        covered=plane,
-        disoccluded=plane,
         found=torch.ones(1),
-        interior=_blank(4, size) if interior is None else torch.from_numpy(interior)[None],
     )
+    if interior is not None:
+        guide = replace(guide, interior=torch.from_numpy(interior)[None])
     return guide if scene is None else with_scene(guide, scene, moved[None])
 
 

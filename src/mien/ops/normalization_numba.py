@@ -2,7 +2,7 @@
 
 All channels of some pixels are one row of numbers, which the compiler vectorises over whatever
 their number is. bfloat16 is the upper half of a float32: numbers are widened and rounded as bits.
-Letters as in `mien.ops.normalization`; p pixels of a map.
+Letters as in `mien.ops.normalization`.
 """
 
 import numpy as np
