@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from mien.command_line import failed
+from mien.command_line import INTERRUPTED, failed
 from mien.errors import UserError
 
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (UserError, ModuleNotFoundError) as error:
         return failed(error)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def _version() -> str:
@@ -102,7 +102,13 @@ def train(arguments: list[str]) -> int:
     _suppress_warnings()
     from mien.training.command import run
 
-    run(arguments)
+    try:
+        run(arguments)
+    except SystemExit as end:  # Lightning ends a run that was stopped with status 1
+        stop = end.__context__
+        if not isinstance(stop, KeyboardInterrupt):
+            raise
+        return stop.args[0] if stop.args else INTERRUPTED
     return 0
 
 

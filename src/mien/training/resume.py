@@ -9,6 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 
+from mien.command_line import INTERRUPTED, TERMINATED
 from mien.errors import UserError
 
 
@@ -16,7 +17,8 @@ class ResumePoint(Checkpoint):
     """Saves `last.ckpt` to the run folder: periodically, before validation, at the end, on a stop.
 
     Always saved between two steps, never inside one nor while the averaged weights replace the
-    trained ones, so that resuming is exact. Ctrl-C and SIGTERM let the step finish first.
+    trained ones, so that resuming is exact. Ctrl-C and SIGTERM let the step finish first; the exit
+    status of the command is then what shells expect, carried by the KeyboardInterrupt.
 
     Args:
         every: steps between two saves.
@@ -25,6 +27,7 @@ class ResumePoint(Checkpoint):
     def __init__(self, every: int = 250) -> None:
         self.every = every
         self._asked_to_stop = self._stopping = False
+        self._status = INTERRUPTED
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -47,8 +50,9 @@ class ResumePoint(Checkpoint):
                 self._handlers[number] = signal.signal(number, self._ask_to_stop)
 
     def _ask_to_stop(self, number: int, frame: Any) -> None:
+        self._status = TERMINATED if number == signal.SIGTERM else INTERRUPTED
         if self._asked_to_stop:  # asked twice: do not wait for the step
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(self._status)
         self._asked_to_stop = True
 
     def on_train_batch_end(
@@ -88,7 +92,7 @@ class ResumePoint(Checkpoint):
         if self._stopping:
             step, path = trainer.global_step, self.path(trainer)
             rank_zero_info(f"stopped after step {step}; go on with --ckpt_path {path}")
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(self._status)
 
     def path(self, trainer: Trainer) -> Path:
         """The `last.ckpt` of this run."""
