@@ -20,17 +20,19 @@ def affine(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(channels) + 0.5, torch.randn(channels)
 
 
+@pytest.mark.parametrize("silu", [False, True])
 @pytest.mark.parametrize("mean", [0.0, 30.0])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape, groups", [((5, 12, 16, 24), 4), ((2, 20, 8, 8), 4),
                                            ((1, 6, 64, 1), 2), ((3, 4, 32, 2), 1)])  # fmt: skip
-def test_equals_the_definition_in_double_precision(shape, groups, threads, mean, monkeypatch):
+def test_equals_the_definition_in_double_precision(shape, groups, threads, mean, silu, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     weight, bias = affine(shape[1])
     for dtype, near in ((torch.float32, 2e-5), (torch.bfloat16, 2e-2)):
         x = maps(*shape, mean=mean, dtype=dtype)
         expected = F.group_norm(x.double(), groups, weight.double(), bias.double(), EPS)
-        found = normalize_groups_numba(x, groups, weight, bias, EPS)
+        expected = F.silu(expected) if silu else expected
+        found = normalize_groups_numba(x, groups, weight, bias, EPS, silu)
         assert found.dtype == dtype and found.is_contiguous(memory_format=torch.channels_last)
         # bfloat16 is rounded once, at the end, to its eighth digit
         torch.testing.assert_close(found.double(), expected, rtol=near / 4, atol=near / 4)
@@ -53,6 +55,13 @@ def test_pixels_that_are_far_from_all_others_cost_no_more_than_with_torch():
     assert ours < 2 * torchs
 
 
+def test_silu_far_from_zero_is_that_of_torch():
+    weight, bias = torch.zeros(4), torch.tensor((-1000.0, -90.0, 90.0, torch.inf))
+    found = normalize_groups_numba(maps(1, 4, 8, 8), 1, weight, bias, EPS, True)
+    expected = F.silu(bias)[None, :, None, None].expand(1, 4, 8, 8)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-30)
+
+
 def test_maps_of_other_sizes_are_left_to_torch():
     weight, bias = affine(12)
     with pytest.raises(ValueError, match="pixels 63 is not a multiple"):
@@ -68,8 +77,9 @@ def test_no_maps_and_numbers_that_are_none():
     for dtype in (torch.float32, torch.bfloat16):
         x = maps(2, 12, 8, 8, dtype=dtype)
         x[0, 4, 3, 3] = torch.nan  # of group 1
-        found = normalize_groups_numba(x, 4, weight, bias, EPS).isnan()
-        assert found[0, 3:6].all() and not found[0, :3].any() and not found[1].any()
+        for silu in (False, True):
+            found = normalize_groups_numba(x, 4, weight, bias, EPS, silu).isnan()
+            assert found[0, 3:6].all() and not found[0, :3].any() and not found[1].any()
 
 
 @pytest.mark.parametrize(
@@ -99,8 +109,9 @@ def test_the_loop_is_used_where_torch_is_slow_and_no_gradient_is_needed(
     with torch.no_grad():
         norm(x.contiguous())
         assert not used
-        norm(x)
-    assert len(used) == loop
+        found = norm(x), norm(x, silu=True)
+    assert len(used) == 2 * loop
+    torch.testing.assert_close(F.silu(found[0]), found[1], rtol=2e-2, atol=2e-2)
 
 
 def test_mixed_precision_normalises_what_convolutions_give():

@@ -18,9 +18,9 @@ from mien.ops.normalization import normalize_groups
 class GroupNorm(nn.GroupNorm):
     """torch's, faster for maps of few channels on a CPU (`mien.ops.normalization`)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply to maps or volumes (b c *space)."""
-        return normalize_groups(x, self.num_groups, self.weight, self.bias, self.eps)
+    def forward(self, x: Tensor, silu: bool = False) -> Tensor:
+        """Apply to maps or volumes (b c *space), and SiLU to what comes out."""
+        return normalize_groups(x, self.num_groups, self.weight, self.bias, self.eps, silu)
 
 
 def group_norm(channels: int) -> GroupNorm:
@@ -172,7 +172,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c1 h1 w1"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Apply to a feature map."""
-        return F.silu(self.norm(self.conv(x)))
+        return self.norm(self.conv(x), silu=True)
 
 
 class ConvBlock(nn.Module):
@@ -185,13 +185,13 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c1 h w"]) -> Float[Tensor, "b c2 h w"]:
         """Apply to a feature map."""
-        return F.silu(self.norm(self.conv(x)))
+        return self.norm(self.conv(x), silu=True)
 
     def upsample(
         self, coarse: Float[Tensor, "b c1 h1 w1"], fine: Float[Tensor, "b c2 h2 w2"] | None
     ) -> Float[Tensor, "b c3 h2 w2"]:
         """Apply to `coarse` at twice its size, with `fine` concatenated."""
-        return F.silu(self.norm(conv_upsampled(coarse, fine, self.conv)))
+        return self.norm(conv_upsampled(coarse, fine, self.conv), silu=True)
 
 
 class Hourglass(nn.Module):

@@ -11,19 +11,22 @@ from torch import Tensor
 
 from mien.ops.back_ends import BackEnd, Operation
 
-Normalize = Callable[[Tensor, int, Tensor, Tensor, float], Tensor]
+Normalize = Callable[[Tensor, int, Tensor, Tensor, float, bool], Tensor]
 _VECTOR = 32  # bytes: torch's own loop over a pixel's channels is fast for multiples of it
 PIXELS = 64  # of a map that the loop of our own takes at once; it leaves others to torch
 
 
-def normalize_groups(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """`F.group_norm`. Maps (b c h w) with channels innermost in memory, of a number of them that
-    torch is slow with, are normalised by a loop of our own, where no gradient is needed.
+def normalize_groups(
+    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, silu: bool = False
+) -> Tensor:
+    """`F.group_norm`, and `F.silu` of it if asked. Maps (b c h w) with channels innermost in
+    memory, of a number of them that torch is slow with, are read by a loop of our own, which does
+    both, where no gradient is needed.
     """
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _is_slow(x):
-        return F.group_norm(x, groups, weight, bias, eps)
+        return _normalize(x, groups, weight, bias, eps, silu)
     _, normalize = NORMALIZATION.choose(x.device.type, lambda name: None)
-    return normalize(x, groups, weight, bias, eps)
+    return normalize(x, groups, weight, bias, eps, silu)
 
 
 def _is_slow(x: Tensor) -> bool:
@@ -32,6 +35,13 @@ def _is_slow(x: Tensor) -> bool:
         return False
     odd = x.shape[1] * x.element_size() % _VECTOR > 0 and x[0, 0].numel() % PIXELS == 0
     return odd and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _normalize(
+    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, silu: bool
+) -> Tensor:
+    normalized = F.group_norm(x, groups, weight, bias, eps)
+    return F.silu(normalized) if silu else normalized
 
 
 def _load_numba() -> Normalize:
@@ -43,5 +53,5 @@ def _load_numba() -> Normalize:
 NORMALIZATION: Operation[Normalize] = Operation(
     "group normalisation",
     "MIEN_NORM",
-    (BackEnd("numba", ("cpu",), _load_numba), BackEnd("torch", (), lambda: F.group_norm)),
+    (BackEnd("numba", ("cpu",), _load_numba), BackEnd("torch", (), lambda: _normalize)),
 )

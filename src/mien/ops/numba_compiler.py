@@ -38,10 +38,12 @@ def ensure_cache_folder() -> None:
 def compiled(function: Callable, fastmath: frozenset[str] = frozenset()) -> Any:
     """Compile on the first call; wrappers of the function (a shape check) are removed first.
 
-    Compiled code is kept on disk for the next process, where the folder can be written.
+    Compiled code is kept on disk for the next process, where the folder can be written. Division
+    by zero gives infinity, as in torch: checks of divisors keep loops from being vectorised.
     """
     ensure_cache_folder()
-    compile_ = functools.partial(numba.njit, nogil=True, fastmath=set(fastmath))
+    options: Any = {"nogil": True, "fastmath": set(fastmath), "error_model": "numpy"}
+    compile_ = functools.partial(numba.njit, **options)
     try:
         return compile_(inspect.unwrap(function), cache=True)
     except RuntimeError as error:

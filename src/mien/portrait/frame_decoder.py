@@ -209,7 +209,7 @@ class FrameDecoder(nn.Module):
         return self.face(channels_last(inputs.to(like.dtype)))
 
     def _head(self, x: Tensor) -> Tensor:
-        drawn = self.head(F.silu(self.norm(x))).contiguous()  # planes, as the picture has them
+        drawn = self.head(self.norm(x, silu=True)).contiguous()  # planes, as the picture has them
         return drawn if self.upscale == 1 else F.pixel_shuffle(drawn, self.upscale)
 
 

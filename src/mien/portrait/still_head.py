@@ -11,6 +11,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -42,9 +43,10 @@ class FixedNorm(nn.Module):
         shift = norm.bias - mean.repeat_interleave(each) * scale
         self.register_buffer("shift", shift[:, None, None])
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Scale and shift."""
-        return torch.addcmul(self.shift.to(x.dtype), x, self.scale.to(x.dtype))
+    def forward(self, x: Float[Tensor, "b c h w"], silu: bool = False) -> Float[Tensor, "b c h w"]:
+        """Scale and shift, and SiLU of that if asked."""
+        scaled = torch.addcmul(self.shift.to(x.dtype), x, self.scale.to(x.dtype))
+        return F.silu(scaled) if silu else scaled
 
 
 @dataclass(frozen=True)
