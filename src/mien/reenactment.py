@@ -35,9 +35,9 @@ def parser() -> Parser:
     p.add_argument("video", type=Path, help="the driver: a video that shows a face")
     add_video_options(p, named_after="portrait and the video")
     p.add_argument("--transfer", choices=TRANSFERS, default=TRANSFERS[0],
-                   help="relative (default): the driver's difference from rest; absolute: the "
-                   "head also goes where the driver's is; same_person: portrait and driver are one "
-                   "person, framed alike")  # fmt: skip
+                   help="relative (default): the driver's difference from rest (loki: from its "
+                   "usual head pose); absolute: the head also goes where the driver's is; "
+                   "same_person: portrait and driver are one person, framed alike")  # fmt: skip
     p.add_argument("--system", choices=SYSTEMS, default=SYSTEMS[0],
                    help="mien (default): implicit motion, warped; loki: a face model's "
                    "coefficients, painted by diffusion")  # fmt: skip

@@ -11,7 +11,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from mien.audio.features import FPS
 from mien.checkpoint import default_weights, load_animator
 from mien.data.datasets import to_picture
 from mien.data.faces import face_model, face_tracker
@@ -86,8 +85,8 @@ def implicit_system(given: Namespace) -> System:
 
 @dataclass(frozen=True)
 class LokiSystem:
-    """Loki, driven as `mien reenact --system loki` does: relative to the driver at rest, or, if
-    portrait and driver are one person, by the driver's own coefficients.
+    """Loki, driven as `mien reenact --system loki` does: relative to the driver's usual pose, or,
+    if portrait and driver are one person, by the driver's own coefficients.
     """
 
     session: LokiSession
@@ -96,15 +95,11 @@ class LokiSystem:
     def __call__(self, pair: Pair) -> Frames:
         """Frames of the net's size."""
         count = len(pair.driver)
-        # The frame at rest stands far behind the others: fits are smooth in time.
-        gap = np.zeros_like(pair.rest.frames).repeat(FPS, axis=0)
-        frames = np.concatenate((pair.driver.frames, gap, pair.rest.frames))
-        faces = fit_frames(frames, "a driver", face_tracker(), face_model())
+        faces = fit_frames(pair.driver.frames, "a driver", face_tracker(), face_model())
         portrait = self.session.read(pair.portrait.pictures)
         transfer = "same_person" if pair.same_person else "relative"
-        driven = drive_faces(face_model(), portrait.faces, faces, len(frames) - 1, transfer)
-        driven = fill_frames(driven, len(frames)).at(slice(0, count))
-        drawn = self.session.draw(portrait, driven, self.seed)
+        driven = drive_faces(face_model(), portrait.faces, faces, transfer)
+        drawn = self.session.draw(portrait, fill_frames(driven, count), self.seed)
         return np.concatenate([frames.pictures for frames in drawn])
 
 

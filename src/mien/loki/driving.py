@@ -28,7 +28,7 @@ class LokiControls:
 
     Args:
         expression_scale: factor of all expressions; 1: as the driver's.
-        pose_scale: factor of the head's motion away from rest.
+        pose_scale: factor of the head's motion away from its usual pose.
         freeze_pose: hold the portrait's own pose.
         blinks: how far the eyes are shut in each frame (0 to 1; the last value holds), instead of
             the driver's blinks; None: the driver's.
@@ -47,15 +47,14 @@ def drive_faces(
     model: FaceModel,
     portrait: FaceCoefficients,
     driver: FaceCoefficients,
-    rest: int,
     transfer: Transfer,
     controls: LokiControls | None = None,
 ) -> FaceCoefficients:
-    """The portrait's person moving as the driver does; `portrait` has one row, `rest` is a frame of
-    the driver at rest; the nearest frame with a row stands for it.
+    """The portrait's person moving as the driver does; `portrait` has one row.
 
     Expressions and gaze are the driver's: the face model's axes have the same rest for everybody.
-    `relative`: the head moves from the portrait's pose by the driver's difference from rest;
+    `relative`: the head moves from the portrait's pose by the driver's difference from his usual
+    one (`usual_pose`), so that it goes no further from the portrait's than it must;
     `absolute`: it has the driver's rotation and place in the picture, as the authors do;
     `same_person`: identity and camera are the driver's as well, portrait and driver being framed
     alike.
@@ -68,7 +67,7 @@ def drive_faces(
     controls = controls or LokiControls()
     person = driver if transfer == "same_person" else portrait
     moving = _seen_by(driver, person.camera)
-    row = int(np.abs(driver.frames - rest).argmin())  # the fit may have lost the frame itself
+    row = usual_pose(driver)
     base = portrait if transfer == "relative" else moving.at(slice(row, row + 1))
     rotation, translation = _moved(base, moving, row, controls.pose_scale)
     if controls.freeze_pose:
@@ -89,6 +88,12 @@ def drive_faces(
         rotation=rotation,
         translation=translation,
     )
+
+
+def usual_pose(faces: FaceCoefficients) -> int:
+    """The row whose rotation is nearest to the mean of all."""
+    turns = Rotation.from_rotvec(faces.rotation)
+    return int((turns * turns.mean().inv()).magnitude().argmin())
 
 
 def fill_frames(faces: FaceCoefficients, count: int) -> FaceCoefficients:
@@ -136,12 +141,12 @@ def _seen_by(faces: FaceCoefficients, camera: Camera) -> FaceCoefficients:
 
 
 def _moved(
-    base: FaceCoefficients, moving: FaceCoefficients, rest: int, scale: float
+    base: FaceCoefficients, moving: FaceCoefficients, row: int, scale: float
 ) -> tuple[Float[Array, "t 3"], Float[Array, "t 3"]]:
-    """Rotation and translation of `base` moved by how `moving` differs from its row `rest`."""
+    """Rotation and translation of `base` moved by how `moving` differs from one row of its own."""
     turns = Rotation.from_rotvec(moving.rotation)
-    away = Rotation.from_rotvec(scale * (turns * turns[rest].inv()).as_rotvec())
+    away = Rotation.from_rotvec(scale * (turns * turns[row].inv()).as_rotvec())
     rotation = (away * Rotation.from_rotvec(base.rotation[0])).as_rotvec()
-    shift = moving.translation - moving.translation[rest]
-    nearer = base.translation[0, 2] / moving.translation[rest, 2]  # the same way in the picture
+    shift = moving.translation - moving.translation[row]
+    nearer = base.translation[0, 2] / moving.translation[row, 2]  # the same way in the picture
     return rotation, base.translation[0] + scale * nearer * shift

@@ -156,9 +156,7 @@ class LokiSession:
             driver = load_driver(video, FIT_SIZE)
             pictures = (frame for chunk in driver.chunks() for frame in to_bytes(chunk))
             seen = fit_frames(pictures, "the driving video", face_tracker(), face_model())
-            driven = drive_faces(
-                face_model(), portrait.faces, seen, driver.rest, transfer, controls
-            )
+            driven = drive_faces(face_model(), portrait.faces, seen, transfer, controls)
         frames = self.draw(portrait, fill_frames(driven, len(driver)), seed, watch)
         return FrameStream(frames, len(driver), sound, portrait.notes + driver.notes, watch)
 
