@@ -168,8 +168,10 @@ def test_the_evaluation_draws_as_many_frames_as_the_driver_has(session: LokiSess
     points = np.zeros((6, 468, 3))
     clip = TrackedClip(frames, points)
     for same in (True, False):
-        drawn = LokiSystem(session)(Pair(clip, clip.part(2, 3), clip.part(0, 1), same))
+        pair = Pair(clip, clip.part(2, 3), clip.part(0, 1), same)
+        drawn, again, other = (LokiSystem(session, seed)(pair) for seed in (0, 0, 1))
         assert drawn.shape == (6, 32, 32, 3) and drawn.dtype == np.uint8
+        assert np.array_equal(drawn, again) and not np.array_equal(drawn, other)
 
 
 def test_the_command_writes_a_film(film: Path, tmp_path: Path, capsys):

@@ -52,6 +52,7 @@ def parser() -> Parser:
     follow.add_argument("--system", choices=SYSTEMS, nargs="+", default=["mien"],
                         help="what draws the portraits (default: mien)")  # fmt: skip
     follow.add_argument("--loki", type=Path, help="weights of the system loki (default: shipped)")
+    follow.add_argument("--seed", type=seed, default=0, help="of Loki's noise (default 0)")
     follow.add_argument("--portraits", type=Path, nargs="+",
                         help="pictures, or folders of them, for cross identity (default: the "
                         "first frame of the next person's clip)")  # fmt: skip

@@ -104,12 +104,12 @@ class LokiSystem:
 
 
 def loki_system(given: Namespace) -> System:
-    """Loki with the weights of the command line.
+    """Loki with the weights and the seed of the command line.
 
     Raises:
         UserError: they cannot be read.
     """
-    return LokiSystem(LokiSession.load(given.loki, given.device, given.precision))
+    return LokiSystem(LokiSession.load(given.loki, given.device, given.precision), given.seed)
 
 
 SYSTEMS: dict[str, Callable[[Namespace], System]] = {"mien": implicit_system, "loki": loki_system}
