@@ -219,7 +219,7 @@ def _normalize(name: str, device: str) -> Tensor:
     """Normalised maps of 12 channels; the compiled loop has no gradient."""
     x, weight, bias = (x.detach() for x in _random(device, (2, 12, 64, 64), (12,), (12,)))
     _, normalize = NORMALIZATION.choose(device, lambda _: None, forced=name)
-    return normalize(x.contiguous(memory_format=torch.channels_last), 4, weight, bias, 1e-5)
+    return normalize(x.contiguous(memory_format=torch.channels_last), 4, weight, bias, 1e-5, True)
 
 
 def _with_gradient(y: Tensor, x: Tensor) -> Tensor:

@@ -36,23 +36,22 @@ def parser() -> Parser:
         add_device_options(command)
         command.set_defaults(work=work)
 
-    seconds = positive(float)
     speech.add_argument("--speech", type=Path, help="stage-2 weights trained with that animator")
     speech.add_argument("--offsets", type=Path, help="JSON or TSV: clip, frames its sound lags")
-    speech.add_argument("--seconds", type=seconds, help="from the start of each clip (all)")
-    speech.add_argument("--seed", type=seed, default=0, help="of the motion (default 0)")
+    speech.add_argument("--seconds", type=positive(float), help="from the start of each clip (all)")
+    for command, what in ((speech, "the motion"), (follow, "Loki's noise")):
+        command.add_argument("--seed", type=seed, default=0, help=f"of {what} (default 0)")
     cross.add_argument("--portraits", type=Path, nargs="+", required=True,
                        help="pictures, or folders of them")  # fmt: skip
     cross.add_argument("--second-landmarks", type=Path, metavar="FILE",
                        help="MediaPipe's face_landmarker.task, to score lips too")  # fmt: skip
-    cross.add_argument("--seconds", type=seconds, default=4.0,
+    cross.add_argument("--seconds", type=positive(float), default=4.0,
                        help="from the start of each clip (default 4)")  # fmt: skip
     reenact.add_argument("--stride", type=positive(int), default=5,
                          help="score each n-th frame (default 5)")  # fmt: skip
     follow.add_argument("--system", choices=SYSTEMS, nargs="+", default=["mien"],
                         help="what draws the portraits (default: mien)")  # fmt: skip
     follow.add_argument("--loki", type=Path, help="weights of the system loki (default: shipped)")
-    follow.add_argument("--seed", type=seed, default=0, help="of Loki's noise (default 0)")
     follow.add_argument("--portraits", type=Path, nargs="+",
                         help="pictures, or folders of them, for cross identity (default: the "
                         "first frame of the next person's clip)")  # fmt: skip
