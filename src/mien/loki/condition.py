@@ -7,7 +7,6 @@ Axes: b batch, t frames, h w space of the picture, d channels of the first featu
 """
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -40,7 +39,7 @@ class ConditionEncoder(nn.Module):
         x = self.stem(torch.cat(kept, dim=1))
         for block in (*self.blocks, self.refine):
             x = block(x)
-        x = self.out(F.silu(self.norm(x)))
+        x = self.out(self.norm(x, silu=True))
         return rearrange(x, "(b t) d h w -> b t d h w", b=len(maps))
 
 

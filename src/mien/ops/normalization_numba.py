@@ -37,7 +37,7 @@ def normalize_groups_numba(
     out = torch.empty_like(x, memory_format=torch.channels_last)
     require_multiple("pixels", h * w, "those of a row", PIXELS)
     numbers = torch.int16 if x.dtype == torch.bfloat16 else torch.float32
-    pixels = math.gcd(PIXELS, 2 ** (max(_ROW // c, 1).bit_length() - 1))
+    pixels = min(PIXELS, 2 ** (max(_ROW // c, 1).bit_length() - 1))  # both are powers of two
     shape = b, h * w // pixels, pixels * c
     rows, into = (
         maps.detach().permute(0, 2, 3, 1).view(numbers).view(shape).numpy() for maps in (x, out)
@@ -119,7 +119,7 @@ def _activate(numbers, fractions, powers, bits):
     for i in range(numbers.shape[0]):
         bits[i] = bits[i] << 23
     for i in range(numbers.shape[0]):
-        numbers[i] = numbers[i] / (c0 + fractions[i] * powers[i])
+        numbers[i] = numbers[i] / (np.float32(1) + fractions[i] * powers[i])
 
 
 _activate = compiled(_activate, frozenset({"contract"}))

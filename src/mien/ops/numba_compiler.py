@@ -42,8 +42,9 @@ def compiled(function: Callable, fastmath: frozenset[str] = frozenset()) -> Any:
     by zero gives infinity, as in torch: checks of divisors keep loops from being vectorised.
     """
     ensure_cache_folder()
-    options: Any = {"nogil": True, "fastmath": set(fastmath), "error_model": "numpy"}
-    compile_ = functools.partial(numba.njit, **options)
+    compile_ = functools.partial(
+        numba.njit, nogil=True, fastmath=set(fastmath), error_model="numpy"
+    )
     try:
         return compile_(inspect.unwrap(function), cache=True)
     except RuntimeError as error:
