@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 TRANSFERS = "relative", "absolute", "same_person"  # mien.types.Transfer, without torch
 SYSTEMS = "mien", "loki"
-OF_LOKI = "loki", "freeze_pose", "blinks", "seed", "steps", "guidance"  # options of Loki alone
+# Options of Loki alone.
+OF_LOKI = "loki", "freeze_pose", "blinks", "seed", "steps", "guidance", "temperature"
 
 
 def parser() -> Parser:
@@ -55,6 +56,9 @@ def parser() -> Parser:
         "--steps", type=positive(int), help="of the sampler (default: as in training)"
     )
     loki.add_argument("--guidance", type=positive(float), help="1: none (default: as in training)")
+    loki.add_argument("--temperature", type=positive(float, or_zero=True),
+                      help="standard deviation of the initial noise; 0: none, 1: as in training "
+                      "(default: the one that the weights carry)")  # fmt: skip
     return p
 
 

@@ -90,6 +90,27 @@ def test_with_common_noise_frames_of_one_map_are_alike(net: Loki):
     assert spread(common=False) > 0.01
 
 
+def test_temperature_scales_the_initial_noise(net: Loki):
+    seen: list[torch.Tensor] = []
+    handle = net.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    for temperature in (1.0, 0.25, 0.0):
+        draw(net, 1, replace(FAST, temperature=temperature))
+    handle.remove()
+    whole, quarter, none = seen[:: FAST.steps]
+    assert torch.equal(0.25 * whole, quarter)
+    assert not none.any()
+
+
+def test_without_noise_seeds_draw_the_same(net: Loki):
+    still = replace(FAST, temperature=0.0)
+    assert torch.equal(draw(net, 5, still)[0], draw(net, 5, still, seed=1)[0])
+
+
+def test_a_negative_temperature_is_refused():
+    with pytest.raises(ValueError, match="temperature -1.0 must be at least 0"):
+        LokiSamplingConfig(temperature=-1.0)
+
+
 def test_training_windows_as_sampled_have_one_timestep_and_noise_or_a_clean_first_frame():
     generator = torch.Generator().manual_seed(0)
     timestep, noise = torch.arange(1, 1201).reshape(400, 3), torch.randn(400, 3, 2, 1, 1)

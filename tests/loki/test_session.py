@@ -188,6 +188,8 @@ def test_the_command_writes_a_film(film: Path, tmp_path: Path, capsys):
         "absolute",
         "--guidance",
         "1",
+        "--temperature",
+        "0",
     ]
     assert reenact([*by_loki, *more]) == 0
     info = probe_video(made)

@@ -31,12 +31,17 @@ class LokiSamplingConfig:
     guidance: float = 2.0  # of map and reference together; 1: none
     overlap: int = 1  # frames that a window shares with the one before
     common_noise: bool = True  # all frames begin with the same noise, which keeps them steady; ours
+    # Standard deviation of the initial noise, which schedules take for 1. Ours: with less of it a
+    # small net's frames say less of the noise and more of the condition; 0: no noise, no seed.
+    temperature: float = 0.3
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.overlap < 0:
             raise ValueError(
                 f"steps {self.steps} must be at least 1, overlap {self.overlap} at least 0"
             )
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature {self.temperature} must be at least 0")
 
 
 ConditionOf = Callable[[int, int], Tensor]  # first and last + 1 frame -> condition (b t d h w)
@@ -58,16 +63,16 @@ def sample_frames(
     overlap = min(sampling.overlap, net.config.window - 1)
     past: Tensor | None = None
     batch = len(reference[0][0])
-    noise = _noise(net, batch, 1, generator) if sampling.common_noise else None
+    common = _noise(net, batch, 1, generator) if sampling.common_noise else None
     start = 0
     while start < count:
         first = start if past is None else start - past.shape[1]
         last = min(first + net.config.window, count)
         condition = condition_of(first, last)
         frames = last - first
-        start_from = _noise(net, batch, frames, generator) if noise is None else noise
-        start_from = start_from.expand(-1, frames, -1, -1, -1).to(condition.device)
-        samples = _window(net, reference, condition, past, start_from, sampling)
+        noise = _noise(net, batch, frames, generator) if common is None else common
+        noise = sampling.temperature * noise.expand(-1, frames, -1, -1, -1).to(condition.device)
+        samples = _window(net, reference, condition, past, noise, sampling)
         yield net.decode(samples[:, start - first :])
         start, past = last, samples[:, last - first - overlap :] if overlap else None
 
