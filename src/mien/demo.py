@@ -8,7 +8,7 @@ import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from mien.command_line import progress_bar, run_guarded
+from mien.command_line import progress_bar, run_guarded, starting
 
 OUTPUT = Path("demo.mp4")
 
@@ -19,15 +19,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> str:
-    from skimage import data
-
     from mien.errors import UserError
-    from mien.pipeline import animate
 
     if arguments:
         raise UserError(
             "the demo takes no arguments; `mien infer AUDIO PORTRAIT` is for your own files"
         )
+    with starting():
+        from skimage import data
+
+        from mien.pipeline import animate
+
     with as_file(files("mien") / "assets" / "demo.wav") as sentence, progress_bar() as progress:
         report = animate(sentence, data.astronaut(), OUTPUT, overwrite=True, progress=progress)
     return str(report)

@@ -15,6 +15,7 @@ from mien.command_line import (
     run_guarded,
     seed,
     settings_from,
+    starting,
 )
 from mien.devices import AUTO
 from mien.errors import UserError
@@ -87,6 +88,7 @@ def _run(given: argparse.Namespace) -> None:
     print(_made(given, output, _session(given)))
 
 
+@starting()
 def _refuse_inputs(given: argparse.Namespace, output: Path) -> None:
     """Check all files before the nets and what they need are imported, which takes seconds.
 
@@ -120,6 +122,7 @@ def _run_jobs(given: argparse.Namespace) -> None:
     run_jobs(jobs, make, given.overwrite)
 
 
+@starting()
 def _session(given: argparse.Namespace) -> "Session":
     import torch
 

@@ -13,6 +13,7 @@ from mien.command_line import (
     run_guarded,
     seed,
     settings_from,
+    starting,
 )
 from mien.devices import AUTO
 from mien.errors import UserError
@@ -20,6 +21,8 @@ from mien.paths import refuse_inputs, refuse_video
 
 if TYPE_CHECKING:
     from mien.report import Report
+    from mien.session import Session
+    from mien.session.loki import LokiSession
 
 TRANSFERS = "relative", "absolute", "same_person"  # mien.types.Transfer, without torch
 SYSTEMS = "mien", "loki"
@@ -70,6 +73,21 @@ def main(argv: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> "Report":
     _refuse_options(given)
     given.output = given.output or Path(f"{given.portrait.stem}-{given.video.stem}.mp4")
+    _refuse_inputs(given)
+    import torch
+
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    return _by_loki(given) if given.system == "loki" else _by_animator(given)
+
+
+@starting()
+def _refuse_inputs(given: argparse.Namespace) -> None:
+    """Check all files before the nets and what they need are imported.
+
+    Raises:
+        UserError: one of them cannot be used.
+    """
     inputs = {"video": given.video, "picture": given.portrait}
     weights = {"stage-1 weights": given.animator, "Loki weights": given.loki}
     refuse_video(given.output, {**inputs, **weights}, given.overwrite)
@@ -77,11 +95,6 @@ def _run(given: argparse.Namespace) -> "Report":
 
     checks = probe_video, picture_size
     refuse_inputs(given.video, given.portrait, checks, ("video", "portrait"))
-    import torch
-
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    return _by_loki(given) if given.system == "loki" else _by_animator(given)
 
 
 def _refuse_options(given: argparse.Namespace) -> None:
@@ -101,16 +114,30 @@ def _refuse_options(given: argparse.Namespace) -> None:
         raise UserError(f"--{wrong[0].replace('_', '-')} needs --system loki")
 
 
-def _by_animator(given: argparse.Namespace) -> "Report":
+@starting()
+def _session(given: argparse.Namespace) -> "Session":
     from mien.checkpoint import default_weights, load_animator
     from mien.devices import choose_device
-    from mien.motion.controls import Controls
-    from mien.pipeline import reenact
     from mien.session import Session
 
     animator = load_animator(given.animator or default_weights()[0])
     animator = animator.to(choose_device(given.device))
-    session = Session(animator, precision=given.precision, engine=given.engine)
+    return Session(animator, precision=given.precision, engine=given.engine)
+
+
+@starting()
+def _loki_session(given: argparse.Namespace) -> "LokiSession":
+    from mien.session.loki import LokiSession
+
+    trained = LokiSession.load(given.loki, given.device, given.precision)
+    return LokiSession(trained.net, settings_from(trained.sampling, given), given.precision)
+
+
+def _by_animator(given: argparse.Namespace) -> "Report":
+    session = _session(given)
+    from mien.motion.controls import Controls
+    from mien.pipeline import reenact
+
     with progress_bar() as progress:
         return reenact(
             given.video,
@@ -128,11 +155,9 @@ def _by_animator(given: argparse.Namespace) -> "Report":
 def _by_loki(given: argparse.Namespace) -> "Report":
     from mien.loki.driving import LokiControls, read_blinks
     from mien.pipeline import reenact_by_loki
-    from mien.session.loki import LokiSession
 
     given.blinks = given.blinks and read_blinks(given.blinks)
-    trained = LokiSession.load(given.loki, given.device, given.precision)
-    session = LokiSession(trained.net, settings_from(trained.sampling, given), given.precision)
+    session = _loki_session(given)
     with progress_bar() as progress:
         return reenact_by_loki(
             given.video,
