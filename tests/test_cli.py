@@ -74,6 +74,8 @@ def mistakes(clips: Path, folder: Path) -> dict[str, tuple[list[str], list[str]]
     broken.write_text('{"path": 3}\n')
     empty = folder / "empty.jsonl"
     empty.touch()
+    wrong = folder / "wrong.yaml"
+    wrong.write_text("model:\n  init_args:\n    optimizer:\n      learning_rate: fast\n")
     root = ["--data.root", str(clips)]
     return {
         "no command": (["fid"], ["fid", "fit"]),
@@ -95,7 +97,23 @@ def mistakes(clips: Path, folder: Path) -> dict[str, tuple[list[str], list[str]]
         "unknown section": ([*FIT, *root, "--modl.x", "3"], ["no option --modl.x:"]),
         "part of an option": ([*FIT, *root, "--trainer.max_step", "3"], ["--trainer.max_step:"]),
         "no base config": (["fit"], ["--config stage1.yaml, stage2.yaml or loki.yaml"]),
-        "wrong type": ([*FIT, *root, "--data.batch_size", "many"], ["batch_size", "many"]),
+        "wrong type": (
+            [*FIT, *root, "--data.batch_size", "many"],
+            ["error: data.batch_size must be a whole number, not many"],
+        ),
+        "wrong type in the trainer": (
+            [*FIT, *root, "--trainer.max_steps", "many"],
+            ["error: trainer.max_steps must be a whole number, not many"],
+        ),
+        "wrong choice": (
+            [*FIT, *root, "--data.start_method", "thread"],
+            ["error: data.start_method must be fork or spawn or forkserver or null, not thread"],
+        ),
+        "wrong type in a config": (
+            [*FIT, "--config", str(wrong), *root],
+            ["error: model.optimizer.learning_rate must be a number, not fast"],
+        ),
+        "wrong devices": ([*FIT, *root, "--trainer.devices", "all"], ["trainer.devices", "all"]),
         "numbers that do not fit": (
             [*FIT, *root, "--model.animator.deviation_heads", "3"],
             ["deviation_width 32", "deviation_heads 3"],

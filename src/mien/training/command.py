@@ -13,6 +13,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from mien.errors import UserError
 from mien.training.predictions import PredictionWriter
 
+# How the parser says which type or choice a value should have had, and what these types are.
+_EXPECTED = re.compile(r"Expected a (?:<class '(\w+)'>|typing.Literal\[(.*?)\])")
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text",
+          "tuple": "a list", "list": "a list", "dict": "a section", "NoneType": "null"}  # fmt: skip
+
 
 class Parser(LightningArgumentParser):
     """Turns a wrong key or value into a UserError; options are written in full."""
@@ -92,7 +97,11 @@ def _data_spec(module: Any) -> Any:
 
 
 def _several_processes(trainer: Mapping[str, Any]) -> bool:
-    """Whether a trainer of these options trains in several processes."""
+    """Whether a trainer of these options trains in several processes.
+
+    Raises:
+        UserError: the devices are no number, list, or auto.
+    """
     devices = trainer["devices"]
     if isinstance(devices, str) and "," in devices:
         devices = [number for number in devices.split(",") if number.strip()]
@@ -100,8 +109,10 @@ def _several_processes(trainer: Mapping[str, Any]) -> bool:
         count = len(devices)
     elif str(devices) in ("auto", "-1"):  # all devices; the CPU counts as one
         count = 1 if trainer["accelerator"] == "cpu" else torch.cuda.device_count()
-    else:
+    elif str(devices).isdecimal():
         count = int(devices)
+    else:
+        raise UserError(f"trainer.devices must be a number, a list of numbers, or auto: {devices}")
     return count > 1 or trainer["num_nodes"] > 1
 
 
@@ -111,6 +122,8 @@ def _sentence(message: str) -> str:
         return "no net and no data: give --config stage1.yaml, stage2.yaml or loki.yaml"
     if unknown := _unknown_option(message):
         return f"no option {unknown}: check its spelling (options are the keys of the configs)"
+    if wrong := _wrong_value(message):
+        return wrong
     first = re.split(r"\n\s*\n|\bParent parser\b", message.strip())[0]
     return " ".join(first.split())
 
@@ -128,6 +141,30 @@ def _unknown_option(message: str) -> str | None:
     name = found[1] or found[2] or found[3]
     section = re.match(r'\s*Parser key "(model|data)":', message)
     return f"--{section[1]}.{name.removeprefix('--')}" if section else name
+
+
+def _wrong_value(message: str) -> str | None:
+    """What a value must be that this parser refuses, or that of the model's or the data's own
+    options; None if something else is wrong with it.
+    """
+    key = re.match(r'\s*Parser key "([\w.]+)":', message)
+    if key is None:
+        return None
+    if inner := re.search(r"^\s*- ([\w.]+ must be .+)$", message, re.MULTILINE):
+        return f"{key[1]}.{inner[1]}"
+    value = re.search(r"(?:Got|Given) value: (.*)", message)
+    reasons = re.findall(r"^\s*- (.*)", message, re.MULTILINE) or [message[key.end() :].strip()]
+    expected = [_EXPECTED.match(reason) for reason in reasons]
+    if value is None or None in expected:
+        return None
+    kinds = " or ".join(_kind(each) for each in expected if each)
+    return f"{key[1]} must be {kinds}, not {value[1]}"
+
+
+def _kind(expected: re.Match[str]) -> str:
+    """What the parser expected, in plain words."""
+    kind, choices = expected.groups()
+    return _KINDS.get(kind, kind) if kind else choices.replace("'", "").replace(", ", " or ")
 
 
 def _first_cause(error: ValueError) -> str:
