@@ -102,21 +102,25 @@ def with_scene(guide: Guide, scene: Scene, moved: Float[Array, "t 468 3"]) -> Gu
     )
 
 
+@functools.cache
 def no_guide(size: int) -> Guide:
-    """The empty guide (batch of one) of a frame whose mesh is unknown."""
-    plane = torch.zeros(1, size, size)
-    return Guide(
-        displacement=torch.zeros(1, size, size, 2),
-        skin=plane,
-        mouth=plane,
-        head=torch.zeros(1, 2, 3),
-        person=1 + plane,
-        background=_blank(3, size),
-        covered=plane,
-        disoccluded=plane,
-        found=torch.zeros(1),
-        interior=_blank(4, size),
-    )
+    """The empty guide (batch of one) of a frame whose mesh is unknown. All guides share its maps,
+    which spares `join_guides` copies: never write to them.
+    """
+    with torch.inference_mode(False), torch.device("cpu"):  # whoever asks first, for all later ones
+        plane = torch.zeros(1, size, size)
+        return Guide(
+            displacement=torch.zeros(1, size, size, 2),
+            skin=plane,
+            mouth=plane,
+            head=torch.zeros(1, 2, 3),
+            person=torch.ones(1, size, size),
+            background=torch.zeros(1, 3, size, size),
+            covered=plane,
+            disoccluded=plane,
+            found=torch.zeros(1),
+            interior=torch.zeros(1, 4, size, size),
+        )
 
 
 def join_guides(guides: Sequence[Guide]) -> Guide:
@@ -169,13 +173,6 @@ def head_move(head: Float[Tensor, "b 2 3"], side: int) -> Float[Tensor, "b h w 2
     # No matrix product, which autocast would do in bfloat16: a quarter of a pixel.
     across, down, shift = head[..., None, None].unbind(dim=2)
     return (across * x[:1] + down * y[:, :1] + shift).permute(0, 2, 3, 1).contiguous()
-
-
-@functools.cache
-def _blank(channels: int, size: int) -> Float[Tensor, "1 c h w"]:
-    """Zeros that guides share, which spares `join_guides` copies: never write to them."""
-    with torch.inference_mode(False):  # whoever asks first: training may come later
-        return torch.zeros(1, channels, size, size, device="cpu")
 
 
 def _moved_surroundings(own: Vertices, source: Points, moved: Points) -> Vertices:
