@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 from av.video import VideoStream
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -199,6 +199,7 @@ class VideoWriter:
             sound = Sound(sound.detach().cpu().float().numpy()[None], SAMPLE_RATE)
         self._sound, self._rate = (None, SAMPLE_RATE) if sound is None else encodable(sound)
         self._written = self._frames = 0
+        self._converter = VideoReformatter()  # for all frames: a new one takes as long as a frame
 
     def __enter__(self) -> "VideoWriter":
         try:
@@ -245,7 +246,8 @@ class VideoWriter:
         with writable(self.path):
             for pixels in frames:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-                frame = frame.reformat(
+                frame = self._converter.reformat(
+                    frame,
                     format="yuv420p",
                     threads=SCALING_THREADS,
                     dst_colorspace=Colorspace.ITU709,
