@@ -113,7 +113,30 @@ def mistakes(clips: Path, folder: Path) -> dict[str, tuple[list[str], list[str]]
             [*FIT, "--config", str(wrong), *root],
             ["error: model.optimizer.learning_rate must be a number, not fast"],
         ),
-        "wrong devices": ([*FIT, *root, "--trainer.devices", "all"], ["trainer.devices", "all"]),
+        "wrong type in a list": (
+            [*FIT, *root, "--model.optimizer.betas", "[1,x]"],
+            ["error: each of model.optimizer.betas must be a number, not x"],
+        ),
+        "a list that is too short": (
+            [*FIT, *root, "--model.optimizer.betas", "[0.9]"],
+            ["error: model.optimizer.betas must be a list of 2, not [0.9]"],
+        ),
+        "a section that is none": (
+            [*FIT, *root, "--model.optimizer", "5"],
+            ["error: model.optimizer cannot be 5"],
+        ),
+        "no class": ([*FIT, *root, "--trainer.logger", "foo"], ["trainer.logger cannot be foo"]),
+        "no such class": (
+            [*FIT, *root, "--model.class_path", "mien.training.loki.Nope"],
+            ["model cannot be mien.training.loki.Nope: module", "has no attribute"],
+        ),
+        "unknown key of a section": (
+            ["fit", "--config", "stage2.yaml", *root, "--model.speech.local_encoder.depth", "3"],
+            ["no option --model.speech.local_encoder.depth:"],
+        ),
+        "wrong devices": ([*FIT, *root, "--trainer.devices", "all"], ["trainer", "devices"]),
+        "no devices": ([*FIT, *root, "--trainer.devices", "0"], ["trainer", "devices='0'"]),
+        "wrong accelerator": ([*FIT, *root, "--trainer.accelerator", "3"], ["trainer", "cpu"]),
         "numbers that do not fit": (
             [*FIT, *root, "--model.animator.deviation_heads", "3"],
             ["deviation_width 32", "deviation_heads 3"],

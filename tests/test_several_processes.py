@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mien.command_line import TERMINATED
 from mien.data.drawn import write_clips
 from mien.data.loading import SampleNumbers
 
@@ -109,7 +110,7 @@ def test_a_stop_of_one_stops_both_and_saves(clips: Path, tmp_path: Path):
         said.append(line)
         if line.startswith("step 3 done"):
             process.send_signal(signal.SIGTERM)
-    assert process.wait(TIMEOUT) != 0
+    assert process.wait(TIMEOUT) == TERMINATED
     stopped = read(tmp_path, 2)
     assert "stopped after step" in "".join(said)
     assert stopped.saved["global_step"] >= 3

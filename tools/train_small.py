@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mien.command_line import INTERRUPTED, TERMINATED, Parser, run_guarded
+from mien.command_line import STOPS, Parser, run_guarded
 from mien.errors import UserError
 from mien.make_pairs.command import main as make_pairs
 from mien.recipe import MADE, Recipe
@@ -41,8 +41,8 @@ def run(given: argparse.Namespace) -> None:
     if given.portraits is not None:
         asked = [str(given.portraits), str(given.data), "-o", str(made), "--workers", "all"]
         status = make_pairs([*asked, "--meshes", str(recipe.meshes)])
-        if status in (INTERRUPTED, TERMINATED):
-            raise KeyboardInterrupt
+        if status in STOPS:
+            raise STOPS[status]
         if status:
             raise UserError("no pairs were made: see above")
     if not (made / "train.jsonl").is_file():

@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from mien.command_line import INTERRUPTED, failed
+from mien.command_line import INTERRUPTED, Stopped, failed
 from mien.errors import UserError
 
 USAGE = """usage: mien infer AUDIO PORTRAIT [-o OUT.mp4]      a portrait speaks
@@ -104,11 +104,14 @@ def train(arguments: list[str]) -> int:
 
     try:
         run(arguments)
+    except Stopped as stop:
+        return stop.status
     except SystemExit as end:  # Lightning ends a run that was stopped with status 1
-        stop = end.__context__
-        if not isinstance(stop, KeyboardInterrupt):
-            raise
-        return stop.args[0] if stop.args else INTERRUPTED
+        if isinstance(end.__context__, Stopped):
+            return end.__context__.status
+        if isinstance(end.__context__, KeyboardInterrupt):
+            return INTERRUPTED
+        raise
     return 0
 
 

@@ -31,6 +31,17 @@ class Terminated(BaseException):
     """SIGTERM was received: unwind like Ctrl-C, so that no partial file is left behind."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A training was stopped: what it leaves can be resumed; `status` is the command's."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+STOPS: dict[int, type[BaseException]] = {INTERRUPTED: KeyboardInterrupt, TERMINATED: Terminated}
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose error messages are one sentence; options are written in full."""
 
@@ -103,8 +114,8 @@ def run_guarded(work: Callable[[], None], afterwards: str = "nothing was written
 
     `afterwards` is added to the message when the command is stopped.
     """
-    # When Python ends it looks for garbage once more: half a second among what torch imports.
-    atexit.register(gc.freeze)
+    atexit.unregister(_leave_garbage)
+    atexit.register(_leave_garbage)
     try:
         with _sigterm_unwinds():
             work()
@@ -117,14 +128,23 @@ def run_guarded(work: Callable[[], None], afterwards: str = "nothing was written
         print(f"terminated: {afterwards}", file=sys.stderr)
         return TERMINATED
     finally:
-        gc.unfreeze()
+        gc.unfreeze()  # what `starting` left out, for a caller who goes on
     return 0
+
+
+def _leave_garbage() -> None:
+    """When Python ends it looks for garbage once more: half a second among what torch imports.
+    Where Triton is loaded it does: Triton's bindings report as leaked what is left.
+    """
+    if "triton" not in sys.modules:
+        gc.freeze()
 
 
 @contextmanager
 def starting() -> Iterator[None]:
     """While modules are imported and nets are loaded, Python does not look for garbage: they make
-    200,000 objects that stay. It leaves these out afterwards, until the command ends.
+    200,000 objects that stay. It leaves these out afterwards, until the command ends, and with them
+    what is garbage by then: not for what a command does again and again.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -84,11 +84,12 @@ def _run(given: argparse.Namespace) -> None:
     if missing := [name for name in ("audio", "portrait") if getattr(given, name) is None]:
         raise UserError(f"{' and '.join(missing)} must be given (--help shows the use)")
     output = given.output or Path(f"{given.audio.stem}.mp4")
-    _refuse_inputs(given, output)
-    print(_made(given, output, _session(given)))
+    with starting():
+        _refuse_inputs(given, output)
+        session = _session(given)
+    print(_made(given, output, session))
 
 
-@starting()
 def _refuse_inputs(given: argparse.Namespace, output: Path) -> None:
     """Check all files before the nets and what they need are imported, which takes seconds.
 
@@ -110,7 +111,9 @@ def _run_jobs(given: argparse.Namespace) -> None:
 
     if given.audio or given.output:
         raise UserError("--jobs names audio, portraits and outputs in its file: give no others")
-    jobs, session = read_jobs(given.jobs), _session(given)
+    jobs = read_jobs(given.jobs)
+    with starting():
+        session = _session(given)
     prepared = functools.lru_cache(maxsize=1)(session.prepare)
 
     def make(job: Job) -> str:
@@ -122,7 +125,6 @@ def _run_jobs(given: argparse.Namespace) -> None:
     run_jobs(jobs, make, given.overwrite)
 
 
-@starting()
 def _session(given: argparse.Namespace) -> "Session":
     import torch
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from mien.command_line import STOPS
 from mien.errors import UserError
 from mien.kinds import read_weights, save_weights, to_float16
 from mien.media.files import written_whole
@@ -81,12 +82,12 @@ class Recipe:
     def _train(self, phase: Phase, folder: Path, animator: Path | None) -> None:
         command = [sys.executable, "-m", "mien", "fit", *self._options(phase, folder, animator)]
         began = time.monotonic()
-        status, stopped = _run_to_its_end(command)
+        status = _run_to_its_end(command)
         spent = _hours(folder) + (time.monotonic() - began) / 3600
         folder.mkdir(parents=True, exist_ok=True)
         _note(folder, spent, done=status == 0)
-        if stopped and status:
-            raise KeyboardInterrupt
+        if status in STOPS:
+            raise STOPS[status]
         if status:
             raise UserError(f"phase {phase.name} ended before its last step; see its output above")
 
@@ -116,23 +117,22 @@ class Recipe:
         return path
 
 
-def _run_to_its_end(command: Sequence[str]) -> tuple[int, bool]:
+def _run_to_its_end(command: Sequence[str]) -> int:
     """Run a training and wait for it, since it saves a checkpoint first when it is asked to stop;
-    returns its exit status, and whether it was asked.
+    returns its exit status, 128 + the number of a signal that ended it.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     process = subprocess.Popen(command)
     try:
-        asked: list[int] = []
 
         def stop(number: int, frame: FrameType | None) -> None:
-            asked.append(number)
             if number == signal.SIGTERM:  # Ctrl-C reaches the training by itself
                 process.terminate()
 
         for number in before:
             signal.signal(number, stop)
-        return process.wait(), bool(asked)
+        status = process.wait()
+        return status if status >= 0 else 128 - status
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -20,8 +20,9 @@ the picture, for gestures."""
 FRAMINGS: tuple[Framing, ...] = get_args(Framing)
 
 Transfer = Literal["relative", "absolute", "same_person"]
-"""What of the driver the portrait takes: how it differs from the driver at rest; that and the place
-of its head in the picture; or all of it, where both are one person, filmed alike."""
+"""What of the driver the portrait takes: how it differs from the driver at rest (Loki: from its
+usual head pose); that and the place of its head in the picture; or all of it, where both are one
+person, filmed alike."""
 
 
 @dataclass(frozen=True)

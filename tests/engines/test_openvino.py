@@ -123,8 +123,10 @@ def test_without_a_folder_to_keep_it_the_net_is_converted_all_the_same(tiny, mon
     assert "cannot be written" in said(caplog)[-1]
 
 
-@pytest.mark.parametrize("of_torch", [False, True], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("of_openvino", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("of_torch", [False, True], ids=["torch-float32", "torch-bfloat16"])
+@pytest.mark.parametrize(
+    "of_openvino", [False, True], ids=["openvino-float32", "openvino-bfloat16"]
+)
 def test_the_fastest_is_chosen_unless_another_is_named(of_torch, of_openvino, tiny, monkeypatch):
     monkeypatch.delenv("MIEN_ENGINE")
     monkeypatch.setattr("mien.engines.choice.cpu_has_bfloat16", lambda: of_torch)

@@ -140,7 +140,7 @@ def test_weights_are_bound_to_the_face_model_of_their_maps(run, tmp_path, monkey
     save_weights(shipped, weights)
     save_weights(older, replace(weights, face_model=None, sampling=None))
     assert load_loki_and_sampling(shipped)[1] == LokiSamplingConfig(steps=3)
-    assert load_loki_and_sampling(older)[1] == LokiSamplingConfig()
+    assert load_loki_and_sampling(older)[1] == LokiSamplingConfig(temperature=1.0)
     wrong = tmp_path / "wrong.safetensors"
     for settings in ({"steps": 0}, {"strides": 3}):
         save_weights(wrong, replace(weights, sampling=settings))

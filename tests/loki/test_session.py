@@ -134,6 +134,21 @@ def test_the_usual_pose_is_in_the_middle_of_all(driver):
     rotation = np.zeros((8, 3))
     rotation[:, 1] = [0.9, 0.1, 0.12, 0.2, 0.15, -0.6, 0.1, 0.17]
     assert usual_pose(replace(driver, rotation=rotation)) == 4  # the mean is 0.1425
+    assert usual_pose(driver.at(slice(3, 4))) == 0
+
+    # Around half a turn the vectors' own mean is no turn at all.
+    rotation[:] = 0
+    rotation[:, 1] = np.pi - np.array([0.3, -0.3, 0.2, -0.2, 0.05, -0.25, 0.15, 0.1])
+    rotation[rotation > np.pi] -= 2 * np.pi
+    assert usual_pose(replace(driver, rotation=rotation)) == 4  # the mean is pi - 0.006
+
+
+def test_relative_keeps_the_portraits_pose_in_the_frame_of_the_usual_one(portrait, driver):
+    rotation = np.zeros((8, 3))
+    rotation[:, 0] = [0.5, 0.1, 0.12, 0.2, 0.15, -0.6, 0.1, 0.57]
+    driven = drive(portrait, replace(driver, rotation=rotation))
+    away = (turns(driven) * turns(portrait)[0].inv()).magnitude()
+    assert away.argmin() == 4 and away[4] < 1e-9  # the mean is 0.1425
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ def affine(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("mean", [0.0, 30.0])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape, groups", [((5, 12, 16, 24), 4), ((2, 20, 8, 8), 4),
-                                           ((1, 6, 64, 1), 2), ((3, 4, 32, 2), 1)])  # fmt: skip
+                                           ((1, 6, 64, 1), 2), ((3, 4, 32, 2), 1),
+                                           ((1, 100, 8, 8), 4), ((1, 1030, 8, 8), 5)])  # fmt: skip
 def test_equals_the_definition_in_double_precision(shape, groups, threads, mean, silu, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     weight, bias = affine(shape[1])

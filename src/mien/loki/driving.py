@@ -53,8 +53,8 @@ def drive_faces(
     """The portrait's person moving as the driver does; `portrait` has one row.
 
     Expressions and gaze are the driver's: the face model's axes have the same rest for everybody.
-    `relative`: the head moves from the portrait's pose by the driver's difference from his usual
-    one (`usual_pose`), so that it goes no further from the portrait's than it must;
+    `relative`: the head moves from the portrait's pose by the driver's difference, in rotation and
+    place, from the frame of its usual rotation (`usual_pose`), so that turns stay small;
     `absolute`: it has the driver's rotation and place in the picture, as the authors do;
     `same_person`: identity and camera are the driver's as well, portrait and driver being framed
     alike.

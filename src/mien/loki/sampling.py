@@ -31,8 +31,8 @@ class LokiSamplingConfig:
     guidance: float = 2.0  # of map and reference together; 1: none
     overlap: int = 1  # frames that a window shares with the one before
     common_noise: bool = True  # all frames begin with the same noise, which keeps them steady; ours
-    # Standard deviation of the initial noise, which schedules take for 1. Ours: with less of it a
-    # small net's frames say less of the noise and more of the condition; 0: no noise, no seed.
+    # Standard deviation of the initial noise; in training it is 1. Ours: below 1 frames depend less
+    # on the seed and follow map and reference better; 0: no noise, so that no seed matters.
     temperature: float = 0.3
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class LokiSamplingConfig:
                 f"steps {self.steps} must be at least 1, overlap {self.overlap} at least 0"
             )
         if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature {self.temperature} must be at least 0")
+            raise ValueError(f"temperature {self.temperature} must be finite and at least 0")
 
 
 ConditionOf = Callable[[int, int], Tensor]  # first and last + 1 frame -> condition (b t d h w)

@@ -25,8 +25,10 @@ _FIRST, _LAST = "backbone.unet.conv_in.conv.weight", "backbone.unet.conv_out."
 _FOLDED_IN = "d (c h w) kh kw -> d c h w kh kw", "d c h w kh kw -> d (c h w) kh kw"
 _FOLDED_OUT = "(c h w) ... -> c h w ...", "c h w ... -> (c h w) ..."
 
-# The face model of files that do not say on which they were trained.
+# The face model of files that do not say on which they were trained, and the sampling settings of
+# those that were written before there were these settings.
 _BEFORE = {"fingerprint": "8025aeabfe5df721", "offset_deviation": 0.124}
+_SAMPLING_BEFORE = {"temperature": 1.0}
 
 
 def face_model_record() -> dict[str, Any]:
@@ -103,7 +105,7 @@ def load_loki_and_sampling(path: Path) -> tuple[Loki, LokiSamplingConfig]:
     weights = read_weights(path, LOKI)
     refuse_other_face_model(weights.face_model, path)
     try:
-        sampling = restore(LokiSamplingConfig, weights.sampling or {})
+        sampling = restore(LokiSamplingConfig, _SAMPLING_BEFORE | (weights.sampling or {}))
     except (UserError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} has sampling settings that this version does not have ({first_line(error)}): "

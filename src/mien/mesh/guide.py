@@ -107,7 +107,8 @@ def no_guide(size: int) -> Guide:
     """The empty guide (batch of one) of a frame whose mesh is unknown. All guides share its maps,
     which spares `join_guides` copies: never write to them.
     """
-    with torch.inference_mode(False), torch.device("cpu"):  # whoever asks first, for all later ones
+    # The first caller may be in inference mode or have another default device; later ones may not.
+    with torch.inference_mode(False), torch.device("cpu"):
         plane = torch.zeros(1, size, size)
         return Guide(
             displacement=torch.zeros(1, size, size, 2),

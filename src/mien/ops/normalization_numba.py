@@ -20,7 +20,7 @@ _LOG2_E = np.float32(math.log2(math.e))
 _FURTHEST = np.float32(126)  # the exponents of float32 that are finite and not 0
 # Added to t, it leaves t rounded, plus the 127 that exponents are stored with, in the lowest bits.
 _ROUNDING = np.float32(1.5 * 2**23 + 127)
-_2_TO = tuple(np.float32(math.log(2) ** n / math.factorial(n)) for n in range(7))  # Taylor's
+_POWER_OF_2 = tuple(np.float32(math.log(2) ** n / math.factorial(n)) for n in range(7))  # Taylor's
 
 
 def normalize_groups_numba(
@@ -109,7 +109,7 @@ def _activate(numbers, fractions, powers, bits):
     """SiLU of a row in place, x / (1 + 2^t) with t = -x log2 e: 2 to the nearest whole number, made
     of its `bits` (those of `powers`), times a polynomial of what remains (1e-7).
     """
-    c0, c1, c2, c3, c4, c5, c6 = _2_TO
+    c0, c1, c2, c3, c4, c5, c6 = _POWER_OF_2
     for i in range(numbers.shape[0]):
         t = min(max(-numbers[i] * _LOG2_E, -_FURTHEST), _FURTHEST)
         rounded = t + _ROUNDING
@@ -122,6 +122,7 @@ def _activate(numbers, fractions, powers, bits):
         numbers[i] = numbers[i] / (np.float32(1) + fractions[i] * powers[i])
 
 
+# Not reassociated: adding and subtracting _ROUNDING rounds.
 _activate = compiled(_activate, frozenset({"contract"}))
 
 

@@ -39,7 +39,8 @@ def compiled(function: Callable, fastmath: frozenset[str] = frozenset()) -> Any:
     """Compile on the first call; wrappers of the function (a shape check) are removed first.
 
     Compiled code is kept on disk for the next process, where the folder can be written. Division
-    by zero gives infinity, as in torch: checks of divisors keep loops from being vectorised.
+    by zero gives infinity or NaN, as in torch, and no error: checks of divisors keep loops from
+    being vectorised.
     """
     ensure_cache_folder()
     compile_ = functools.partial(

@@ -9,12 +9,15 @@ import torch
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from mien.errors import UserError
+from mien.errors import UserError, first_line
 from mien.training.predictions import PredictionWriter
 
 # How the parser says which type or choice a value should have had, and what these types are.
-_EXPECTED = re.compile(r"Expected a (?:<class '(\w+)'>|typing.Literal\[(.*?)\])")
+_EXPECTED = re.compile(
+    r"Expected a (?:<class '(\w+)'>|typing.Literal\[(.*?)\]|tuple with (\d+) elements)"
+)
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text",
           "tuple": "a list", "list": "a list", "dict": "a section", "NoneType": "null"}  # fmt: skip
 
@@ -61,6 +64,12 @@ class Command(LightningCLI):
         self.config_init["predict"]["return_predictions"] = False
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        try:
+            return self._trainer(config, callbacks)
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            raise UserError(f"no trainer of these options: {first_line(error)}") from error
+
+    def _trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         # Where rich is installed Lightning takes its bar, which prints nothing into a log.
         if config.get("enable_progress_bar") is not False:
             callbacks = [*callbacks, TQDMProgressBar()]
@@ -97,11 +106,7 @@ def _data_spec(module: Any) -> Any:
 
 
 def _several_processes(trainer: Mapping[str, Any]) -> bool:
-    """Whether a trainer of these options trains in several processes.
-
-    Raises:
-        UserError: the devices are no number, list, or auto.
-    """
+    """Whether a trainer of these options trains in several processes."""
     devices = trainer["devices"]
     if isinstance(devices, str) and "," in devices:
         devices = [number for number in devices.split(",") if number.strip()]
@@ -109,10 +114,8 @@ def _several_processes(trainer: Mapping[str, Any]) -> bool:
         count = len(devices)
     elif str(devices) in ("auto", "-1"):  # all devices; the CPU counts as one
         count = 1 if trainer["accelerator"] == "cpu" else torch.cuda.device_count()
-    elif str(devices).isdecimal():
-        count = int(devices)
     else:
-        raise UserError(f"trainer.devices must be a number, a list of numbers, or auto: {devices}")
+        count = int(devices) if str(devices).isdecimal() else 1  # Lightning refuses what is none
     return count > 1 or trainer["num_nodes"] > 1
 
 
@@ -140,7 +143,10 @@ def _unknown_option(message: str) -> str | None:
         return None
     name = found[1] or found[2] or found[3]
     section = re.match(r'\s*Parser key "(model|data)":', message)
-    return f"--{section[1]}.{name.removeprefix('--')}" if section else name
+    if section is None:
+        return name
+    given = re.search(r"NestedArg\(key='([\w.]+)'", message)  # with all sections it is in
+    return f"--{section[1]}.{given[1] if given else name.removeprefix('--')}"
 
 
 def _wrong_value(message: str) -> str | None:
@@ -150,20 +156,28 @@ def _wrong_value(message: str) -> str | None:
     key = re.match(r'\s*Parser key "([\w.]+)":', message)
     if key is None:
         return None
-    if inner := re.search(r"^\s*- ([\w.]+ must be .+)$", message, re.MULTILINE):
-        return f"{key[1]}.{inner[1]}"
-    value = re.search(r"(?:Got|Given) value: (.*)", message)
+    if inner := re.search(r"^\s*- ([\w.]+ (?:must|cannot) be .+)$", message, re.MULTILINE):
+        of_list = re.search(r"NestedArg\(key='[\w.]+', val=\[", message)
+        each = "each of " if of_list and "must be a list" not in inner[1] else ""
+        return f"{each}{key[1]}.{inner[1]}"
+    if problem := re.search(r"Problem with given class_path '(.+?)':\s*(.+)", message):
+        return f"{key[1]} cannot be {problem[1]}: {problem[2]}"
+    value = re.search(r"(?:Got|Given) value: (.*)|Unable to load config '(.*)'", message)
     reasons = re.findall(r"^\s*- (.*)", message, re.MULTILINE) or [message[key.end() :].strip()]
     expected = [_EXPECTED.match(reason) for reason in reasons]
-    if value is None or None in expected:
+    if value is None:
         return None
+    if None in expected:
+        return f"{key[1]} cannot be {value[1] or value[2]}"
     kinds = " or ".join(_kind(each) for each in expected if each)
     return f"{key[1]} must be {kinds}, not {value[1]}"
 
 
 def _kind(expected: re.Match[str]) -> str:
     """What the parser expected, in plain words."""
-    kind, choices = expected.groups()
+    kind, choices, length = expected.groups()
+    if length:
+        return f"a list of {length}"
     return _KINDS.get(kind, kind) if kind else choices.replace("'", "").replace(", ", " or ")
 
 

@@ -9,7 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 
-from mien.command_line import INTERRUPTED, TERMINATED
+from mien.command_line import INTERRUPTED, TERMINATED, Stopped
 from mien.errors import UserError
 
 
@@ -18,7 +18,7 @@ class ResumePoint(Checkpoint):
 
     Always saved between two steps, never inside one nor while the averaged weights replace the
     trained ones, so that resuming is exact. Ctrl-C and SIGTERM let the step finish first; the exit
-    status of the command is then what shells expect, carried by the KeyboardInterrupt.
+    status of the command is then what shells expect.
 
     Args:
         every: steps between two saves.
@@ -52,7 +52,7 @@ class ResumePoint(Checkpoint):
     def _ask_to_stop(self, number: int, frame: Any) -> None:
         self._status = TERMINATED if number == signal.SIGTERM else INTERRUPTED
         if self._asked_to_stop:  # asked twice: do not wait for the step
-            raise KeyboardInterrupt(self._status)
+            raise Stopped(self._status)
         self._asked_to_stop = True
 
     def on_train_batch_end(
@@ -92,7 +92,7 @@ class ResumePoint(Checkpoint):
         if self._stopping:
             step, path = trainer.global_step, self.path(trainer)
             rank_zero_info(f"stopped after step {step}; go on with --ckpt_path {path}")
-            raise KeyboardInterrupt(self._status)
+            raise Stopped(self._status)
 
     def path(self, trainer: Trainer) -> Path:
         """The `last.ckpt` of this run."""
