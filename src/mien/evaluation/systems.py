@@ -85,8 +85,9 @@ def implicit_system(given: Namespace) -> System:
 
 @dataclass(frozen=True)
 class LokiSystem:
-    """Loki, driven as `mien reenact --system loki` does: relative to the driver's usual pose, or,
-    if portrait and driver are one person, by the driver's own coefficients.
+    """Loki, driven as `mien reenact --system loki` does by a video of these frames alone: relative
+    to the driver's usual pose in them, or, if portrait and driver are one person, by the driver's
+    own coefficients.
     """
 
     session: LokiSession
