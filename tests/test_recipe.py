@@ -1,16 +1,18 @@
 """The recipe of `small`, shortened: from drawn clips to weights that draw better than copying."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from mien.checkpoint import load_animator, load_speech_to_motion, motion_fingerprint
+from mien.command_line import INTERRUPTED, TERMINATED
 from mien.data.datasets import ClipCache, to_picture
 from mien.data.drawn import write_clips
 from mien.data.records import read_records
 from mien.metrics import psnr
-from mien.recipe import SMALL
+from mien.recipe import SMALL, _run_to_its_end
 from tests.tools import load_tool
 
 STEPS = 250
@@ -70,3 +72,12 @@ def test_a_phase_that_cannot_be_trained_is_said(tmp_path: Path, capfd):
     assert run(tmp_path) == 1  # there is no valid.jsonl
     said = capfd.readouterr().err
     assert "valid.jsonl" in said and "phase 1_field ended before its last step" in said
+
+
+@pytest.mark.parametrize(
+    "ends, status",
+    [("sys.exit(3)", 3), (f"sys.exit({INTERRUPTED})", INTERRUPTED), ("os.abort()", 134),
+     ("os.kill(os.getpid(), 15)", TERMINATED)],
+)  # fmt: skip
+def test_the_status_of_a_training_is_that_of_a_shell(ends: str, status: int):
+    assert _run_to_its_end([sys.executable, "-c", f"import os, sys; {ends}"]) == status
