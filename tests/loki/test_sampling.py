@@ -107,7 +107,7 @@ def test_without_noise_seeds_draw_the_same(net: Loki):
 
 
 def test_a_negative_temperature_is_refused():
-    with pytest.raises(ValueError, match="temperature -1.0 must be at least 0"):
+    with pytest.raises(ValueError, match="temperature -1.0 must be finite and at least 0"):
         LokiSamplingConfig(temperature=-1.0)
 
 

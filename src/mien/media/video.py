@@ -176,8 +176,7 @@ class VideoWriter:
 
     Args:
         path: of the mp4.
-        sound: mono at 16 kHz, or any Sound, whose rate and one or two channels are kept; None for a
-            silent video.
+        sound: mono at 16 kHz, or any Sound: its rate and one or two channels are kept; None: silent
         comment: written to the file's metadata.
         key_every: frames between key frames (default: the encoder's choice, some ten seconds).
 
