@@ -67,7 +67,7 @@ class Command(LightningCLI):
         try:
             return self._trainer(config, callbacks)
         except (MisconfigurationException, TypeError, ValueError) as error:
-            raise UserError(f"no trainer of these options: {first_line(error)}") from error
+            raise UserError(f"an option of --trainer cannot be: {first_line(error)}") from error
 
     def _trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         # Where rich is installed Lightning takes its bar, which prints nothing into a log.
