@@ -65,6 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except (UserError, ModuleNotFoundError) as error:
         return failed(error)
+    except Stopped as stop:
+        return stop.status
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -97,20 +99,20 @@ def _joined(names: list[str]) -> str:
 
 
 def train(arguments: list[str]) -> int:
-    """Run one LightningCLI command."""
+    """Run one LightningCLI command.
+
+    Raises:
+        KeyboardInterrupt: it was stopped.
+    """
     _check_checkpoint(arguments)
     _suppress_warnings()
     from mien.training.command import run
 
     try:
         run(arguments)
-    except Stopped as stop:
-        return stop.status
     except SystemExit as end:  # Lightning ends a run that was stopped with status 1
-        if isinstance(end.__context__, Stopped):
-            return end.__context__.status
         if isinstance(end.__context__, KeyboardInterrupt):
-            return INTERRUPTED
+            raise end.__context__ from None
         raise
     return 0
 

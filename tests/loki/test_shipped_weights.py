@@ -69,7 +69,14 @@ def test_the_head_turns_as_asked(session: LokiSession, portrait: LokiPortrait, y
     assert np.abs(turned[-1, [0, 2]] - turned[0, [0, 2]]).max() < 0.12
 
 
-def test_the_mouth_opens_when_asked(session: LokiSession, portrait: LokiPortrait):
-    """By 0.07 of the 0.9: teeth that smile stay shut; fifteen other people's open by 0.41."""
-    jaw = seen(draw(session, portrait, 0.0, 0.9)).expression[:, JAW]
-    assert jaw[-1] - jaw[0] > 0.05
+@pytest.mark.parametrize("temperature, opens", [(1.0, 0.15), (0.3, 0.05)])
+def test_the_mouth_opens_as_asked(
+    session: LokiSession, portrait: LokiPortrait, temperature: float, opens: float
+):
+    """With less noise than in training teeth that smile stay nearly shut; those of fifteen other
+    people open as before.
+    """
+    sampling = replace(session.sampling, temperature=temperature)
+    drawn = draw(LokiSession(session.net, sampling), portrait, 0.0, 0.9)
+    jaw = seen(drawn).expression[:, JAW]
+    assert jaw[-1] - jaw[0] > opens

@@ -63,15 +63,19 @@ def sample_frames(
     overlap = min(sampling.overlap, net.config.window - 1)
     past: Tensor | None = None
     batch = len(reference[0][0])
-    common = _noise(net, batch, 1, generator) if sampling.common_noise else None
+
+    def noise_of(frames: int) -> Float[Tensor, "b _ c _ _"]:
+        return sampling.temperature * _noise(net, batch, frames, generator)
+
+    common = noise_of(1) if sampling.common_noise else None
     start = 0
     while start < count:
         first = start if past is None else start - past.shape[1]
         last = min(first + net.config.window, count)
         condition = condition_of(first, last)
         frames = last - first
-        noise = _noise(net, batch, frames, generator) if common is None else common
-        noise = sampling.temperature * noise.expand(-1, frames, -1, -1, -1).to(condition.device)
+        noise = noise_of(frames) if common is None else common
+        noise = noise.expand(-1, frames, -1, -1, -1).to(condition.device)
         samples = _window(net, reference, condition, past, noise, sampling)
         yield net.decode(samples[:, start - first :])
         start, past = last, samples[:, last - first - overlap :] if overlap else None

@@ -163,10 +163,10 @@ def _wrong_value(message: str) -> str | None:
     if problem := re.search(r"Problem with given class_path '(.+?)':\s*(.+)", message):
         return f"{key[1]} cannot be {problem[1]}: {problem[2]}"
     value = re.search(r"(?:Got|Given) value: (.*)|Unable to load config '(.*)'", message)
-    reasons = re.findall(r"^\s*- (.*)", message, re.MULTILINE) or [message[key.end() :].strip()]
-    expected = [_EXPECTED.match(reason) for reason in reasons]
     if value is None:
         return None
+    reasons = re.findall(r"^\s*- (.*)", message, re.MULTILINE) or [message[key.end() :].strip()]
+    expected = [_EXPECTED.match(reason) for reason in reasons]
     if None in expected:
         return f"{key[1]} cannot be {value[1] or value[2]}"
     kinds = " or ".join(_kind(each) for each in expected if each)
