@@ -295,7 +295,7 @@ def test_file_is_laid_over_the_one_it_names(tmp_path, monkeypatch):
 
 # GFLOP a generated frame that each preset may take (1 MAC = 2 FLOP): motion encoder and renderer,
 # a second drawn together (what depends on the source alone is counted once for them).
-BUDGETS = {"tiny": 0.2, "small": 4.0, "base": 60.0, "base512": 120.0, "paper": 1150.0}
+BUDGETS = {"tiny": 0.2, "small": 1.0, "base": 60.0, "base512": 120.0, "paper": 1150.0}
 
 
 @pytest.mark.parametrize("preset", BUDGETS)

@@ -24,6 +24,8 @@ from mien.kinds import fingerprint, read_weights, save_weights, to_float16
 from mien.media import probe_video, read_video
 from mien.mesh.motion import MESH_DIM
 from mien.pipeline import animate
+from mien.training.losses import LossConfig
+from mien.training.stage1 import ReconstructionStage
 from tests.tiny_nets import voice, write_wav
 
 # With a discriminator that begins in the middle: two optimisers, one without state at first.
@@ -208,6 +210,31 @@ def test_larger_pictures_start_from_smaller(fit: Fit, stage1: SimpleNamespace, t
     assert saved["config"]["image_size"] == 96
     name = next(n for n in saved["state_dict"] if n.startswith("animator.") and "weight" in n)
     assert torch.equal(saved["state_dict"][name], stage1.saved["state_dict"][name])
+
+
+def test_a_decoder_is_left_out_and_added(fit: Fit, stage1: SimpleNamespace, tmp_path: Path):
+    def started(folder: str, weights: Path, decoder: str) -> dict[str, torch.Tensor]:
+        options = [
+            *("--model.initial_weights", str(weights), "--model.animator.decoder", decoder),
+            *("--trainer.max_steps", "1", "--model.optimizer.learning_rate", "0"),
+        ]
+        return fit(tmp_path / folder, STAGE1, *options)["state_dict"]
+
+    def drawing(state: dict[str, torch.Tensor]) -> set[str]:
+        return {name for name in state if name.startswith("animator.frame_decoder.")}
+
+    before = stage1.saved["state_dict"]
+    without = started("without", stage1.path, "none")
+    assert drawing(before) and not drawing(without)
+    motion = [name for name in without if name.startswith("animator.motion_encoder.")]
+    assert motion and all(torch.equal(without[name], before[name]) for name in motion)
+    again = started("again", tmp_path / "without" / "last.ckpt", "residual")
+    assert drawing(again) == drawing(before)
+
+
+def test_a_loss_on_warped_features_needs_a_decoder():
+    with pytest.raises(UserError, match=r"loss\.threshold .* decoder none"):
+        ReconstructionStage(loss=LossConfig(threshold=1.0))
 
 
 def test_a_pretrained_ear_hears_the_clips_once(

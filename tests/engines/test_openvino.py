@@ -57,10 +57,18 @@ def test_no_position_is_computed_in_bfloat16(shipped, real):
     parts = engine._read(engine.graph_folder(real.animator, guided=True))
     assert parts is not None
     kinds = [{node.get_type_name() for node in part.model.get_ops()} for part in parts]
-    assert [part.coarse for part in parts] == [False, True, False, True, False]
+    assert [part.coarse for part in parts] == [False, True, False]
     for part, operations in zip(parts, kinds, strict=True):
         assert part.coarse != ("SampleMaps" in operations or part is parts[-1])
         assert not part.coarse or "Convolution" in operations
+
+
+def test_a_decoder_draws_in_bfloat16_too(tiny):
+    animator, source, motion, _ = tiny
+    OpenvinoEngine(animator).render(source, motion)
+    parts = engine._read(engine.graph_folder(animator, guided=False))
+    assert parts is not None
+    assert [part.coarse for part in parts] == [False, True, False, True, False]
 
 
 def test_a_frame_does_not_depend_on_those_rendered_with_it(shipped, real):

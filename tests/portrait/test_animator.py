@@ -3,14 +3,19 @@ import torch
 from einops import rearrange
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
+from mien.ops.warp import identity_grid, resize_displacement
 from mien.portrait.animator import Animator, AnimatorConfig
+from mien.portrait.region_attention import mean_flow
 from tests.portrait.tiny import awake, pictures, tiny_animator
 
 EVERY_KIND = [
     {},
     {"decoder": "spade", "warped_skips": False, "attention_volume": True},
     {"image_size": 128, "upscale": 2},
+    {"decoder": "none"},
+    {"decoder": "none", "image_size": 128, "upscale": 2},
     {"occlusion": "multiply", "warped_skips": False, "depth_pooling": "space_and_depth"},
     {"use_appearance": False},
     {"deviation_layers": 0},
@@ -61,6 +66,19 @@ def test_every_parameter_gets_a_gradient(changes):
     # With one share for all, nothing has to be decided about places; without F_A nothing reads it.
     allowed = "appearance_vector" if changes == {"use_appearance": False} else "\0"
     assert [name for name in without if not name.startswith(allowed)] == []
+
+
+def test_without_a_decoder_the_frame_is_the_picture_moved_by_the_field():
+    animator = awake(tiny_animator(decoder="none", max_displacement=0.5))
+    source, driving = pictures(2).chunk(2)
+    with torch.no_grad():
+        appearance, own = animator.encode_appearance(source), animator.encode_motion(source)
+        drawn = animator.draw(appearance, own, animator.encode_motion(driving)[:, None])
+    flow = resize_displacement(mean_flow(drawn.field.displacement, drawn.field.mask), 64, 64)
+    places = identity_grid(64, 64, like=flow) + flow
+    expected = F.grid_sample(source, places, padding_mode="border", align_corners=False)
+    torch.testing.assert_close(drawn.frames, expected, rtol=0, atol=1e-5)
+    assert not appearance.skips and not list(animator.frame_decoder.parameters())
 
 
 def test_a_batch_of_two_equals_two_batches_of_one():
@@ -120,6 +138,7 @@ def test_shapes_hold_for_any_batch_and_length(batch, frames):
         ({"temporal_kernel": 2}, "temporal_kernel 2"),
         ({"field_size": 24, "lift_channels": (8, 8)}, "field_size 24"),
         ({"decoder": "spade"}, "warped_skips"),
+        ({"decoder": "none", "warped_skips": False}, "warped_skips"),
         ({"deviation_heads": 3}, "deviation_heads 3"),
         ({"upscale": 3, "image_size": 96}, "upscale 3"),
     ],

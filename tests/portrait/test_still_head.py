@@ -30,13 +30,17 @@ def guide_of(frames: int, move: float) -> Guide:
     return replace(small, displacement=planes, head=0 * small.head, **doubled, **colors)
 
 
-@pytest.fixture(scope="module")
-def head() -> StillHead:
-    animator = awake(tiny_animator(guide=True, image_size=SIDE, decoder_blocks=2))
+def head_of(**changes) -> StillHead:
+    animator = awake(tiny_animator(guide=True, image_size=SIDE, **changes))
     source = pictures(1, SIDE)
     with torch.no_grad():
         appearance, motion = animator.encode_appearance(source), animator.encode_motion(source)
         return StillHead.of(animator, appearance, motion, guide_of(1, move=0.0), MOUTH)
+
+
+@pytest.fixture(scope="module")
+def head() -> StillHead:
+    return head_of(decoder_blocks=2)
 
 
 @torch.no_grad()
@@ -73,6 +77,19 @@ def test_the_window_is_that_of_the_whole_frame_and_the_rest_stays(head, monkeypa
     moved[..., outer[0], outer[1]] = 0
     assert not moved.any()
     assert (head.weight[..., rows, columns] == 1).all() and 0 < head.weight.mean() < 0.3
+
+
+@torch.no_grad()
+def test_without_a_decoder_the_window_is_that_of_the_whole_frame_too():
+    head, guide = head_of(decoder="none"), guide_of(3, move=0.2)
+    source = head.source
+    whole = head.animator.render_prepared(source, source.motion[:, None].repeat(1, 3, 1), guide)
+    rows, columns = MOUTH.slices(SIDE)
+    drawn = head.render(guide)[0]
+    torch.testing.assert_close(
+        drawn[..., rows, columns], whole[0][..., rows, columns], rtol=0, atol=1e-5
+    )
+    assert (drawn - head.frame).abs().max() > 1e-2
 
 
 def test_without_a_guide_there_is_no_still_head(head):

@@ -25,6 +25,7 @@ TINY = AnimatorConfig(
     field_size=16,
     lift_channels=(24, 16),
     attention_channels=(16, 24),
+    decoder="residual",
     decoder_channels=(24, 16, 8),
     decoder_blocks=1,
     guide=False,

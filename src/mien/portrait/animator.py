@@ -28,17 +28,20 @@ from mien.portrait.guide import GuideAttention
 from mien.portrait.motion_encoder import MotionEncoder
 from mien.portrait.region_attention import RegionAttention
 from mien.portrait.spade_decoder import SpadeDecoder
+from mien.portrait.warped_picture import WarpedPicture
 from mien.portrait.window import Window
 from mien.types import Appearance, Guide, MotionField, PreparedSource
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """Rendered frames (batch axis: b t) and intermediate results, for losses and logs."""
+    """Rendered frames (batch axis: b t) and intermediate results, for losses and logs; `moved`, the
+    warped volume, is None without a decoder, which alone reads it.
+    """
 
     frames: Float[Tensor, "bt 3 H W"]
     field: MotionField
-    moved: Float[Tensor, "bt c z h w"]
+    moved: Float[Tensor, "bt c z h w"] | None
 
 
 class Animator(nn.Module):
@@ -87,7 +90,7 @@ class Animator(nn.Module):
             if c.guide
             else None,
         )
-        self.frame_decoder = FrameDecoder(_decoder_body(c), c.warped_skips, c.upscale, c.guide)
+        self.frame_decoder = _frame_decoder(c)
 
     def guide_state(self) -> dict[str, Tensor]:
         """The guide's part of the state dict, which weights trained without a guide lack."""
@@ -99,7 +102,7 @@ class Animator(nn.Module):
         picture = fit_to(source, self.config.image_size)
         encoded = fit_to(picture, self.config.encoded_size)
         volume, (half, full) = self.appearance_encoder(encoded)
-        skips = (half, full) if self.config.warped_skips else ()
+        skips = (half, full) if self.config.has_skips else ()
         return Appearance(volume, self.encode_identity(source), skips, picture)
 
     def encode_identity(self, source: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b a"]:
@@ -153,16 +156,18 @@ class Animator(nn.Module):
         field: MotionField,
         guide: Guide | None = None,
         window: Window | None = None,
-        decoder: FrameDecoder | None = None,
+        decoder: FrameDecoder | WarpedPicture | None = None,
     ) -> Rendering:
         """Draw the frames of a known field, or a window of them; `appearance` is repeated to its
         batch. Another `decoder` can stand for the animator's own.
         """
+        draw = decoder or self.frame_decoder
+        if isinstance(draw, WarpedPicture):
+            return Rendering(draw(appearance.picture, field, guide, window), field, None)
         moved, mask = warp_by_field(appearance.volume, field)
         features = occlude(
             moved, appearance.volume, mask, self.config.occlusion, self.config.activation_slope
         )
-        draw = decoder or self.frame_decoder
         return Rendering(draw(features, appearance, field, mask, guide, window), field, moved)
 
     def render(
@@ -190,6 +195,8 @@ class Animator(nn.Module):
 
     def reconstruct(self, appearance: Appearance) -> Float[Tensor, "b 3 H W"]:
         """Render the source without motion: nothing is warped, and no motion is an input."""
+        if isinstance(self.frame_decoder, WarpedPicture):
+            return appearance.picture
         field, _ = self.dense_motion.still(self.dense_motion.prepare(appearance))
         mask = mask_at(field.mask, appearance.volume.shape[-1])
         features = occlude(
@@ -220,6 +227,12 @@ def _attention(c: AnimatorConfig) -> RegionAttention:
         c.attention_volume,
         c.region_dropout,
     )
+
+
+def _frame_decoder(c: AnimatorConfig) -> FrameDecoder | WarpedPicture:
+    if c.decoder == "none":
+        return WarpedPicture()
+    return FrameDecoder(_decoder_body(c), c.warped_skips, c.upscale, c.guide)
 
 
 def _decoder_body(c: AnimatorConfig) -> SpadeDecoder | ResidualDecoder:

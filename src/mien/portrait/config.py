@@ -60,7 +60,7 @@ class AnimatorConfig:
 
     occlusion: Occlusion = "blend"
     activation_slope: float = 0.2  # beta
-    decoder: Literal["residual", "spade"] = "residual"
+    decoder: Literal["none", "residual", "spade"] = "none"  # none: the warped picture is the frame
     decoder_channels: tuple[int, int, int] = (64, 32, 12)  # at quarter, half, full size
     decoder_blocks: int = 2
     warped_skips: bool = True  # mien's own addition
@@ -85,7 +85,9 @@ class AnimatorConfig:
         if self.temporal_kernel % 2 == 0:
             raise ValueError(f"temporal_kernel {self.temporal_kernel} is not odd")
         if self.warped_skips and self.decoder == "spade":
-            raise ValueError("warped_skips needs decoder 'residual', not 'spade'")
+            raise ValueError("warped_skips needs decoder 'residual' or 'none', not 'spade'")
+        if self.decoder == "none" and not self.warped_skips:
+            raise ValueError("decoder 'none' needs warped_skips: the warped picture is the frame")
         if self.guide and (self.attention_volume or not (self.use_attention and self.warped_skips)):
             raise ValueError("guide needs use_attention and warped_skips, and attention_volume off")
         require_multiple(
@@ -96,6 +98,11 @@ class AnimatorConfig:
     def preset(cls, name: str) -> "AnimatorConfig":
         """The animator of a preset (`mien.presets`): tiny, small, base, base512 or paper."""
         return read_preset(cls, name, "stage1", "model.init_args.animator")
+
+    @property
+    def has_skips(self) -> bool:
+        """Whether the decoder takes warped maps of the encoder."""
+        return self.warped_skips and self.decoder != "none"
 
     @property
     def encoded_size(self) -> int:

@@ -2,7 +2,8 @@
 
 Two bodies: residual blocks (light), and SPADE blocks as in related work (`spade_decoder`). Warped
 skips are mien's own addition: the encoder's earlier maps and the picture itself, warped by the same
-field, so that detail comes from the source instead of from parameters.
+field, so that detail comes from the source instead of from parameters. A net may also do without a
+decoder and show the warped picture alone (`warped_picture`).
 Axes: b batch (frames included), c channels, z depth layers, h w space.
 """
 
@@ -16,16 +17,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.nn.conv import ConvBlock, ResidualBlock2d, channels_last, group_norm
-from mien.ops.warp import (
-    identity_grid,
-    resize_displacement,
-    sample_map,
-    warp_map,
-    warp_volume,
-)
-from mien.portrait.guide import disocclusion, fill_background, warp_person_mask
-from mien.portrait.region_attention import mean_flow
+from mien.ops.warp import resize_displacement, warp_volume
+from mien.portrait.guide import disocclusion, warp_person_mask
 from mien.portrait.spade_decoder import SpadeDecoder
+from mien.portrait.warped_picture import flow_planes, moved_map, picture_flow, warp_picture
 from mien.portrait.window import Window, cut, cut_guide
 from mien.types import Appearance, Guide, MotionField
 
@@ -176,13 +171,10 @@ class FrameDecoder(nn.Module):
         if not self.warped_skips:
             flat = rearrange(features, "b c z h w -> b (c z) h w")
             return torch.tanh(self._head(self.body(flat)))
-        flow = mean_flow(field.displacement, field.mask) if field.fine is None else field.fine
-        at_volume = resize_displacement(flow, features.shape[3], features.shape[4])
-        # The factor brings moves of a few per cent of the picture to the scale of the features.
-        flow_map = rearrange(at_volume, "b h w xy -> b xy h w") * 20
-        maps = (*features.unbind(dim=2), flow_map, mask)
+        flow = picture_flow(field)
+        maps = (*features.unbind(dim=2), flow_planes(flow, features.shape[-1]), mask)
         inputs = torch.cat([channels_last(cut(x, window)) for x in maps], dim=1)
-        skips = tuple(_moved(skip, flow, window) for skip in appearance.skips)
+        skips = tuple(moved_map(skip, flow, window) for skip in appearance.skips)
         person = None
         if guide is not None:
             person = cut(warp_person_mask(guide, flow), window)
@@ -190,10 +182,9 @@ class FrameDecoder(nn.Module):
         assert isinstance(self.body, ResidualDecoder)
         face = self._face_of(guide, person, inputs)
         drawn = self._head(self.body(inputs, skips, face, features.shape[2]))
-        moved, alpha_logit = _moved(appearance.picture, flow, window), drawn[:, 3:]
-        if guide is not None and person is not None:
-            moved = fill_background(moved, guide, disocclusion(guide, person))
-            moved, cover = _with_interior(moved, guide.interior)
+        moved, cover = warp_picture(appearance.picture, flow, guide, person, window)
+        alpha_logit = drawn[:, 3:]
+        if cover is not None:
             alpha_logit = alpha_logit + self.interior_confidence * cover
         own = torch.tanh(drawn[:, :3]).to(moved.dtype)
         return torch.lerp(own, moved, torch.sigmoid(alpha_logit).to(moved.dtype))
@@ -213,6 +204,11 @@ class FrameDecoder(nn.Module):
         return drawn if self.upscale == 1 else F.pixel_shuffle(drawn, self.upscale)
 
 
+def decoder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The decoder's part of an animator's weights."""
+    return {name: value for name, value in state.items() if name.startswith("frame_decoder.")}
+
+
 def with_larger_head(state: Mapping[str, Tensor], upscale: int) -> dict[str, Tensor]:
     """An animator's weights for a head that draws `upscale` times the size, from one that draws the
     encoded size: at first every pixel becomes a square of equal pixels.
@@ -220,29 +216,3 @@ def with_larger_head(state: Mapping[str, Tensor], upscale: int) -> dict[str, Ten
     heads = "frame_decoder.head.weight", "frame_decoder.head.bias"
     larger = {name: state[name].repeat_interleave(upscale**2, dim=0) for name in heads}
     return {**state, **larger}
-
-
-def _with_interior(
-    moved: Float[Tensor, "b 3 H W"], interior: Float[Tensor, "b 4 H1 W1"]
-) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 1 H W"]]:
-    """The warped picture with the mouth interior composited in, and the interior's alpha.
-
-    The picture comes back unchanged, to the bit, where the interior's own alpha is 0.
-    """
-    interior = interior.to(moved.dtype)
-    if interior.shape[2:] != moved.shape[2:]:
-        interior = F.interpolate(
-            interior, size=moved.shape[2:], mode="bilinear", align_corners=False
-        )
-    cover = interior[:, 3:]
-    return torch.lerp(moved, interior[:, :3], cover), cover
-
-
-def _moved(features: Tensor, flow: Tensor, window: Window | None) -> Tensor:
-    height, width = features.shape[2:]
-    displacement = resize_displacement(flow, height, width)
-    if window is None:
-        return warp_map(features, displacement)
-    rows, columns = window.slices(width)
-    grid = identity_grid(height, width, like=displacement)
-    return sample_map(features, (grid + displacement)[:, rows, columns])

@@ -20,6 +20,7 @@ from mien.ops.warp import repeat_frames
 from mien.portrait.animator import Animator, repeat_appearance
 from mien.portrait.config import AnimatorConfig
 from mien.portrait.frame_decoder import FrameDecoder
+from mien.portrait.warped_picture import WarpedPicture
 from mien.portrait.window import Window, cut
 from mien.types import Appearance, Guide, MotionField, PreparedSource
 
@@ -59,7 +60,7 @@ class StillHead:
     """
 
     animator: Animator
-    decoder: FrameDecoder
+    decoder: FrameDecoder | WarpedPicture
     source: PreparedSource
     field: MotionField
     hidden: Float[Tensor, "1 d h w"]
@@ -116,12 +117,14 @@ def _reach(config: AnimatorConfig) -> int:
     """How far the decoder's convolutions reach, in pixels of the volume: two in each block, and
     less than two by those at half and full size.
     """
+    if config.decoder == "none":
+        return 0
     return 2 * config.decoder_blocks + 2
 
 
 def _with_fixed_norms(
     animator: Animator, appearance: Appearance, field: MotionField, guide: Guide
-) -> tuple[FrameDecoder, Tensor]:
+) -> tuple[FrameDecoder | WarpedPicture, Tensor]:
     """The decoder with the statistics of a frame, and that frame."""
     decoder = copy.deepcopy(animator.frame_decoder)
     fixed: dict[str, FixedNorm] = {}

@@ -16,7 +16,7 @@ from mien.errors import UserError
 from mien.kinds import current_state, describe, read_weights, refuse_other_run, use_current_names
 from mien.metrics import mouth_l1, psnr
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
-from mien.portrait.frame_decoder import with_larger_head
+from mien.portrait.frame_decoder import decoder_state, with_larger_head
 from mien.portrait.motion_encoder import token_positions, tokens_as_motion
 from mien.training.discriminator import (
     DiscriminatorConfig,
@@ -48,7 +48,8 @@ class ReconstructionStage(SteppedModule):
         optimizer: optimiser and learning rate, also of the discriminator.
         discriminator: hyperparameters of the discriminator, used if loss.adversarial is above 0.
         initial_weights: weights of an earlier run to start from, which may have another image_size
-            (128 first, then 256), a smaller upscale, or no guide yet.
+            (128 first, then 256), a smaller upscale, no guide yet, or a decoder where this one
+            has none, or none where this one starts with a fresh one.
         frozen: parts of the animator that are not trained, like motion_encoder: a frozen motion
             encoder and appearance vector keep the motion that a stage 2 has learned.
     """
@@ -68,6 +69,11 @@ class ReconstructionStage(SteppedModule):
             raise UserError(
                 "loss.token_position needs the positions of motion tokens, which motion_pooling "
                 "mean does not give: set loss.token_position to 0, or motion_pooling to attention"
+            )
+        if loss.threshold and animator.decoder == "none":
+            raise UserError(
+                "loss.threshold compares warped features, which decoder none does not have: set "
+                "loss.threshold to 0, or choose another decoder"
             )
         self.animator = Animator(animator)
         for name in frozen:
@@ -97,10 +103,14 @@ class ReconstructionStage(SteppedModule):
 
     def _start_from(self, path: Path) -> None:
         weights = read_weights(path, ANIMATOR)
+        state, config = current_state(weights), self.animator.config
         fresh = {} if weights.config.get("guide") else self.animator.guide_state()
-        state, ours = current_state(weights), self.animator.config.upscale
-        if ours > weights.config.get("upscale", 1) == 1:
-            state = with_larger_head(state, ours)
+        if config.decoder == "none":
+            state = {k: v for k, v in state.items() if k not in decoder_state(state)}
+        elif weights.config["decoder"] == "none":
+            fresh |= decoder_state(self.animator.state_dict())
+        elif config.upscale > weights.config.get("upscale", 1) == 1:
+            state = with_larger_head(state, config.upscale)
         try:
             self.animator.load_state_dict(fresh | state)
         except RuntimeError as error:
@@ -175,6 +185,7 @@ class ReconstructionStage(SteppedModule):
         for perceptual in self._perceptual:
             parts["perceptual"] = config.perceptual * perceptual(rendering.frames, batch.driving)
         if config.threshold and self.global_step >= config.threshold_start:
+            assert rendering.moved is not None
             with torch.no_grad():
                 wanted = self.animator.encode_appearance(batch.driving).volume
             distance = threshold_mask_loss(rendering.moved, wanted, config.threshold_tau)
