@@ -4,6 +4,8 @@ import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from mien.devices import (
     choose_device,
     keep_freed_memory,
     synchronize,
+    worker_threads,
 )
 from mien.errors import UserError
 from mien.report import Stopwatch, best_time, machine
@@ -174,6 +177,25 @@ def test_a_clock_read_behind_a_synchronisation_counts_the_work(precision):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_worker_threads_have_their_own_number_of_torch_s_and_others_keep_theirs():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with worker_threads(2, each=1) as pool, ThreadPoolExecutor(1) as later:
+            together = Barrier(2)
+            inside = [pool.submit(lambda: (together.wait(), used_threads())[1]) for _ in range(2)]
+            assert [each.result() for each in inside] == [1, 1]
+            assert later.submit(used_threads).result() == used_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def used_threads() -> int:
+    """torch's number in this thread, once it has computed."""
+    torch.randn(64, 64) @ torch.randn(64, 64)
+    return torch.get_num_threads()
+
+
 def test_freed_memory_is_kept_for_the_next_tensors():
     keep_freed_memory()
     for _ in range(3):  # by default each round would touch 20,000 new pages

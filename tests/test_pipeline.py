@@ -100,7 +100,7 @@ class TestStreaming:
             windows = iter(own[1][:, None].expand(-1, 800, -1).split(16, 1))
             with pytest.raises(RuntimeError, match="out of memory"):
                 list(render_stream(animator, *own, windows, no_guides, render, 2))
-        assert len(done) <= 3
+        assert len(done) <= 5  # four wait or are in work
 
     def test_nothing_is_drawn_before_it_is_asked_for(self):
         drawn = []

@@ -9,8 +9,10 @@ import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 from mien.errors import EXTRAS, UserError
@@ -133,6 +135,29 @@ def autocast(device: "Device", precision: str = FULL) -> AbstractContextManager[
                 name = torch.cuda.get_device_name()
                 raise UserError(f"{name} has no bfloat16: give --precision {FULL}")
     return torch.autocast(device.type, torch.bfloat16)
+
+
+def worker_threads(count: int, each: int) -> ThreadPoolExecutor:
+    """Threads that compute side by side, in each of which torch uses `each` threads.
+
+    torch keeps that number for the thread that sets it, and for those that begin later: these get
+    the old one again.
+    """
+    import torch
+
+    threads, ready = torch.get_num_threads(), Barrier(count + 1)
+
+    def begin() -> None:
+        torch.get_num_threads()  # at its first use a thread takes the process's number
+        torch.set_num_threads(each)
+        ready.wait()
+
+    pool = ThreadPoolExecutor(count, thread_name_prefix="mien-worker")
+    for _ in range(count):
+        pool.submit(begin)  # each in a thread of its own, since it waits for the others
+    ready.wait()
+    torch.set_num_threads(threads)
+    return pool
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -46,7 +47,13 @@ class Engine(Protocol):
         ...
 
 
+_CHUNKS_AT_ONCE = 4  # at most: more take more memory, and longer until the first frame
 Make = Callable[[Animator, str], Engine]  # of an animator and a precision (`mien.devices`)
+
+
+def chunks_on_cpu() -> int:
+    """How many chunks to render at the same time, by torch's number of threads."""
+    return min(torch.get_num_threads(), _CHUNKS_AT_ONCE)
 
 
 class TorchEngine:
@@ -63,7 +70,8 @@ class TorchEngine:
         mixed = precision == AUTO and self._device.type == CPU and cpu_has_bfloat16()
         mixed = mixed and not _unmeasured(animator)
         self._own = MIXED if mixed else FULL
-        self.chunks_at_once = 1  # it divides each operation among its threads
+        # Chunks side by side leave fewer threads idle than operations that are divided among all.
+        self.chunks_at_once = chunks_on_cpu() if self._device.type == CPU else 1
         self.what = f"torch, {self._own if precision == AUTO else precision}"
 
     def render(

@@ -4,13 +4,13 @@ Axes: b batch (1), t video frames, m implicit motion.
 """
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.devices import worker_threads
 from mien.engines.choice import Engine
 from mien.mesh.guide import join_guides, no_guide, to_device
 from mien.portrait.animator import Animator
@@ -42,8 +42,9 @@ def decibels(frames: Tensor, expected: Tensor) -> float:
 
 def render_at_once(engine: Engine, inputs: Inputs) -> None:
     """Render the frames once in each of the threads that the engine is fastest with."""
-    if engine.chunks_at_once == 1:
+    count = engine.chunks_at_once
+    if count == 1:
         engine.render(*inputs)
         return
-    with ThreadPoolExecutor(engine.chunks_at_once) as pool:
-        list(pool.map(lambda _: engine.render(*inputs), range(engine.chunks_at_once)))
+    with worker_threads(count, max(1, torch.get_num_threads() // count)) as pool:
+        list(pool.map(lambda _: engine.render(*inputs), range(count)))

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from mien.devices import AUTO, FULL
 from mien.engines.cache import cache_folder, graph_name, is_kept, write_folder
+from mien.engines.choice import chunks_on_cpu
 from mien.engines.graph import KERNELS, exporting, render_graph, render_inputs, some_frames
 from mien.engines.openvino_sampling import CONVERSION, SampleMaps, failures, raise_failure
 from mien.engines.partition import Part, cut
@@ -33,7 +34,6 @@ from mien.portrait.streaming import FRAMES_AT_ONCE
 from mien.types import Guide, PreparedSource
 
 _log = logging.getLogger("mien")
-_CHUNKS_AT_ONCE = 4  # at most: more take more memory, and longer until the first frame
 _COARSE = "bfloat16, positions in float32"
 
 
@@ -57,7 +57,7 @@ class OpenvinoEngine:
     def __init__(self, animator: Animator, precision: str = AUTO) -> None:
         self._animator = animator
         self._coarse = precision != FULL and has_bfloat16()
-        self.chunks_at_once = min(torch.get_num_threads(), _CHUNKS_AT_ONCE)
+        self.chunks_at_once = chunks_on_cpu()
         self._idle: dict[bool, queue.Queue[Chain]] = {}  # with a guide, and without
         self._lock = threading.Lock()
         self.what = f"openvino {version('openvino')}, {_COARSE if self._coarse else FULL}"

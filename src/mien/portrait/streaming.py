@@ -6,13 +6,14 @@ followed by mesh motion, h w space. Batch is 1.
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mien.devices import worker_threads
 from mien.portrait.animator import Animator
 from mien.portrait.still_head import StillHead
 from mien.types import Appearance, Guide, PreparedSource
@@ -69,11 +70,11 @@ def _in_threads(
         yield from (work(*chunk) for chunk in chunks)
         return
     running: deque[Future[Tensor]] = deque()
-    pool = ThreadPoolExecutor(threads)
+    pool = worker_threads(threads, max(1, torch.get_num_threads() // threads))
     try:
         for chunk in chunks:
             running.append(pool.submit(work, *chunk))
-            if len(running) == threads:
+            if len(running) == 2 * threads:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()

@@ -49,7 +49,7 @@ from mien.session.portrait import (
     refuse_unprepared,
 )
 from mien.session.sound import EncodedSound, SoundSource, encode_sound
-from mien.session.stream import FrameStream, TimedFrames, iterate_in_context, timed_frames
+from mien.session.stream import FrameStream, TimedFrames, iterate_in_context, prefetch, timed_frames
 from mien.types import Transfer
 
 
@@ -227,9 +227,8 @@ class Session:
         sampling = sampling or SamplingConfig()
         motion = rollout(speech, sound.context, vector, at_rest, sampling, generator)
         motion = finish(motion, sound.gate, at_rest, speech.config, controls or Controls(), seed)
-        yield from (watch or Stopwatch()).measure_items(
-            "motion", iterate_in_context(self._inference, motion)
-        )
+        motion = prefetch(iterate_in_context(self._inference, motion), self.device)
+        yield from (watch or Stopwatch()).measure_items("motion", motion)
 
     def guides_of_speech(self, portrait: Portrait) -> GuideOf:
         """What guides the motion of `generate`: the mesh, where stage 2 generates its motion and

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from mien.devices import CPU, worker_threads
 from mien.media import Sound, to_bytes
 from mien.report import Stopwatch
 from mien.types import FPS
 
 Item = TypeVar("Item")
+_END = object()
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,26 @@ def timed_frames(
         pictures = to_bytes(chunk[0].float())
         yield TimedFrames(pictures, np.arange(done, done + len(pictures)) / FPS)
         done += len(pictures)
+
+
+def prefetch(items: Iterator[Item], device: torch.device) -> Iterator[Item]:
+    """The items; on a CPU, while one is used, a thread of its own makes the next with one of
+    torch's threads.
+
+    The first one is made by the caller's thread, with all of them: until then there is nothing else
+    to do.
+    """
+    if device.type != CPU or torch.get_num_threads() == 1:
+        yield from items
+        return
+    for item in items:
+        with worker_threads(1, each=1) as pool:
+            while True:
+                following = pool.submit(next, items, _END)
+                yield item
+                item = following.result()
+                if item is _END:
+                    return
 
 
 def iterate_in_context(
