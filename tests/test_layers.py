@@ -122,6 +122,7 @@ MADE_OF = {
     "engines/openvino": "openvino",
     "engines/openvino_sampling": "openvino",
     "engines/partition": "openvino",
+    "mesh/person_numba": "numba",
     "ops/normalization_numba": "numba",
     "ops/numba_compiler": "numba",
     "ops/rasterize_numba": "numba",
@@ -129,6 +130,7 @@ MADE_OF = {
     "ops/selective_scan_numba": "numba",
     "ops/selective_scan_triton": "triton",
     "ops/selective_scan_triton_kernels": "triton",
+    "portrait/composition_numba": "numba",
 }
 
 

@@ -4,6 +4,7 @@ Axes: t frames, n points. Picture coordinates are pixels; head coordinates have 
 origin and axes and the distance of the eyes as unit.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +32,15 @@ class HeadPose:
 
 
 def head_pose(points: Points) -> HeadPose:
-    """The head pose: the mean face fitted to the stable points."""
-    return fit(points, mean_face())
+    """The head pose: the mean face fitted to the stable points. Those of the last few faces are
+    kept, since a frame's and its source's are asked for several times.
+    """
+    return _kept_pose(points.astype(np.float64, copy=False).tobytes())
+
+
+@functools.lru_cache(maxsize=32)
+def _kept_pose(points: bytes) -> HeadPose:
+    return fit(np.frombuffer(points).reshape(-1, 3), mean_face())
 
 
 def fit(points: Points, face: Points) -> HeadPose:

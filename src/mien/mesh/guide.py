@@ -7,9 +7,8 @@ viewer.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -21,8 +20,6 @@ from mien.mesh.alignment import HeadPose, head_pose
 from mien.mesh.topology import (
     OVAL,
     POINTS,
-    RING,
-    RINGS,
     STABLE,
     Points,
     Vertices,
@@ -31,7 +28,7 @@ from mien.mesh.topology import (
     with_surroundings,
 )
 from mien.ops.rasterize import rasterize
-from mien.ops.warp import identity_grid, repeat_frames, warp_map
+from mien.ops.warp import identity_grid
 from mien.types import Guide
 
 # How much of the head's move each ring makes: at the sides and above, and straight below, where
@@ -58,8 +55,8 @@ def guide_between(
     person and background of the source, if they are known.
     """
     shape = topology()
-    own = with_surroundings(source, border_of(0.0, 0.0, float(size)))
-    there = _moved_surroundings(own, source, moved)
+    kept = _surrounded(source.astype(np.float64, copy=False).tobytes(), size)
+    own, there = kept.vertices, kept.moved(moved)
     # The strip inside the mouth has vertices of its own, a little behind the lips it hangs on.
     deeper = there.copy()
     deeper[:, 2] += _BEHIND_LIPS * np.ptp(moved[:, 1])
@@ -69,15 +66,15 @@ def guide_between(
     drawn = rasterize(
         np.concatenate([there, deeper]), triangles, np.concatenate([difference, difference]), size
     )
-    kinds = np.append(shape.skin, 0)  # the last is what no triangle covers
-    kinds[shape.inside : -1] = 2
-    kind = kinds[drawn.triangles]
+    kinds = np.zeros((2, len(triangles) + 1), np.float32)  # the last is what no triangle covers
+    kinds[0, :-1], kinds[1, shape.inside : -1] = shape.skin, 1
+    skin, mouth = torch.from_numpy(np.take(kinds, drawn.triangles, axis=1, mode="wrap"))
     head = _head_affine(head_pose(source), head_pose(moved), size)
     guide = replace(
         no_guide(size),
         displacement=torch.from_numpy(drawn.values)[None],
-        skin=torch.from_numpy(kind == 1).float()[None],
-        mouth=torch.from_numpy(kind == 2).float()[None],
+        skin=skin[None],
+        mouth=mouth[None],
         head=torch.from_numpy(head).float()[None],
         found=torch.ones(1),
     )
@@ -90,9 +87,18 @@ def with_scene(guide: Guide, scene: Scene, moved: Float[Array, "t 468 3"]) -> Gu
     """The guide of some frames in which the mesh has become `moved`, with the separated person and
     background of their source: faster for all frames at once.
     """
+    from mien.mesh.person_numba import moved_person  # imported late: numba takes long to load
+
     person, behind = (torch.from_numpy(x)[None] for x in (scene.person, scene.background))
     t = len(moved)
-    covered, disoccluded = _passed(person, guide.head, moved)
+    middle = [head_pose(points).to_picture(_SKULL[None])[0, :2] for points in moved]
+    reach = np.ptp(moved[:, :, :2], axis=1) * (_WIDE, _HIGH)
+    ellipses = np.concatenate([middle, reach], axis=1)
+    # The outline is uncertain by a few pixels: there the learned field decides.
+    covered, disoccluded = (
+        torch.from_numpy(mask)
+        for mask in moved_person(scene.person, guide.head.numpy(), ellipses, _FADES, _UNSURE)
+    )
     return replace(
         guide,
         person=person.expand(t, -1, -1),
@@ -141,33 +147,6 @@ def to_device(guide: Guide, device: torch.device) -> Guide:
     return Guide(*(getattr(guide, f.name).to(device) for f in fields(Guide)))
 
 
-def _passed(
-    person: Float[Tensor, "1 h w"],
-    head: Float[Tensor, "t 2 3"],
-    moved: Float[Array, "t 468 3"],
-) -> tuple[Float[Tensor, "t h w"], Float[Tensor, "t h w"]]:
-    """Masks of where the moved head shows the person, and where the person is no longer; both are 0
-    away from the head, where neck and shoulders stay.
-    """
-    size = person.shape[-1]
-    there = warp_map(repeat_frames(person[:, None], len(moved)), head_move(head, size))[:, 0]
-    middle = [head_pose(points).to_picture(_SKULL[None])[0, :2] for points in moved]
-    reach = np.ptp(moved[:, :, :2], axis=1) * (_WIDE, _HIGH)
-    x, y = torch.from_numpy(np.array(middle)).T[..., None]
-    wide, high = torch.from_numpy(reach).T[..., None]
-    places = torch.arange(size) + 0.5
-    aside, below = (places - x) / wide, (places - y) / high
-    zone = ((1 - torch.hypot(aside[:, None], below[..., None])) / _FADES + 1).clamp(0, 1).float()
-    # The outline is uncertain by a few pixels: there the learned field decides.
-    kernel = np.ones((2 * _UNSURE + 1, 2 * _UNSURE + 1), np.uint8)
-    # OpenCV's are a tenth of the time of max_pool2d, with the same result.
-    closer, wider = (
-        torch.from_numpy(np.stack([change(plane, kernel) for plane in there.numpy()]))
-        for change in (cv2.erode, cv2.dilate)
-    )
-    return closer * zone, (person - wider).clamp(min=0) * zone
-
-
 def head_move(head: Float[Tensor, "b 2 3"], side: int) -> Float[Tensor, "b h w 2"]:
     """The displacement of every place of a frame, were it part of the head (`Guide.head`)."""
     x, y = identity_grid(side, side, like=head).unbind(dim=-1)
@@ -176,25 +155,40 @@ def head_move(head: Float[Tensor, "b 2 3"], side: int) -> Float[Tensor, "b h w 2
     return (across * x[:1] + down * y[:, :1] + shift).permute(0, 2, 3, 1).contiguous()
 
 
-def _moved_surroundings(own: Vertices, source: Points, moved: Points) -> Vertices:
-    """All vertices of the moved mesh; rings follow the head in part, the border stays."""
-    there = own.copy()
-    there[:POINTS] = moved
-    head = _move_of(source, moved)
-    oval = source[list(OVAL)]
+@dataclass(frozen=True)
+class _Surrounded:
+    """A source mesh with its surroundings: all its `vertices`, the `share` of the head's own move
+    that each ring vertex makes, and `solve`, which fits that move to those of the stable points.
+    """
+
+    vertices: Vertices
+    share: Float[Array, "ring 1"]
+    solve: Float[Array, "4 stable"]
+
+    def moved(self, moved: Points) -> Vertices:
+        """All vertices of the moved mesh; rings follow the head in part, the border stays."""
+        there, ring = self.vertices.copy(), slice(POINTS, POINTS + len(self.share))
+        there[:POINTS] = moved
+        stable = list(STABLE)
+        # The head's own move, affine in a point's place (x y z 1): least squares.
+        head = self.solve @ (moved[stable] - self.vertices[stable])
+        there[ring] += self.share * (_with_one(self.vertices[ring]) @ head)
+        return there
+
+
+@functools.lru_cache(maxsize=8)
+def _surrounded(source: bytes, size: int) -> _Surrounded:
+    """Kept, since all frames of a source share it."""
+    points = np.frombuffer(source).reshape(-1, 3)
+    oval = points[list(OVAL)]
     ways = oval[:, :2] - oval[:, :2].mean(axis=0)
     down = np.clip(ways[:, 1] / np.linalg.norm(ways, axis=1), 0, 1) ** 2
-    for i, (aside, below) in zip(range(len(RINGS)), RING_FOLLOWS, strict=True):
-        ring = slice(POINTS + i * RING, POINTS + (i + 1) * RING)
-        share = (aside + (below - aside) * down)[:, None]
-        there[ring] += share * (_with_one(own[ring]) @ head)
-    return there
-
-
-def _move_of(start: Points, end: Points) -> Float[Array, "4 3"]:
-    """The head's own move, affine in a point's place (x y z 1): least squares on stable points."""
-    a, b = start[list(STABLE)], end[list(STABLE)]
-    return np.linalg.lstsq(_with_one(a), b - a, rcond=None)[0]
+    shares = [aside + (below - aside) * down for aside, below in RING_FOLLOWS]
+    return _Surrounded(
+        with_surroundings(points, border_of(0.0, 0.0, float(size))),
+        np.concatenate(shares)[:, None],
+        np.linalg.pinv(_with_one(points[list(STABLE)])),
+    )
 
 
 def _head_affine(own: HeadPose, there: HeadPose, size: int) -> Float[Array, "2 3"]:

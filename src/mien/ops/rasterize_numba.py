@@ -8,6 +8,19 @@ _FLAT = 1e-9  # twice the area in square pixels: a triangle below it is a line
 
 
 @compiled
+def _narrowed(first, last, slope, start, ax):
+    """The columns between `first` and `last` where slope * (x - ax) + start is not negative, and
+    one more on either side, since it is rounded: who calls tests each again.
+    """
+    if slope == 0:
+        return first, last
+    x = ax - start / slope - 0.5
+    if slope > 0:
+        return max(first, int(max(x, first)) - 1), last
+    return first, min(last, int(min(x, last)) + 1)
+
+
+@compiled
 def draw(vertices, triangles, values, depth, picture, numbers):
     """Fill `depth`, `picture` and `numbers` in place (see `mien.ops.rasterize`)."""
     height, width = depth.shape
@@ -23,23 +36,29 @@ def draw(vertices, triangles, values, depth, picture, numbers):
         right = min(width - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
         top = max(0, int(np.ceil(min(ay, by, cy) - 0.5)))
         bottom = min(height - 1, int(np.floor(max(ay, by, cy) - 0.5)))
+        # v and w, the weights of the corners b and c, grow evenly along a row.
+        v_along, w_along = (cy - ay) / area, (ay - by) / area
+        depth_b, depth_c = bz - az, cz - az
         for row in range(top, bottom + 1):
-            y = row + 0.5
-            for column in range(left, right + 1):
-                x = column + 0.5
-                v = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) / area
-                w = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / area
+            down = row + 0.5 - ay
+            v_start, w_start = down * (ax - cx) / area, down * (bx - ax) / area
+            first, last = _narrowed(left, right, v_along, v_start, ax)
+            first, last = _narrowed(first, last, w_along, w_start, ax)
+            first, last = _narrowed(first, last, -v_along - w_along, 1 - v_start - w_start, ax)
+            for column in range(first, last + 1):
+                aside = column + 0.5 - ax
+                v, w = v_along * aside + v_start, w_along * aside + w_start
                 if v < 0 or w < 0 or v + w > 1:
                     continue
-                z = az + v * (bz - az) + w * (cz - az)
+                z = az + v * depth_b + w * depth_c
                 if z < depth[row, column]:
                     depth[row, column] = z
                     numbers[row, column] = k
                     for i in range(values.shape[1]):
                         # Relative to one vertex, so that equal values stay bit-identical.
-                        first = values[a, i]
+                        start = values[a, i]
                         picture[row, column, i] = (
-                            first + v * (values[b, i] - first) + w * (values[c, i] - first)
+                            start + v * (values[b, i] - start) + w * (values[c, i] - start)
                         )
 
 

@@ -30,6 +30,14 @@ def sample_maps(maps: Tensor, places: Tensor) -> Tensor:
     return sample(maps, places)
 
 
+def is_compiled(*tensors: Tensor) -> bool:
+    """Whether sampling of such tensors is the compiled loop, so that others built on it may run."""
+    if torch.compiler.is_exporting() or torch.compiler.is_compiling():
+        return False
+    device = tensors[0].device.type
+    return SAMPLING.choose(device, lambda name: _refusal(name, *tensors))[0] == "numba"
+
+
 def sample_maps_torch(maps: Tensor, places: Tensor) -> Tensor:
     """The definition, which has gradients and runs on any device."""
     n, b, rows = maps.shape[0], places.shape[0], places.shape[1]  # of graphs b can be a symbol
@@ -40,13 +48,13 @@ def sample_maps_torch(maps: Tensor, places: Tensor) -> Tensor:
     return sampled.unflatten(2, (b // n, rows)).permute(2, 0, 1, 3, 4).flatten(0, 1)
 
 
-def _refusal(name: str, maps: Tensor, places: Tensor) -> str | None:
+def _refusal(name: str, *tensors: Tensor) -> str | None:
     """Why a back end cannot take these inputs, or None."""
     if name != "numba":
         return None
-    if not maps.is_cpu or maps.dtype != torch.float32 or places.dtype != torch.float32:
+    if not all(x.is_cpu and x.dtype == torch.float32 for x in tensors):
         return "it samples float32 on the CPU"
-    if torch.is_grad_enabled() and (maps.requires_grad or places.requires_grad):
+    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
         return "it has no gradient"
     return None
 

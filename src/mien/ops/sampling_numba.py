@@ -54,7 +54,7 @@ def _rows(places: Array) -> Array:
 
 
 @compiled
-def _locate(row, h, w, first, right, down):
+def locate(row, h, w, first, right, down):
     """The first of the four pixels around each place of a row (x and y by turns), and how far the
     place lies from it. Comparisons are written so that NaN becomes 0.
     """
@@ -77,24 +77,30 @@ def _locate(row, h, w, first, right, down):
 
 
 @compiled
+def sample_row(plane, w, h, first, right, down, into):
+    """Samples of a plane (h * w) at the places of a row (`locate`)."""
+    aside, below, one = np.int32(w > 1), np.int32(w if h > 1 else 0), np.float32(1)
+    for i in range(into.shape[0]):
+        a = first[i]
+        b = a + below
+        x, y = right[i], down[i]
+        near_x, near_y = one - x, one - y
+        upper = near_x * plane[a] + x * plane[a + aside]
+        lower = near_x * plane[b] + x * plane[b + aside]
+        into[i] = near_y * upper + y * lower
+
+
+@compiled
 def _planes(planes, rows, size, out, worker, workers):
     n, h, w, h2 = size
-    w2, aside, below = rows.shape[1] // 2, np.int32(w > 1), np.int32(w if h > 1 else 0)
+    w2 = rows.shape[1] // 2
     first = np.empty(w2, np.int32)
     right, down = np.empty(w2, np.float32), np.empty(w2, np.float32)
     for k in range(len(rows) * worker // workers, len(rows) * (worker + 1) // workers):
-        _locate(rows[k], h, w, first, right, down)
+        locate(rows[k], h, w, first, right, down)
         frame, line = divmod(k, h2)
         for c in range(planes.shape[1]):
-            plane, into = planes[frame % n, c], out[frame, c, line]
-            for i in range(w2):
-                a = first[i]
-                b = a + below
-                x, y = right[i], down[i]
-                near_x, near_y = np.float32(1) - x, np.float32(1) - y
-                upper = near_x * plane[a] + x * plane[a + aside]
-                lower = near_x * plane[b] + x * plane[b + aside]
-                into[i] = near_y * upper + y * lower
+            sample_row(planes[frame % n, c], w, h, first, right, down, out[frame, c, line])
 
 
 @compiled
@@ -104,7 +110,7 @@ def _pixels(pixels, rows, size, out, worker, workers):
     first = np.empty(w2, np.int32)
     right, down = np.empty(w2, np.float32), np.empty(w2, np.float32)
     for k in range(len(rows) * worker // workers, len(rows) * (worker + 1) // workers):
-        _locate(rows[k], h, w, first, right, down)
+        locate(rows[k], h, w, first, right, down)
         picture, line = pixels[k // h2 % n], out[k]
         for i in range(w2):
             a = first[i]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mien.mesh.guide import head_move
 from mien.nn.conv import group_norm
 from mien.ops.precision import full_precision
+from mien.ops.sampling import is_compiled
 from mien.ops.warp import pool_plane, resize_displacement, unrepeated, warp_map
 from mien.portrait.region_attention import magnitude, mean_flow
 from mien.types import Guide, MotionField
@@ -95,15 +96,32 @@ def follow(
     """The field blended with the guide regions, and the fine displacement for the picture; `moves`
     are the guide regions' displacements at the field's size.
     """
-    side, whole = field.mask.shape[-1], guide.displacement.shape[1]
+    side = field.mask.shape[-1]
     others = 1 - shares.sum(dim=1)
     learned = others[..., None] * field.displacement
     coarse = (shares[..., None] * moves[:, :, None]).sum(dim=1)
     regions = torch.cat((field.regions * others[:, None], shares), dim=1)
 
     weights = F.normalize(field.mask, p=1, dim=1, eps=1e-6)
-    fine = resize_displacement(mean_flow(learned, field.mask), whole, whole)
     share = (shares * weights[:, None]).sum(dim=2)
+    fine, person = _guided_flow(mean_flow(learned, field.mask), share, guide)
+    person = F.adaptive_avg_pool2d(person[:, None], side)[..., None]
+    return MotionField((learned + coarse) * person, field.mask, regions, fine)
+
+
+def _guided_flow(
+    flow: Float[Tensor, "b n n 2"], share: Float[Tensor, "b g n n"], guide: Guide
+) -> tuple[Float[Tensor, "b h w 2"], Float[Tensor, "b h w"]]:
+    """The displacement of the picture from that of the learned regions and the weights of the guide
+    regions, 0 off the person, and that person mask.
+    """
+    maps = guide.displacement, guide.head, guide.person, guide.covered, guide.disoccluded
+    if is_compiled(flow, share, *maps):
+        from mien.portrait import composition_numba  # imported late: numba takes long to load
+
+        return composition_numba.guided_flow(flow, share, *maps, guide.found)
+    whole = guide.displacement.shape[1]
+    fine = resize_displacement(flow, whole, whole)
     share = F.interpolate(share, size=(whole, whole), mode="bilinear", align_corners=False)
     fine_moves = guide_displacement(guide, whole)
     fine = fine + (share[..., None] * fine_moves).sum(dim=1)
@@ -111,9 +129,7 @@ def follow(
     head_weight = F.relu(guide.covered - warp_person_mask(guide, fine))[..., None]
     fine = torch.lerp(fine, fine_moves[:, 1], head_weight)
     person = warp_person_mask(guide, fine) * (1 - guide.disoccluded)
-    fine = fine * person[..., None]
-    person = F.adaptive_avg_pool2d(person[:, None], side)[..., None]
-    return MotionField((learned + coarse) * person, field.mask, regions, fine)
+    return fine * person[..., None], person
 
 
 def fill_background(

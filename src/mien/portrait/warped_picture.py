@@ -10,6 +10,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mien.ops.sampling import is_compiled
 from mien.ops.warp import identity_grid, resize_displacement, sample_map, warp_map
 from mien.portrait.guide import disocclusion, fill_background, warp_person_mask
 from mien.portrait.region_attention import mean_flow
@@ -29,10 +30,21 @@ class WarpedPicture(nn.Module):
     ) -> Float[Tensor, "b 3 H2 W2"]:
         """Draw the frames of a batch, or a window of them; `picture` is repeated to that batch."""
         flow, person = picture_flow(field), None
+        if guide is not None and window is None and _is_compiled(picture, flow, guide):
+            from mien.portrait.composition_numba import composed  # imported late: numba loads long
+
+            masks = guide.person, guide.disoccluded, guide.found
+            return composed(picture, flow, *masks, guide.background, guide.interior)
         if guide is not None:
             person = cut(warp_person_mask(guide, flow), window)
             guide = cut_guide(guide, window)
         return warp_picture(picture, flow, guide, person, window)[0]
+
+
+def _is_compiled(picture: Tensor, flow: Tensor, guide: Guide) -> bool:
+    """Whether one compiled loop draws the frame: all maps have its size."""
+    maps = flow.permute(0, 3, 1, 2), guide.background, guide.interior
+    return is_compiled(picture, *maps) and all(x.shape[2:] == picture.shape[2:] for x in maps)
 
 
 def picture_flow(field: MotionField) -> Float[Tensor, "b h w 2"]:

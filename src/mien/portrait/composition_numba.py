@@ -1,0 +1,235 @@
+"""The last steps of a guided frame, compiled by numba for the CPU: the displacement of the picture
+(`mien.portrait.guide.follow`) and the composition of the frame (`mien.portrait.warped_picture`).
+
+Each pixel is read once and kept, where torch writes a map for every step. Maps of the source that
+all frames share are given once (p is 1 or b). Axes: b batch (frames), p pictures, g guide regions,
+n side of the field, h w space.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mien.ops.numba_compiler import compiled, in_threads
+from mien.ops.sampling_numba import locate, sample_row
+from mien.ops.warp import unrepeated
+
+Array = np.ndarray
+
+
+def guided_flow(
+    flow: Float[Tensor, "b n n 2"],
+    shares: Float[Tensor, "b 2 n n"],
+    moves: Float[Tensor, "b h w 2"],
+    head: Float[Tensor, "b 2 3"],
+    person: Float[Tensor, "b h w"],
+    covered: Float[Tensor, "b h w"],
+    disoccluded: Float[Tensor, "b h w"],
+    found: Float[Tensor, " b"],
+) -> tuple[Float[Tensor, "b h w 2"], Float[Tensor, "b h w"]]:
+    """The displacement of the picture by the learned `flow` and both guide regions, 0 off the
+    person, and that person mask.
+    """
+    coarse = torch.cat((flow.permute(0, 3, 1, 2), shares), dim=1)
+    fine, shown = torch.empty(moves.shape), torch.empty(moves.shape[:3])
+    maps = coarse, moves, head, person, covered, disoccluded, found
+    coarse, moves, head, person, covered, disoccluded, found = map(_shared, maps)
+    given = coarse, _lines(moves), head, _pixels(person), covered, disoccluded, found
+    into = _lines(fine.numpy()), shown.numpy()
+    in_threads(_guided_flow, _workers(len(fine)), (*given, *into))
+    return fine, shown
+
+
+def composed(
+    picture: Float[Tensor, "b 3 h w"],
+    fine: Float[Tensor, "b h w 2"],
+    person: Float[Tensor, "b h w"],
+    disoccluded: Float[Tensor, "b h w"],
+    found: Float[Tensor, " b"],
+    background: Float[Tensor, "b 3 h w"],
+    interior: Float[Tensor, "b 4 h w"],
+) -> Float[Tensor, "b 3 h w"]:
+    """The picture warped by `fine`, with the background where the person is no longer and the mouth
+    interior.
+    """
+    frames = torch.empty(len(fine), *picture.shape[1:])
+    own, flow = _shared(picture), _lines(_shared(fine))
+    maps = disoccluded, found, background, interior
+    given = own.reshape(*own.shape[:2], -1), flow, _pixels(_shared(person)), *map(_shared, maps)
+    in_threads(_composed, _workers(len(fine)), (*given, frames.numpy()))
+    return frames
+
+
+def _shared(x: Tensor) -> Array:
+    return unrepeated(x).detach().contiguous().numpy()
+
+
+def _lines(flow: Float[Array, "p h w 2"]) -> Float[Array, "p h w2"]:
+    return flow.reshape(*flow.shape[:2], -1)
+
+
+def _pixels(planes: Float[Array, "p h w"]) -> Float[Array, "p hw"]:
+    return planes.reshape(len(planes), -1)
+
+
+def _workers(frames: int) -> int:
+    return max(1, min(torch.get_num_threads(), frames))
+
+
+@compiled
+def _columns(n, side):
+    """For every one of `side` columns the two of n that it lies between, and how far along."""
+    scale, half, zero = np.float32(n) / np.float32(side), np.float32(0.5), np.float32(0)
+    left, right = np.empty(side, np.int32), np.empty(side, np.int32)
+    aside = np.empty(side, np.float32)
+    for i in range(side):
+        x = max((np.float32(i) + half) * scale - half, zero)
+        left[i] = int(x)
+        right[i] = min(left[i] + 1, n - 1)
+        aside[i] = x - np.float32(left[i])
+    return left, right, aside
+
+
+@compiled
+def _enlarge_row(upper, lower, down, columns, into):
+    """A row between two of a smaller map, bilinear, as `F.interpolate` without aligned corners."""
+    left, right, aside = columns
+    line = upper + down * (lower - upper)
+    for i in range(into.shape[0]):
+        a, b = line[left[i]], line[right[i]]
+        into[i] = a + aside[i] * (b - a)
+
+
+@compiled
+def _place_row(flow, row, h, places):
+    """The places (x y by turns) that a row is moved to by its displacement (x y by turns)."""
+    w, one = flow.shape[0] // 2, np.float32(1)
+    y = np.float32(2 * row + 1) / np.float32(h) - one
+    step = np.float32(1) / np.float32(w)
+    for i in range(w):
+        places[2 * i] = np.float32(2 * i + 1) * step - one + flow[2 * i]
+        places[2 * i + 1] = y + flow[2 * i + 1]
+
+
+@compiled
+def _mask_row(person, found, flow, row, h, room, into):
+    """A row of the person mask (h * w) moved by the displacement; 1 where no mesh is found."""
+    places, first, right, down = room
+    w, one = into.shape[0], np.float32(1)
+    _place_row(flow, row, h, places)
+    locate(places, h, w, first, right, down)
+    sample_row(person, w, h, first, right, down, into)
+    for i in range(w):
+        into[i] = one - (one - into[i]) * found
+
+
+@compiled
+def _room(w):
+    """Places of a row, and where they lie among pixels."""
+    places, first = np.empty(2 * w, np.float32), np.empty(w, np.int32)
+    return places, first, np.empty(w, np.float32), np.empty(w, np.float32)
+
+
+@compiled
+def _move_row(head, row, h, into):
+    """The displacement of a row by the head's affine move, x y by turns."""
+    w, one = into.shape[0] // 2, np.float32(1)
+    y = np.float32(2 * row + 1) / np.float32(h) - one
+    step = one / np.float32(w)
+    a, b = head[0, 0], head[1, 0]
+    c, d = head[0, 1] * y + head[0, 2], head[1, 1] * y + head[1, 2]
+    for i in range(w):
+        x = np.float32(2 * i + 1) * step - one
+        into[2 * i] = a * x + c
+        into[2 * i + 1] = b * x + d
+
+
+@compiled
+def _mix_row(x, y, mesh_share, head_share, mesh, head, into):
+    """The learned displacement, and those of the guide regions by their weights."""
+    for i in range(x.shape[0]):
+        m, n = mesh_share[i], head_share[i]
+        into[2 * i] = x[i] + m * mesh[2 * i] + n * head[2 * i]
+        into[2 * i + 1] = y[i] + m * mesh[2 * i + 1] + n * head[2 * i + 1]
+
+
+@compiled
+def _cover_row(covered, mask, head, into):
+    """The head's displacement where the moved head is but the field still samples background."""
+    zero = np.float32(0)
+    for i in range(mask.shape[0]):
+        missing = covered[i] - mask[i]
+        share = missing if missing > zero else zero
+        x, y = into[2 * i], into[2 * i + 1]
+        into[2 * i] = x + share * (head[2 * i] - x)
+        into[2 * i + 1] = y + share * (head[2 * i + 1] - y)
+
+
+@compiled
+def _keep_row(mask, disoccluded, kept, into):
+    """The person mask without what is disoccluded, and the displacement there alone."""
+    one = np.float32(1)
+    for i in range(mask.shape[0]):
+        share = mask[i] * (one - disoccluded[i])
+        kept[i] = share
+        into[2 * i] *= share
+        into[2 * i + 1] *= share
+
+
+@compiled
+def _guided_flow(
+    coarse, moves, head, person, covered, disoccluded, found, fine, shown, worker, workers
+):
+    b, h, doubled = fine.shape
+    w, n = doubled // 2, coarse.shape[2]
+    low, columns, rows = np.empty((4, w), np.float32), _columns(n, w), _columns(n, h)
+    mask, heads, room = np.empty(w, np.float32), np.empty(doubled, np.float32), _room(w)
+    for k in range(b * worker // workers, b * (worker + 1) // workers):
+        known, plane = found[k % len(found)], person[k % len(person)]
+        for row in range(h):
+            top, bottom, down = rows[0][row], rows[1][row], rows[2][row]
+            for c in range(4):
+                maps = coarse[k % len(coarse), c]
+                _enlarge_row(maps[top], maps[bottom], down, columns, low[c])
+            flow = fine[k, row]
+            _move_row(head[k % len(head)], row, h, heads)
+            _mix_row(low[0], low[1], low[2], low[3], moves[k % len(moves), row], heads, flow)
+            _mask_row(plane, known, flow, row, h, room, mask)
+            _cover_row(covered[k % len(covered), row], mask, heads, flow)
+            _mask_row(plane, known, flow, row, h, room, mask)
+            _keep_row(mask, disoccluded[k % len(disoccluded), row], shown[k, row], flow)
+
+
+@compiled
+def _gone_row(person, mask, disoccluded, into):
+    """Where the source shows the person and the frame does not."""
+    for i in range(into.shape[0]):
+        gone, more = person[i] - mask[i], disoccluded[i]
+        into[i] = gone if gone > more else more  # never below 0, as `more` is
+
+
+@compiled
+def _composed(
+    picture, fine, person, disoccluded, found, background, interior, frames, worker, workers
+):
+    b, channels, h, w = frames.shape
+    mask, room = np.empty(w, np.float32), _room(w)
+    for k in range(b * worker // workers, b * (worker + 1) // workers):
+        plane, known = person[k % len(person)], found[k % len(found)]
+        inside, behind = interior[k % len(interior)], background[k % len(background)]
+        for row in range(h):
+            flow, gone = fine[k % len(fine), row], disoccluded[k % len(disoccluded), row]
+            _mask_row(plane, known, flow, row, h, room, mask)
+            _gone_row(plane[row * w : (row + 1) * w], mask, gone, mask)
+            for c in range(channels):
+                into = frames[k, c, row]
+                sample_row(picture[k % len(picture), c], w, h, room[1], room[2], room[3], into)
+                _lerp(into, behind[c, row], mask)
+                _lerp(into, inside[c, row], inside[channels, row])
+
+
+@compiled
+def _lerp(into, there, share):
+    for i in range(into.shape[0]):
+        into[i] += share[i] * (there[i] - into[i])
