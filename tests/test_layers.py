@@ -131,6 +131,7 @@ MADE_OF = {
     "ops/selective_scan_triton": "triton",
     "ops/selective_scan_triton_kernels": "triton",
     "portrait/composition_numba": "numba",
+    "portrait/region_inputs_numba": "numba",
 }
 
 

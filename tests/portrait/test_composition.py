@@ -10,7 +10,7 @@ from mien.ops.sampling import SAMPLING
 from mien.portrait.guide import follow, guide_displacement
 from mien.portrait.warped_picture import WarpedPicture
 from mien.types import Guide, MotionField
-from tests.portrait.tiny import pictures
+from tests.portrait.tiny import awake, pictures, tiny_animator
 
 SIDE, FIELD, FRAMES, LAYERS = 64, 16, 3, 2
 
@@ -75,6 +75,22 @@ def test_equals_torch(shared, threads, monkeypatch):
         torch.testing.assert_close(value, expected[name], rtol=0, atol=2e-5, msg=name)
     still = expected["frame"] - drawn(replace(guide, interior=0 * guide.interior))["frame"]
     assert still.abs().max() > 0.1, "the interior is not drawn"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("sources", [1, 2])
+def test_the_attention_reads_the_same(sources, threads, monkeypatch):
+    attention = awake(tiny_animator()).dense_motion.attention
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    torch.manual_seed(2)
+    volume = torch.randn(sources, 8, LAYERS, FIELD, FIELD)
+    moves = (torch.rand(sources * FRAMES, 4, LAYERS, FIELD, FIELD, 2) - 0.5) / 2
+    found = []
+    for name in ("torch", "numba"):
+        monkeypatch.setenv(SAMPLING.variable, name)
+        with torch.inference_mode():
+            found.append(attention.attend(*attention.prepare(volume), moves))
+    torch.testing.assert_close(*found, rtol=0, atol=2e-5)
 
 
 def test_the_empty_guide_changes_nothing_and_shares_its_maps(monkeypatch):

@@ -15,6 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mien.nn.conv import channels_last
 from mien.portrait.motion_encoder import GRID, TOKEN_DIM, motion_tokens, standardise
 
 EPS = 1e-5  # the paper's
@@ -104,10 +105,22 @@ class DeviationTransformer(nn.Module):
 
     def _convolve(self, x: Tensor) -> Tensor:
         side = self.temporal_padding
+        if not side:
+            return self._convolve_frames(x)
         for i, convolution in enumerate(self.convolutions):
             x = F.pad(F.silu(x) if i else x, (1, 1, 1, 1, side, side), mode="replicate")
             x = convolution(x)
         return rearrange(x, "b (r k) t y x -> b t r k y x", k=TOKEN_DIM)
+
+    def _convolve_frames(self, x: Tensor) -> Tensor:
+        """The same where each frame is convolved alone, faster on a CPU."""
+        frames = x.shape[2]
+        x = rearrange(x, "b d t y x -> (b t) d y x")
+        for i, convolution in enumerate(self.convolutions):
+            assert isinstance(convolution, nn.Conv3d)
+            x = F.pad(F.silu(x) if i else x, (1, 1, 1, 1), mode="replicate")
+            x = F.conv2d(channels_last(x), convolution.weight[:, :, 0], convolution.bias)
+        return rearrange(x, "(b t) (r k) y x -> b t r k y x", t=frames, k=TOKEN_DIM)
 
 
 def _transformer_layer(width: int, heads: int) -> nn.Module:

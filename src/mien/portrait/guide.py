@@ -14,11 +14,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.mesh.guide import head_move
-from mien.nn.conv import group_norm
+from mien.nn.conv import channels_last, group_norm
 from mien.ops.precision import full_precision
 from mien.ops.sampling import is_compiled
 from mien.ops.warp import pool_plane, resize_displacement, unrepeated, warp_map
-from mien.portrait.region_attention import magnitude, mean_flow
+from mien.portrait.region_attention import layer_weights, magnitude, mean_flow
 from mien.types import Guide, MotionField
 
 REGIONS = 2  # the mesh of the face, the head as a whole
@@ -62,21 +62,25 @@ class GuideAttention(nn.Module):
         (`guide_displacement`); the rest belongs to the other regions.
         """
         z, side = self.depth_layers, still.shape[-1]
-        planes = guide.skin, guide.mouth, guide.person
-        skin, inside, person = (F.adaptive_avg_pool2d(plane[:, None], side) for plane in planes)
+        skin, inside = (_pooled(plane, side) for plane in (guide.skin, guide.mouth))
         inputs = [torch.cat((skin, inside), dim=1).repeat(1, z, 1, 1)]
         layers = rearrange(unrepeated(still), "n c z h w -> n (c z) h w")
         for move in moves.unbind(dim=1):
             inputs.append(warp_map(layers, move))
             inputs.append(magnitude(move)[:, None].expand(-1, z, -1, -1))
-        inputs.append(person)
-        features = self.mix(torch.cat((hidden, self.conv(torch.cat(inputs, dim=1))), dim=1))
+        inputs.append(_pooled(unrepeated(guide.person), side).expand(len(hidden), -1, -1, -1))
+        guided = self.conv(channels_last(torch.cat(inputs, dim=1)))
+        features = self.mix(torch.cat((channels_last(hidden), guided), dim=1))
         logits = rearrange(self.share(features), "b (g z) h w -> b g z h w", g=REGIONS)
         mesh = logits[:, 0] + self.confidence * (skin + inside - _MESH_FROM)
         head = logits[:, 1] + self.head_bias
         others = torch.zeros_like(mesh)
         shares = torch.softmax(torch.stack((others, mesh, head), dim=1), dim=1)[:, 1:]
         return shares * guide.found[:, None, None, None, None]
+
+
+def _pooled(plane: Float[Tensor, "b h w"], size: int) -> Float[Tensor, "b 1 h2 w2"]:
+    return pool_plane(plane[..., None], size).permute(0, 3, 1, 2)
 
 
 @full_precision
@@ -102,10 +106,9 @@ def follow(
     coarse = (shares[..., None] * moves[:, :, None]).sum(dim=1)
     regions = torch.cat((field.regions * others[:, None], shares), dim=1)
 
-    weights = F.normalize(field.mask, p=1, dim=1, eps=1e-6)
-    share = (shares * weights[:, None]).sum(dim=2)
+    share = (shares * layer_weights(field.mask)[:, None]).sum(dim=2)
     fine, person = _guided_flow(mean_flow(learned, field.mask), share, guide)
-    person = F.adaptive_avg_pool2d(person[:, None], side)[..., None]
+    person = pool_plane(person[..., None], side)[:, None]
     return MotionField((learned + coarse) * person, field.mask, regions, fine)
 
 

@@ -7,14 +7,17 @@ Axes: b batch (frames included), r regions, c channels, z depth layers, h w spac
 """
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mien.nn.conv import Hourglass
 from mien.ops.precision import full_precision
+from mien.ops.sampling import is_compiled
 from mien.ops.warp import repeat_frames, unrepeated, warp_map
+
+_MOVE = 20.0  # brings the length of typical moves, a few per cent of the picture, to about 1
+_EPS = 1e-8  # of its root
 
 
 class RegionAttention(nn.Module):
@@ -77,6 +80,10 @@ class RegionAttention(nn.Module):
         each frame; the frames of a source are consecutive.
         """
         still = repeat_frames(still, deviations.shape[0] // len(still))
+        if not self.volume and is_compiled(still, deviations):
+            from mien.portrait.region_inputs_numba import region_inputs  # imported late
+
+            return self.hourglass(region_inputs(still, deviations, _MOVE, _EPS), attended)
         inputs = torch.cat((self._moved(still, deviations), magnitude(deviations)), dim=1)
         return self.hourglass(self._merged(inputs), attended)
 
@@ -106,8 +113,8 @@ class RegionAttention(nn.Module):
 
 
 def magnitude(deviations: Float[Tensor, "*places 2"]) -> Float[Tensor, "*places"]:
-    """|D_j|, smooth at zero; the factor brings typical moves of a few per cent to about 1."""
-    return torch.sqrt(deviations.square().sum(dim=-1) + 1e-8) * 20
+    """|D_j|, smooth at zero."""
+    return torch.sqrt(deviations.square().sum(dim=-1) + _EPS) * _MOVE
 
 
 def _drop_regions(logits: Tensor, probability: float) -> Tensor:
@@ -132,5 +139,9 @@ def mean_flow(
     displacement: Float[Tensor, "b z h w 2"], mask: Float[Tensor, "b z h w"]
 ) -> Float[Tensor, "b h w 2"]:
     """Mean displacement over depth layers, weighted by the mask (for warped skips)."""
-    weights = F.normalize(mask, p=1, dim=1, eps=1e-6)
-    return (weights[..., None] * displacement).sum(dim=1)
+    return (layer_weights(mask)[..., None] * displacement).sum(dim=1)
+
+
+def layer_weights(mask: Float[Tensor, "b z h w"]) -> Float[Tensor, "b z h w"]:
+    """The mask in shares of its sum over depth layers."""
+    return mask / mask.sum(dim=1, keepdim=True).clamp(min=1e-6)
