@@ -10,6 +10,7 @@ Cold: `mien infer` in a new process, with imports and weights. Warm: the session
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import subprocess
@@ -26,6 +27,7 @@ from mien.devices import MIXED, add_engine_options, autocast, choose_device
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mien.portrait.animator import Animator
     from mien.types import Appearance
 
 # GFLOP a frame of the nets that draw frames in other systems, counted layer by layer: in float32 no
@@ -63,7 +65,7 @@ def measure(given: argparse.Namespace) -> None:
     print(f"device     {device}, {given.precision}")
     print(f"picture    {animator.config.image_size} px\n")
     with torch.inference_mode(), autocast(device, given.precision):
-        figures = nets_alone(animator, speech) | face_model()
+        figures = nets_alone(animator, speech, given.precision) | face_model()
     figures |= mixed_precision(animator, device) if given.precision != MIXED else {}
     figures |= by_engine(animator, given.engine)
     figures |= end_to_end(Session(animator, speech, given.precision, given.engine), given)
@@ -75,19 +77,18 @@ def measure(given: argparse.Namespace) -> None:
         given.json.write_text(text, encoding="utf-8")
 
 
-def nets_alone(animator, speech) -> dict[str, float]:
+def nets_alone(animator, speech, precision: str) -> dict[str, float]:
     """Both nets on random input: an Animator and a SpeechToMotion."""
     import torch
 
     from mien.audio.features import FPS, STEPS_PER_FRAME
     from mien.motion.rollout import SamplingConfig, rollout
-    from mien.portrait.streaming import FRAMES_AT_ONCE
     from mien.report import best_time, gflop
     from mien.session.guiding import with_mesh_at_rest
 
     device = next(animator.parameters()).device
     window = speech.config.window
-    draw, appearance, still = rendering(animator)
+    _, appearance, still = rendering(animator)
     source = appearance.picture
     features = torch.randn(1, window * STEPS_PER_FRAME, speech.config.front_end.dims, device=device)
     at_rest = with_mesh_at_rest(still) if speech.config.mesh else still
@@ -101,7 +102,6 @@ def nets_alone(animator, speech) -> dict[str, float]:
         work()  # warms up
         return best_time(work, device)
 
-    seconds, operations = best(draw) / FRAMES_AT_ONCE, gflop(draw) / FRAMES_AT_ONCE
     ceiling = convolution_ceiling(device)
     return {
         "encode the portrait, ms": 1e3 * best(lambda: animator.encode_appearance(source)),
@@ -110,14 +110,45 @@ def nets_alone(animator, speech) -> dict[str, float]:
         * FPS
         / window,
         "motion, ms a frame": 1e3 * best(move) / window,
-        "render, ms a frame": 1e3 * seconds,
-        "render only, frames a second": 1 / seconds,
         "motion, GFLOP a frame": gflop(move) / window,
-        "render, GFLOP a frame": operations,
         "a 3x3 convolution, GFLOP a second": ceiling,
-        "render, share of that": operations / seconds / ceiling,
+        **render_alone(animator, precision, ceiling, "render"),
+        **render_alone(with_decoder(animator), precision, ceiling, "render with an image decoder"),
         **{f"  {name}, at least ms": 1e3 * needed / ceiling for name, needed in PEERS.items()},
     }
+
+
+def render_alone(animator, precision: str, ceiling: float, name: str) -> dict[str, float]:
+    """Frames without guides by torch, as many chunks at once as a session renders, and the share of
+    the ceiling (GFLOP a second) that their operations reach.
+    """
+    from mien.engines import choose_engine
+    from mien.engines.example import example, render_at_once
+    from mien.portrait.streaming import FRAMES_AT_ONCE
+    from mien.report import best_time, gflop
+
+    device, engine = next(animator.parameters()).device, choose_engine(animator, precision, "torch")
+    inputs = example(animator, FRAMES_AT_ONCE, guided=False)
+    context = functools.partial(autocast, device, precision)
+    work = functools.partial(render_at_once, engine, inputs, context)
+    work()  # warms up
+    seconds = best_time(work, device, runs=5)
+    seconds /= FRAMES_AT_ONCE * engine.chunks_at_once
+    operations = gflop(lambda: animator.render_prepared(*inputs)) / FRAMES_AT_ONCE
+    return {
+        f"{name}, ms a frame": 1e3 * seconds,
+        f"{name}, frames a second": 1 / seconds,
+        f"{name}, GFLOP a frame": operations,
+        f"{name}, share of that": operations / seconds / ceiling,
+    }
+
+
+def with_decoder(animator) -> "Animator":
+    """A net that draws its frames (decoder residual), at random weights where this one has none."""
+    from mien.portrait.animator import Animator
+
+    config = dataclasses.replace(animator.config, decoder="residual")
+    return Animator(config).to(next(animator.parameters()).device).eval()
 
 
 def face_model() -> dict[str, float]:

@@ -4,6 +4,8 @@ Axes: b batch (1), t video frames, m implicit motion.
 """
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -40,11 +42,20 @@ def decibels(frames: Tensor, expected: Tensor) -> float:
     return -10 * math.log10(max(error, 1e-20))
 
 
-def render_at_once(engine: Engine, inputs: Inputs) -> None:
-    """Render the frames once in each of the threads that the engine is fastest with."""
+def render_at_once(
+    engine: Engine, inputs: Inputs, context: Callable[[], AbstractContextManager] = nullcontext
+) -> None:
+    """Render the frames once in each of the threads that the engine is fastest with, each inside a
+    `context`, which torch keeps for each thread.
+    """
+
+    def render(_: int) -> None:
+        with torch.inference_mode(), context():
+            engine.render(*inputs)
+
     count = engine.chunks_at_once
     if count == 1:
-        engine.render(*inputs)
+        render(0)
         return
     with worker_threads(count, max(1, torch.get_num_threads() // count)) as pool:
-        list(pool.map(lambda _: engine.render(*inputs), range(count)))
+        list(pool.map(render, range(count)))

@@ -114,13 +114,13 @@ class DeviationTransformer(nn.Module):
 
     def _convolve_frames(self, x: Tensor) -> Tensor:
         """The same where each frame is convolved alone, faster on a CPU."""
-        frames = x.shape[2]
+        batch = x.shape[0]
         x = rearrange(x, "b d t y x -> (b t) d y x")
         for i, convolution in enumerate(self.convolutions):
             assert isinstance(convolution, nn.Conv3d)
             x = F.pad(F.silu(x) if i else x, (1, 1, 1, 1), mode="replicate")
             x = F.conv2d(channels_last(x), convolution.weight[:, :, 0], convolution.bias)
-        return rearrange(x, "(b t) (r k) y x -> b t r k y x", t=frames, k=TOKEN_DIM)
+        return rearrange(x, "(b t) (r k) y x -> b t r k y x", b=batch, k=TOKEN_DIM)
 
 
 def _transformer_layer(width: int, heads: int) -> nn.Module:

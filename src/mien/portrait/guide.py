@@ -68,7 +68,7 @@ class GuideAttention(nn.Module):
         for move in moves.unbind(dim=1):
             inputs.append(warp_map(layers, move))
             inputs.append(magnitude(move)[:, None].expand(-1, z, -1, -1))
-        inputs.append(_pooled(unrepeated(guide.person), side).expand(len(hidden), -1, -1, -1))
+        inputs.append(_pooled(unrepeated(guide.person), side).expand(hidden.shape[0], -1, -1, -1))
         guided = self.conv(channels_last(torch.cat(inputs, dim=1)))
         features = self.mix(torch.cat((channels_last(hidden), guided), dim=1))
         logits = rearrange(self.share(features), "b (g z) h w -> b g z h w", g=REGIONS)

@@ -83,13 +83,22 @@ def _in_threads(
 
 
 def render_still_head(
-    head: StillHead, windows: Iterator[Float[Tensor, "1 _ k"]], guide_of: GuideOf
+    head: StillHead,
+    windows: Iterator[Float[Tensor, "1 _ k"]],
+    guide_of: GuideOf,
+    chunks_at_once: int = 1,
+    context: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Iterator[Float[Tensor, "1 _ 3 h w"]]:
     """The same where the head stays: of the motion only the guides are drawn."""
-    for motion, before, count in with_neighbours(windows, FRAMES_AT_ONCE, 0):
-        guide = guide_of(motion[:, before : before + count])
-        assert guide is not None
-        yield head.render(guide)
+
+    def render_chunk(motion: Tensor, before: int, count: int) -> Tensor:
+        with context():
+            guide = guide_of(motion[:, before : before + count])
+            assert guide is not None
+            return head.render(guide)
+
+    chunks = with_neighbours(windows, FRAMES_AT_ONCE, 0)
+    yield from _in_threads(render_chunk, chunks, chunks_at_once)
 
 
 def with_neighbours(

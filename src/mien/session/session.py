@@ -180,9 +180,8 @@ class Session:
     ) -> FrameStream:
         """The portrait says the sound. Same seed and threads on one machine, same frames.
 
-        With `still_head` only the mouth moves, which takes a part of the time: the head's pose and
-        the eyes stay as they are, whatever `controls` say of them. torch renders it, whatever the
-        session's engine is.
+        With `still_head` only the mouth moves, which takes less time: the head's pose and the eyes
+        stay as they are, whatever `controls` say. torch renders it, whatever the engine is.
 
         Raises:
             UserError: an input cannot be used, or there is no mesh for `still_head`.
@@ -292,7 +291,9 @@ class Session:
     ) -> Iterator[TimedFrames]:
         with watch.measure("render"), self._inference():
             head = head_at_rest(self.animator, portrait, guide_of)
-        return timed_frames(render_still_head(head, motion, guide_of), self._inference, watch)
+        at_once, context = self.engine.chunks_at_once, self._inference
+        drawn = render_still_head(head, motion, guide_of, at_once, context)
+        return timed_frames(drawn, context, watch)
 
     def _inference(self) -> AbstractContextManager:
         """Gradients off, in the session's precision."""
