@@ -130,21 +130,24 @@ class Chain:
         self._requests: list[ov.InferRequest] = []
         for compiled in parts:
             request = compiled.create_infer_request()
-            for name in (given_input.get_any_name() for given_input in compiled.inputs):
-                if name in given:
+            # Compiling may give a tensor a second name, that of a reshape which changes nothing.
+            for names in (taken.get_names() for taken in compiled.inputs):
+                if known := names & given.keys():
+                    name = known.pop()
                     request.set_tensor(name, given[name])
-                else:
+                for name in names - given.keys():
                     self._takers.setdefault(name, []).append(request)
             for output in compiled.outputs:
-                given[output.get_any_name()] = request.get_tensor(output)
+                given |= dict.fromkeys(output.get_names(), request.get_tensor(output))
             self._requests.append(request)
 
     def run(self, inputs: dict[str, Tensor]) -> Float[np.ndarray, "t 3 H W"]:
         """The last part's result, a copy; inputs that no part takes are not used."""
-        arrays = {name: inputs[name].contiguous().numpy() for name in self._takers}  # kept alive
-        for name, requests in self._takers.items():
-            for request in requests:
-                request.set_tensor(name, ov.Tensor(arrays[name], shared_memory=True))
+        taken = self._takers.keys() & inputs.keys()
+        arrays = {name: inputs[name].contiguous().numpy() for name in taken}  # kept alive
+        for name, array in arrays.items():
+            for request in self._takers[name]:
+                request.set_tensor(name, ov.Tensor(array, shared_memory=True))
         before = failures()
         for request in self._requests:
             request.infer()
