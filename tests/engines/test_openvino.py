@@ -145,6 +145,9 @@ def test_the_fastest_is_chosen_unless_another_is_named(of_torch, of_openvino, ti
     assert choose_engine(animator, MIXED).what.startswith(fast)
     assert choose_engine(animator, FULL).what == f"torch, {FULL}"
     assert choose_engine(animator, FULL, "openvino").what.startswith("openvino")
+    without = tiny_animator(temporal_kernel=1, decoder="none")
+    assert choose_engine(without).what.startswith("torch")
+    assert choose_engine(without, forced="openvino").what.startswith("openvino")
     monkeypatch.setenv("MIEN_ENGINE", "torch")
     assert choose_engine(animator).what.startswith("torch")
 

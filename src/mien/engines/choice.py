@@ -185,6 +185,8 @@ def slower(name: str, animator: Animator, precision: str = AUTO) -> str | None:
         return "compiling takes minutes, and on a CPU it was measured slower than torch"
     if name != "openvino":
         return None
+    if animator.config.decoder == "none":
+        return "torch was measured faster with nets without an image decoder"
     if _unmeasured(animator):
         return "no test compares it with torch for such a net (SPADE, 3-D attention, context)"
     if precision == FULL:
