@@ -176,18 +176,36 @@ def test_a_clock_read_behind_a_synchronisation_counts_the_work(precision):
     assert done > 2 * launched
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_worker_threads_have_their_own_number_of_torch_s_and_others_keep_theirs():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        with worker_threads(2, each=1) as pool, ThreadPoolExecutor(1) as later:
-            together = Barrier(2)
+        pool, together = worker_threads(2, each=1), Barrier(2)
+        with ThreadPoolExecutor(1) as later:
             inside = [pool.submit(lambda: (together.wait(), used_threads())[1]) for _ in range(2)]
             assert [each.result() for each in inside] == [1, 1]
             assert later.submit(used_threads).result() == used_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_threads_that_make_workers_at_once_leave_torch_s_number_as_it_was():
+    code = """
+import threading, torch
+from mien.devices import worker_threads
+torch.set_num_threads(4)
+torch.ones(1) + 1
+for each in range(1, 9):  # each a new pool, asked for by two threads that never used torch
+    asking = [threading.Thread(target=worker_threads, args=(3, each)) for _ in range(2)]
+    for thread in asking: thread.start()
+    for thread in asking: thread.join()
+    assert worker_threads(3, each) is worker_threads(3, each)
+seen = []
+last = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+last.start(); last.join()
+assert seen == [4] == [torch.get_num_threads()], seen
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
 
 
 def used_threads() -> int:
@@ -196,6 +214,7 @@ def used_threads() -> int:
     return torch.get_num_threads()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_freed_memory_is_kept_for_the_next_tensors():
     keep_freed_memory()
     for _ in range(3):  # by default each round would touch 20,000 new pages

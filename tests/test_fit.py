@@ -24,8 +24,6 @@ from mien.kinds import fingerprint, read_weights, save_weights, to_float16
 from mien.media import probe_video, read_video
 from mien.mesh.motion import MESH_DIM
 from mien.pipeline import animate
-from mien.training.losses import LossConfig
-from mien.training.stage1 import ReconstructionStage
 from tests.tiny_nets import voice, write_wav
 
 # With a discriminator that begins in the middle: two optimisers, one without state at first.
@@ -230,11 +228,6 @@ def test_a_decoder_is_left_out_and_added(fit: Fit, stage1: SimpleNamespace, tmp_
     assert motion and all(torch.equal(without[name], before[name]) for name in motion)
     again = started("again", tmp_path / "without" / "last.ckpt", "residual")
     assert drawing(again) == drawing(before)
-
-
-def test_a_loss_on_warped_features_needs_a_decoder():
-    with pytest.raises(UserError, match=r"loss\.threshold .* decoder none"):
-        ReconstructionStage(loss=LossConfig(threshold=1.0))
 
 
 def test_a_pretrained_ear_hears_the_clips_once(

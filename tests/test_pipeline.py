@@ -102,6 +102,38 @@ class TestStreaming:
                 list(render_stream(animator, *own, windows, no_guides, render, 2))
         assert len(done) <= 5  # four wait or are in work
 
+    def test_frames_before_an_error_of_motion_are_given_first(self):
+        animator, _ = tiny_pair()
+        with torch.no_grad():
+            source = torch.rand(1, 3, 64, 64)
+            own = animator.encode_appearance(source), animator.encode_motion(source)
+
+        def windows():
+            yield own[1][:, None].expand(-1, 3 * FRAMES_AT_ONCE, -1)
+            raise RuntimeError("out of memory")
+
+        given = []
+        with pytest.raises(RuntimeError, match="out of memory"):
+            for part in render_stream(animator, *own, windows(), chunks_at_once=2):
+                given.append(part.shape[1])
+        assert sum(given) >= 2 * FRAMES_AT_ONCE
+
+    def test_the_first_frames_wait_for_no_more_chunks_than_threads(self):
+        animator, _ = tiny_pair()
+        taken = []
+
+        def windows():
+            for number in range(20):
+                taken.append(number)
+                yield torch.zeros(1, FRAMES_AT_ONCE, 768)
+
+        with torch.no_grad():
+            source = torch.rand(1, 3, 64, 64)
+            own = animator.encode_appearance(source), animator.encode_motion(source)
+            next(render_stream(animator, *own, windows(), chunks_at_once=4))
+        context = -(-animator.config.temporal_context // FRAMES_AT_ONCE)
+        assert len(taken) <= 4 + context
+
     def test_nothing_is_drawn_before_it_is_asked_for(self):
         drawn = []
 

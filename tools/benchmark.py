@@ -144,7 +144,7 @@ def render_alone(animator, precision: str, ceiling: float, name: str) -> dict[st
 
 
 def with_decoder(animator) -> "Animator":
-    """A net that draws its frames (decoder residual), at random weights where this one has none."""
+    """The same net with an image decoder (residual), at random weights."""
     from mien.portrait.animator import Animator
 
     config = dataclasses.replace(animator.config, decoder="residual")

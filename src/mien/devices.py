@@ -5,6 +5,7 @@ torch is imported late, so that a command line can be read without it.
 
 import ctypes
 import functools
+import os
 import re
 import sys
 from argparse import ArgumentParser
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import TYPE_CHECKING
 
 from mien.errors import EXTRAS, UserError
@@ -137,14 +138,38 @@ def autocast(device: "Device", precision: str = FULL) -> AbstractContextManager[
     return torch.autocast(device.type, torch.bfloat16)
 
 
-def worker_threads(count: int, each: int) -> ThreadPoolExecutor:
-    """Threads that compute side by side, in each of which torch uses `each` threads.
+def worker_threads(count: int, each: int | None = None) -> ThreadPoolExecutor:
+    """Threads that compute side by side, in each of which torch uses `each` threads (default: the
+    caller's, divided among them). They are made once for this process; nobody shuts them down.
 
-    torch keeps that number for the thread that sets it, and for those that begin later: these get
-    the old one again.
+    To make them changes for a moment the number that threads get which use torch for the first
+    time: best done early, by the thread that loads the nets (`prepare_cpu`).
     """
     import torch
 
+    with _making_workers:
+        each = each or max(1, torch.get_num_threads() // count)
+        return _workers(os.getpid(), count, each)
+
+
+def prepare_cpu(chunks_at_once: int) -> None:
+    """What a session on the CPU needs once: threads that render, one that makes motion, and freed
+    memory that is kept.
+    """
+    keep_freed_memory()
+    for count in {1, chunks_at_once}:
+        worker_threads(count, None if count > 1 else 1)
+
+
+_making_workers = Lock()
+
+
+@functools.cache
+def _workers(process: int, count: int, each: int) -> ThreadPoolExecutor:
+    """Those of a process: a fork inherits the object, but not its threads."""
+    import torch
+
+    # torch keeps the number for the thread that sets it and for those that begin later.
     threads, ready = torch.get_num_threads(), Barrier(count + 1)
 
     def begin() -> None:
@@ -153,10 +178,16 @@ def worker_threads(count: int, each: int) -> ThreadPoolExecutor:
         ready.wait()
 
     pool = ThreadPoolExecutor(count, thread_name_prefix="mien-worker")
-    for _ in range(count):
-        pool.submit(begin)  # each in a thread of its own, since it waits for the others
-    ready.wait()
-    torch.set_num_threads(threads)
+    try:
+        for _ in range(count):
+            pool.submit(begin)  # each in a thread of its own, since it waits for the others
+        ready.wait()
+    except BaseException:
+        ready.abort()
+        pool.shutdown(wait=False)
+        raise
+    finally:
+        torch.set_num_threads(threads)
     return pool
 
 

@@ -93,7 +93,7 @@ def test_the_attention_reads_the_same(sources, threads, monkeypatch):
     torch.testing.assert_close(*found, rtol=0, atol=2e-5)
 
 
-def test_the_empty_guide_changes_nothing_and_shares_its_maps(monkeypatch):
+def test_equals_torch_for_empty_guides_which_share_all_maps(monkeypatch):
     empty = no_guide(SIDE)
     several = Guide(**{k: v.expand(FRAMES, *v.shape[1:]) for k, v in vars(empty).items()})
     compiled = drawn(several)

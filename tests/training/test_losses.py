@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mien.errors import UserError
 from mien.ops.warp import identity_grid
 from mien.training.discriminator import (
     DiscriminatorConfig,
@@ -20,6 +21,7 @@ from mien.training.losses import (
     threshold_mask_loss,
     token_position_loss,
 )
+from mien.training.stage1 import ReconstructionStage
 from mien.types import FramePair, MotionField
 
 CONFIG = LossConfig(scales=1)
@@ -215,3 +217,8 @@ def test_the_discriminator_judges_every_scale(scales):
     critic = PatchDiscriminator(DiscriminatorConfig(channels=(8, 16), scales=scales))
     answers = critic(torch.rand(2, 3, 64, 64))
     assert [maps[-1].shape[-1] for maps in answers] == [16 // 2**i for i in range(scales)]
+
+
+def test_a_loss_on_warped_features_needs_a_decoder():
+    with pytest.raises(UserError, match=r"loss\.threshold .* decoder none"):
+        ReconstructionStage(loss=LossConfig(threshold=1.0))

@@ -57,5 +57,5 @@ def render_at_once(
     if count == 1:
         render(0)
         return
-    with worker_threads(count, max(1, torch.get_num_threads() // count)) as pool:
-        list(pool.map(render, range(count)))
+    pool = worker_threads(count)
+    list(pool.map(render, range(count)))

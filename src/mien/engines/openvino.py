@@ -126,7 +126,8 @@ class Chain:
 
     def __init__(self, parts: list[ov.CompiledModel]) -> None:
         given = dict[str, ov.Tensor]()
-        self._takers: dict[str, list[ov.InferRequest]] = {}  # of the inputs of the whole
+        # Requests, and the names of an input of the whole that each takes.
+        self._takers: list[tuple[ov.InferRequest, set[str]]] = []
         self._requests: list[ov.InferRequest] = []
         for compiled in parts:
             request = compiled.create_infer_request()
@@ -135,19 +136,20 @@ class Chain:
                 if known := names & given.keys():
                     name = known.pop()
                     request.set_tensor(name, given[name])
-                for name in names - given.keys():
-                    self._takers.setdefault(name, []).append(request)
+                else:
+                    self._takers.append((request, names))
             for output in compiled.outputs:
                 given |= dict.fromkeys(output.get_names(), request.get_tensor(output))
             self._requests.append(request)
 
     def run(self, inputs: dict[str, Tensor]) -> Float[np.ndarray, "t 3 H W"]:
         """The last part's result, a copy; inputs that no part takes are not used."""
-        taken = self._takers.keys() & inputs.keys()
-        arrays = {name: inputs[name].contiguous().numpy() for name in taken}  # kept alive
-        for name, array in arrays.items():
-            for request in self._takers[name]:
-                request.set_tensor(name, ov.Tensor(array, shared_memory=True))
+        arrays: dict[str, np.ndarray] = {}  # kept alive
+        for request, names in self._takers:
+            (name,) = names & inputs.keys()
+            if name not in arrays:
+                arrays[name] = inputs[name].contiguous().numpy()
+            request.set_tensor(name, ov.Tensor(arrays[name], shared_memory=True))
         before = failures()
         for request in self._requests:
             request.infer()

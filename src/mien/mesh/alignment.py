@@ -40,7 +40,10 @@ def head_pose(points: Points) -> HeadPose:
 
 @functools.lru_cache(maxsize=32)
 def _kept_pose(points: bytes) -> HeadPose:
-    return fit(np.frombuffer(points).reshape(-1, 3), mean_face())
+    pose = fit(np.frombuffer(points).reshape(-1, 3), mean_face())
+    for array in (pose.rotation, pose.shift):
+        array.setflags(write=False)  # all who ask get the same
+    return pose
 
 
 def fit(points: Points, face: Points) -> HeadPose:

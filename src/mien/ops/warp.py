@@ -12,7 +12,6 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.config import require_multiple
 from mien.ops.precision import full_precision
 from mien.ops.sampling import sample_maps
 
@@ -90,16 +89,17 @@ def unrepeated(x: Float[Tensor, "b ..."]) -> Float[Tensor, "n ..."]:
 
 
 def pool_plane(plane: Float[Tensor, "b h1 w1 c"], size: int) -> Float[Tensor, "b h2 w2 c"]:
-    """The mean over whole cells of a coarser grid, channels last. Two sums over memory as it lies,
-    which a CPU does several times as fast as pooling, whose channels come first.
+    """The mean over the cells of another grid, channels last. For whole cells two sums over memory
+    as it lies, which a CPU does several times as fast as pooling, whose channels come first.
     """
-    side = plane.shape[1]
-    if side == size:
+    height, width = plane.shape[1:3]
+    if (height, width) == (size, size):
         return plane
-    require_multiple("side", side, "size", size)
-    cell, lines = side // size, plane.flatten(2)
-    rows = lines.unflatten(1, (size, cell)).sum(dim=2)
-    return rows.unflatten(2, (size, cell, plane.shape[3])).sum(dim=3) / cell**2
+    if height % size or width % size:
+        return F.adaptive_avg_pool2d(plane.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+    high, wide, lines = height // size, width // size, plane.flatten(2)
+    rows = lines.unflatten(1, (size, high)).sum(dim=2)
+    return rows.unflatten(2, (size, wide, plane.shape[3])).sum(dim=3) / (high * wide)
 
 
 def warp_volume(

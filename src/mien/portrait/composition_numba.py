@@ -32,7 +32,7 @@ def guided_flow(
     person, and that person mask.
     """
     coarse = torch.cat((flow.permute(0, 3, 1, 2), shares), dim=1)
-    fine, shown = torch.empty(moves.shape), torch.empty(moves.shape[:3])
+    fine, shown = moves.new_empty(moves.shape), moves.new_empty(moves.shape[:3])
     maps = coarse, moves, head, person, covered, disoccluded, found
     coarse, moves, head, person, covered, disoccluded, found = map(_shared, maps)
     given = coarse, _lines(moves), head, _pixels(person), covered, disoccluded, found
@@ -53,7 +53,7 @@ def composed(
     """The picture warped by `fine`, with the background where the person is no longer and the mouth
     interior.
     """
-    frames = torch.empty(len(fine), *picture.shape[1:])
+    frames = picture.new_empty(len(fine), *picture.shape[1:])
     own, flow = _shared(picture), _lines(_shared(fine))
     maps = disoccluded, found, background, interior
     given = own.reshape(*own.shape[:2], -1), flow, _pixels(_shared(person)), *map(_shared, maps)
@@ -113,9 +113,9 @@ def _place_row(flow, row, h, places):
 
 
 @compiled
-def _mask_row(person, found, flow, row, h, room, into):
+def _mask_row(person, found, flow, row, h, buffers, into):
     """A row of the person mask (h * w) moved by the displacement; 1 where no mesh is found."""
-    places, first, right, down = room
+    places, first, right, down = buffers
     w, one = into.shape[0], np.float32(1)
     _place_row(flow, row, h, places)
     locate(places, h, w, first, right, down)
@@ -125,7 +125,7 @@ def _mask_row(person, found, flow, row, h, room, into):
 
 
 @compiled
-def _room(w):
+def _row_buffers(w):
     """Places of a row, and where they lie among pixels."""
     places, first = np.empty(2 * w, np.float32), np.empty(w, np.int32)
     return places, first, np.empty(w, np.float32), np.empty(w, np.float32)
@@ -184,7 +184,7 @@ def _guided_flow(
     b, h, doubled = fine.shape
     w, n = doubled // 2, coarse.shape[2]
     low, columns, rows = np.empty((4, w), np.float32), _columns(n, w), _columns(n, h)
-    mask, heads, room = np.empty(w, np.float32), np.empty(doubled, np.float32), _room(w)
+    mask, heads, buffers = np.empty(w, np.float32), np.empty(doubled, np.float32), _row_buffers(w)
     for k in range(b * worker // workers, b * (worker + 1) // workers):
         known, plane = found[k % len(found)], person[k % len(person)]
         for row in range(h):
@@ -195,9 +195,9 @@ def _guided_flow(
             flow = fine[k, row]
             _move_row(head[k % len(head)], row, h, heads)
             _mix_row(low[0], low[1], low[2], low[3], moves[k % len(moves), row], heads, flow)
-            _mask_row(plane, known, flow, row, h, room, mask)
+            _mask_row(plane, known, flow, row, h, buffers, mask)
             _cover_row(covered[k % len(covered), row], mask, heads, flow)
-            _mask_row(plane, known, flow, row, h, room, mask)
+            _mask_row(plane, known, flow, row, h, buffers, mask)
             _keep_row(mask, disoccluded[k % len(disoccluded), row], shown[k, row], flow)
 
 
@@ -214,17 +214,19 @@ def _composed(
     picture, fine, person, disoccluded, found, background, interior, frames, worker, workers
 ):
     b, channels, h, w = frames.shape
-    mask, room = np.empty(w, np.float32), _room(w)
+    mask, buffers = np.empty(w, np.float32), _row_buffers(w)
     for k in range(b * worker // workers, b * (worker + 1) // workers):
         plane, known = person[k % len(person)], found[k % len(found)]
         inside, behind = interior[k % len(interior)], background[k % len(background)]
         for row in range(h):
             flow, gone = fine[k % len(fine), row], disoccluded[k % len(disoccluded), row]
-            _mask_row(plane, known, flow, row, h, room, mask)
+            _mask_row(plane, known, flow, row, h, buffers, mask)
             _gone_row(plane[row * w : (row + 1) * w], mask, gone, mask)
             for c in range(channels):
                 into = frames[k, c, row]
-                sample_row(picture[k % len(picture), c], w, h, room[1], room[2], room[3], into)
+                sample_row(
+                    picture[k % len(picture), c], w, h, buffers[1], buffers[2], buffers[3], into
+                )
                 _lerp(into, behind[c, row], mask)
                 _lerp(into, inside[c, row], inside[channels, row])
 

@@ -6,7 +6,7 @@ followed by mesh motion, h w space. Batch is 1.
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -63,23 +63,40 @@ def _in_threads(
     chunks: Iterator[tuple[Tensor, int, int]],
     threads: int,
 ) -> Iterator[Tensor]:
-    """The results in order, at most `threads` of them in work or waiting; with one thread, the
-    caller does the work.
+    """The results in order; with one thread, the caller does the work. At first as many are in work
+    as there are threads, so that the first is given early; later twice as many are in work or wait.
+
+    An error of `chunks` is raised after the results of those before it.
     """
     if threads == 1:
         yield from (work(*chunk) for chunk in chunks)
         return
     running: deque[Future[Tensor]] = deque()
-    pool = worker_threads(threads, max(1, torch.get_num_threads() // threads))
+    pool = worker_threads(threads)
+    given, failure = 0, None
     try:
-        for chunk in chunks:
+        while True:
+            try:
+                chunk = next(chunks)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
             running.append(pool.submit(work, *chunk))
-            if len(running) == 2 * threads:
+            while running and (
+                running[0].done() or len(running) >= min(threads + given, 2 * threads)
+            ):
                 yield running.popleft().result()
+                given += 1
         while running:
             yield running.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        for waiting in running:
+            waiting.cancel()
+        wait(running)
+    if failure is not None:
+        raise failure
 
 
 def render_still_head(

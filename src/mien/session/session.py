@@ -27,7 +27,7 @@ from mien.checkpoint import (
 )
 from mien.config import refuse_seed
 from mien.devices import AUTO as CHOSEN
-from mien.devices import CPU, autocast, choose_device, inference, keep_freed_memory
+from mien.devices import CPU, autocast, choose_device, inference, prepare_cpu
 from mien.engines import choose_engine
 from mien.errors import UserError
 from mien.face import Box
@@ -99,7 +99,7 @@ class Session:
         autocast(self.device, precision)  # raises if the device cannot
         self.engine = choose_engine(animator, precision, engine)
         if self.device.type == CPU:
-            keep_freed_memory()
+            prepare_cpu(self.engine.chunks_at_once)
 
     @classmethod
     def load(
@@ -193,9 +193,8 @@ class Session:
             controls = replace(controls or Controls(), pose_scale=0.0, blink=0.0)
         if not isinstance(sound, EncodedSound):
             sound = self.encode(sound, watch=watch)
-        motion = self.generate(
-            portrait, sound, sampling=sampling, controls=controls, seed=seed, watch=watch
-        )
+        motion = self.generate(portrait, sound, sampling=sampling, controls=controls, seed=seed)
+        motion = watch.measure_items("motion", prefetch(motion, self.device))
         guide_of = self.guides_of_speech(portrait)
         draw = self._draw_still if still_head else self.draw
         frames = draw(portrait, motion, guide_of, watch)
@@ -226,8 +225,9 @@ class Session:
         sampling = sampling or SamplingConfig()
         motion = rollout(speech, sound.context, vector, at_rest, sampling, generator)
         motion = finish(motion, sound.gate, at_rest, speech.config, controls or Controls(), seed)
-        motion = prefetch(iterate_in_context(self._inference, motion), self.device)
-        yield from (watch or Stopwatch()).measure_items("motion", motion)
+        yield from (watch or Stopwatch()).measure_items(
+            "motion", iterate_in_context(self._inference, motion)
+        )
 
     def guides_of_speech(self, portrait: Portrait) -> GuideOf:
         """What guides the motion of `generate`: the mesh, where stage 2 generates its motion and

@@ -4,9 +4,10 @@ Axes: t video frames, h w space.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -35,8 +36,9 @@ class FrameStream:
     """An iterator of frames, which are rendered on demand, with their sound and notes.
 
     `count` is the total number of frames; `sound` is the audio track, None where there is none;
-    `notes` are for the user; `watch` has the seconds of work spent so far, by part; `engine` names
-    what renders, where that is not the session's engine.
+    `notes` are for the user; `watch` has the seconds spent so far, by part (motion that is made
+    while frames are rendered counts only where rendering waits for it); `engine` names what
+    renders, where that is not the session's engine.
     """
 
     frames: Iterator[TimedFrames]
@@ -64,23 +66,24 @@ def timed_frames(
 
 
 def prefetch(items: Iterator[Item], device: torch.device) -> Iterator[Item]:
-    """The items; on a CPU, while one is used, a thread of its own makes the next with one of
-    torch's threads.
+    """The items; on a CPU, while one is used, another thread makes the next with one of torch's
+    threads.
 
     The first one is made by the caller's thread, with all of them: until then there is nothing else
-    to do.
+    to do. To close it waits until the item in work is made.
     """
     if device.type != CPU or torch.get_num_threads() == 1:
         yield from items
         return
-    for item in items:
-        with worker_threads(1, each=1) as pool:
-            while True:
-                following = pool.submit(next, items, _END)
-                yield item
-                item = following.result()
-                if item is _END:
-                    return
+    pool, item = worker_threads(1, each=1), next(items, _END)
+    while item is not _END:
+        following = pool.submit(next, items, _END)
+        try:
+            yield cast(Item, item)
+        except GeneratorExit:
+            wait([following])
+            raise
+        item = following.result()
 
 
 def iterate_in_context(
