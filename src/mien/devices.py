@@ -157,8 +157,9 @@ def prepare_cpu(chunks_at_once: int) -> None:
     memory that is kept.
     """
     keep_freed_memory()
-    for count in {1, chunks_at_once}:
-        worker_threads(count, None if count > 1 else 1)
+    worker_threads(1, each=1)
+    if chunks_at_once > 1:
+        worker_threads(chunks_at_once)
 
 
 _making_workers = Lock()

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mien.ops.numba_compiler import compiled
-from mien.ops.sampling_numba import locate, sample_row
+from mien.ops.sampling_numba import locate, move_row, place_row, row_buffers, sample_row
 
 Array = np.ndarray
 
@@ -41,16 +41,11 @@ def moved_person(
 def _sample(person, head, into):
     """The mask at every place moved by the head."""
     h, w = person.shape
-    plane, places = person.reshape(h * w), np.empty(2 * w, np.float32)
-    first = np.empty(w, np.int32)
-    right, down = np.empty(w, np.float32), np.empty(w, np.float32)
-    one = np.float32(1)
+    plane, moved = person.reshape(h * w), np.empty(2 * w, np.float32)
+    places, first, right, down = row_buffers(w)
     for row in range(h):
-        y = np.float32(2 * row + 1) / np.float32(h) - one
-        for i in range(w):
-            x = np.float32(2 * i + 1) / np.float32(w) - one
-            places[2 * i] = x + (head[0, 0] * x + head[0, 1] * y + head[0, 2])
-            places[2 * i + 1] = y + (head[1, 0] * x + head[1, 1] * y + head[1, 2])
+        move_row(head, row, h, moved)
+        place_row(moved, row, h, places)
         locate(places, h, w, first, right, down)
         sample_row(plane, w, h, first, right, down, into[row])
 

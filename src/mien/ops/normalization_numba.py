@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mien.config import require_multiple
 from mien.ops.normalization import PIXELS
-from mien.ops.numba_compiler import compiled, in_threads
+from mien.ops.numba_compiler import compiled, in_threads, threads_for
 
 _ROW = 1024  # numbers in a row, where its pixels are fewer than PIXELS: rows stay in the cache
 _LOG2_E = np.float32(math.log2(math.e))
@@ -43,9 +43,8 @@ def normalize_groups_numba(
         maps.detach().permute(0, 2, 3, 1).view(numbers).view(shape).numpy() for maps in (x, out)
     )
     affine = torch.stack((weight, bias)).detach().float().numpy()
-    workers = max(1, min(torch.get_num_threads(), b))
     size = np.array((groups, c, silu))
-    in_threads(_normalize, workers, (rows, into, affine, size, eps))
+    in_threads(_normalize, threads_for(b), (rows, into, affine, size, eps))
     return out
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
+import torch
 from numba.core import config
 
 _FOLDER = "NUMBA_CACHE_DIR"
@@ -51,6 +52,11 @@ def compiled(function: Callable, fastmath: frozenset[str] = frozenset()) -> Any:
     except RuntimeError as error:
         _log.info(f"{function.__name__} is compiled anew in every process: {error}")
         return compile_(inspect.unwrap(function))
+
+
+def threads_for(pieces: int) -> int:
+    """How many of torch's threads so many pieces of work are divided among."""
+    return max(1, min(torch.get_num_threads(), pieces))
 
 
 def in_threads(kernel: Callable, workers: int, arrays: tuple) -> None:

@@ -7,11 +7,10 @@ Letters as in `mien.ops.sampling`.
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mien.config import require_multiple
-from mien.ops.numba_compiler import compiled, in_threads
+from mien.ops.numba_compiler import compiled, in_threads, threads_for
 from mien.ops.sampling import PLANES
 
 Array = np.ndarray
@@ -26,7 +25,7 @@ def sample_maps_numba(maps: Tensor, places: Tensor) -> Tensor:
     """
     b, h2, w2, _ = places.shape
     require_multiple("grids", b, "maps", maps.shape[0])
-    workers = max(1, min(torch.get_num_threads(), b * h2 * w2 // _LEAST))
+    workers = threads_for(b * h2 * w2 // _LEAST)
     planes = maps.shape[1] <= PLANES
     sampled = maps.new_empty((b, maps.shape[1], h2, w2) if planes else (b, h2, w2, maps.shape[1]))
     sample_into(maps.detach().numpy(), places.detach().numpy(), sampled.numpy(), workers)
@@ -51,6 +50,38 @@ def sample_into(maps: Array, places: Array, into: Array, workers: int = 1) -> No
 def _rows(places: Array) -> Array:
     b, h2, w2, _ = places.shape
     return np.ascontiguousarray(places, np.float32).reshape(b * h2, 2 * w2)
+
+
+@compiled
+def row_buffers(w):
+    """Places of a row, and where they lie among pixels."""
+    places, first = np.empty(2 * w, np.float32), np.empty(w, np.int32)
+    return places, first, np.empty(w, np.float32), np.empty(w, np.float32)
+
+
+@compiled
+def move_row(move, row, h, into):
+    """The displacement of a row by an affine move (2 3), x y by turns."""
+    w, one = into.shape[0] // 2, np.float32(1)
+    y = np.float32(2 * row + 1) / np.float32(h) - one
+    step = one / np.float32(w)
+    a, b = move[0, 0], move[1, 0]
+    c, d = move[0, 1] * y + move[0, 2], move[1, 1] * y + move[1, 2]
+    for i in range(w):
+        x = np.float32(2 * i + 1) * step - one
+        into[2 * i] = a * x + c
+        into[2 * i + 1] = b * x + d
+
+
+@compiled
+def place_row(flow, row, h, places):
+    """The places (x y by turns) that a row is moved to by its displacement (x y by turns)."""
+    w, one = flow.shape[0] // 2, np.float32(1)
+    y = np.float32(2 * row + 1) / np.float32(h) - one
+    step = np.float32(1) / np.float32(w)
+    for i in range(w):
+        places[2 * i] = np.float32(2 * i + 1) * step - one + flow[2 * i]
+        places[2 * i + 1] = y + flow[2 * i + 1]
 
 
 @compiled
@@ -93,9 +124,7 @@ def sample_row(plane, w, h, first, right, down, into):
 @compiled
 def _planes(planes, rows, size, out, worker, workers):
     n, h, w, h2 = size
-    w2 = rows.shape[1] // 2
-    first = np.empty(w2, np.int32)
-    right, down = np.empty(w2, np.float32), np.empty(w2, np.float32)
+    _, first, right, down = row_buffers(rows.shape[1] // 2)
     for k in range(len(rows) * worker // workers, len(rows) * (worker + 1) // workers):
         locate(rows[k], h, w, first, right, down)
         frame, line = divmod(k, h2)
@@ -107,8 +136,7 @@ def _planes(planes, rows, size, out, worker, workers):
 def _pixels(pixels, rows, size, out, worker, workers):
     n, h, w, h2 = size
     w2, aside, below = rows.shape[1] // 2, np.int32(w > 1), np.int32(w if h > 1 else 0)
-    first = np.empty(w2, np.int32)
-    right, down = np.empty(w2, np.float32), np.empty(w2, np.float32)
+    _, first, right, down = row_buffers(w2)
     for k in range(len(rows) * worker // workers, len(rows) * (worker + 1) // workers):
         locate(rows[k], h, w, first, right, down)
         picture, line = pixels[k // h2 % n], out[k]

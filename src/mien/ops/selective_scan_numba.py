@@ -19,7 +19,7 @@ import torch
 from numba.extending import overload
 from torch import Tensor
 
-from mien.ops.numba_compiler import compiled, in_threads
+from mien.ops.numba_compiler import compiled, in_threads, threads_for
 from mien.ops.scan_inputs import ScanInputs
 from mien.ops.selective_scan_reference import with_skip_and_gate
 
@@ -47,7 +47,7 @@ class _Scan(torch.autograd.Function):
     def forward(ctx, step, u, A, B, C, state):  # noqa: D102
         given = (_array(step), _array(u), _array(A), _time_first(B), _time_first(C), _array(state))
         y, last = np.empty_like(given[1]), np.empty_like(given[5])
-        _in_threads(_forward, _workers(u), (*given, y, last))
+        _in_threads(_forward, threads_for(u.shape[0] * u.shape[1]), (*given, y, last))
         ctx.save_for_backward(step, u, A, B, C, state)
         return torch.from_numpy(y), torch.from_numpy(last)
 
@@ -57,7 +57,7 @@ class _Scan(torch.autograd.Function):
         step, u, A, B, C, state = ctx.saved_tensors
         batch, _, length = u.shape
         given = (_array(step), _array(u), _array(A), _time_first(B), _time_first(C), _array(state))
-        workers = _workers(u)
+        workers = threads_for(u.shape[0] * u.shape[1])
         d_step, d_u, d_state = (np.empty_like(given[i]) for i in (0, 1, 5))
         d_A = np.empty((batch, *A.shape), given[2].dtype)
         d_B, d_C = (np.zeros((workers, *given[i].shape), given[i].dtype) for i in (3, 4))
@@ -99,11 +99,6 @@ def _make_ready(kernel, arrays: tuple) -> None:
         how = "read from the cache" if cached else "compiled, and kept for later runs"
         seconds = time.perf_counter() - begin
         _log.info(f"{kernel.__name__[1:]} scan for {arrays[0].dtype}: {how} ({seconds:.1f} s)")
-
-
-def _workers(u: Tensor) -> int:
-    """Threads for as many rows; one at least."""
-    return max(1, min(torch.get_num_threads(), u.shape[0] * u.shape[1]))
 
 
 def _exp(x):

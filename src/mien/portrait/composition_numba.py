@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.ops.numba_compiler import compiled, in_threads
-from mien.ops.sampling_numba import locate, sample_row
+from mien.ops.numba_compiler import compiled, in_threads, threads_for
+from mien.ops.sampling_numba import locate, move_row, place_row, row_buffers, sample_row
 from mien.ops.warp import unrepeated
 
 Array = np.ndarray
@@ -37,7 +37,7 @@ def guided_flow(
     coarse, moves, head, person, covered, disoccluded, found = map(_shared, maps)
     given = coarse, _lines(moves), head, _pixels(person), covered, disoccluded, found
     into = _lines(fine.numpy()), shown.numpy()
-    in_threads(_guided_flow, _workers(len(fine)), (*given, *into))
+    in_threads(_guided_flow, threads_for(len(fine)), (*given, *into))
     return fine, shown
 
 
@@ -57,7 +57,7 @@ def composed(
     own, flow = _shared(picture), _lines(_shared(fine))
     maps = disoccluded, found, background, interior
     given = own.reshape(*own.shape[:2], -1), flow, _pixels(_shared(person)), *map(_shared, maps)
-    in_threads(_composed, _workers(len(fine)), (*given, frames.numpy()))
+    in_threads(_composed, threads_for(len(fine)), (*given, frames.numpy()))
     return frames
 
 
@@ -71,10 +71,6 @@ def _lines(flow: Float[Array, "p h w 2"]) -> Float[Array, "p h w2"]:
 
 def _pixels(planes: Float[Array, "p h w"]) -> Float[Array, "p hw"]:
     return planes.reshape(len(planes), -1)
-
-
-def _workers(frames: int) -> int:
-    return max(1, min(torch.get_num_threads(), frames))
 
 
 @compiled
@@ -102,47 +98,15 @@ def _enlarge_row(upper, lower, down, columns, into):
 
 
 @compiled
-def _place_row(flow, row, h, places):
-    """The places (x y by turns) that a row is moved to by its displacement (x y by turns)."""
-    w, one = flow.shape[0] // 2, np.float32(1)
-    y = np.float32(2 * row + 1) / np.float32(h) - one
-    step = np.float32(1) / np.float32(w)
-    for i in range(w):
-        places[2 * i] = np.float32(2 * i + 1) * step - one + flow[2 * i]
-        places[2 * i + 1] = y + flow[2 * i + 1]
-
-
-@compiled
 def _mask_row(person, found, flow, row, h, buffers, into):
     """A row of the person mask (h * w) moved by the displacement; 1 where no mesh is found."""
     places, first, right, down = buffers
     w, one = into.shape[0], np.float32(1)
-    _place_row(flow, row, h, places)
+    place_row(flow, row, h, places)
     locate(places, h, w, first, right, down)
     sample_row(person, w, h, first, right, down, into)
     for i in range(w):
         into[i] = one - (one - into[i]) * found
-
-
-@compiled
-def _row_buffers(w):
-    """Places of a row, and where they lie among pixels."""
-    places, first = np.empty(2 * w, np.float32), np.empty(w, np.int32)
-    return places, first, np.empty(w, np.float32), np.empty(w, np.float32)
-
-
-@compiled
-def _move_row(head, row, h, into):
-    """The displacement of a row by the head's affine move, x y by turns."""
-    w, one = into.shape[0] // 2, np.float32(1)
-    y = np.float32(2 * row + 1) / np.float32(h) - one
-    step = one / np.float32(w)
-    a, b = head[0, 0], head[1, 0]
-    c, d = head[0, 1] * y + head[0, 2], head[1, 1] * y + head[1, 2]
-    for i in range(w):
-        x = np.float32(2 * i + 1) * step - one
-        into[2 * i] = a * x + c
-        into[2 * i + 1] = b * x + d
 
 
 @compiled
@@ -184,7 +148,7 @@ def _guided_flow(
     b, h, doubled = fine.shape
     w, n = doubled // 2, coarse.shape[2]
     low, columns, rows = np.empty((4, w), np.float32), _columns(n, w), _columns(n, h)
-    mask, heads, buffers = np.empty(w, np.float32), np.empty(doubled, np.float32), _row_buffers(w)
+    mask, heads, buffers = np.empty(w, np.float32), np.empty(doubled, np.float32), row_buffers(w)
     for k in range(b * worker // workers, b * (worker + 1) // workers):
         known, plane = found[k % len(found)], person[k % len(person)]
         for row in range(h):
@@ -193,7 +157,7 @@ def _guided_flow(
                 maps = coarse[k % len(coarse), c]
                 _enlarge_row(maps[top], maps[bottom], down, columns, low[c])
             flow = fine[k, row]
-            _move_row(head[k % len(head)], row, h, heads)
+            move_row(head[k % len(head)], row, h, heads)
             _mix_row(low[0], low[1], low[2], low[3], moves[k % len(moves), row], heads, flow)
             _mask_row(plane, known, flow, row, h, buffers, mask)
             _cover_row(covered[k % len(covered), row], mask, heads, flow)
@@ -214,7 +178,7 @@ def _composed(
     picture, fine, person, disoccluded, found, background, interior, frames, worker, workers
 ):
     b, channels, h, w = frames.shape
-    mask, buffers = np.empty(w, np.float32), _row_buffers(w)
+    mask, buffers = np.empty(w, np.float32), row_buffers(w)
     for k in range(b * worker // workers, b * (worker + 1) // workers):
         plane, known = person[k % len(person)], found[k % len(found)]
         inside, behind = interior[k % len(interior)], background[k % len(background)]

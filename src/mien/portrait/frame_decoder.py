@@ -18,10 +18,16 @@ from torch import Tensor, nn
 
 from mien.nn.conv import ConvBlock, ResidualBlock2d, channels_last, group_norm
 from mien.ops.warp import resize_displacement, warp_volume
-from mien.portrait.guide import disocclusion, warp_person_mask
+from mien.portrait.guide import disocclusion
 from mien.portrait.spade_decoder import SpadeDecoder
-from mien.portrait.warped_picture import flow_planes, moved_map, picture_flow, warp_picture
-from mien.portrait.window import Window, cut, cut_guide
+from mien.portrait.warped_picture import (
+    flow_planes,
+    guided_window,
+    moved_map,
+    picture_flow,
+    warp_picture,
+)
+from mien.portrait.window import Window, cut
 from mien.types import Appearance, Guide, MotionField
 
 Occlusion = Literal["blend", "multiply"]
@@ -177,8 +183,7 @@ class FrameDecoder(nn.Module):
         skips = tuple(moved_map(skip, flow, window) for skip in appearance.skips)
         person = None
         if guide is not None:
-            person = cut(warp_person_mask(guide, flow), window)
-            guide = cut_guide(guide, window)
+            guide, person = guided_window(guide, flow, window)
         assert isinstance(self.body, ResidualDecoder)
         face = self._face_of(guide, person, inputs)
         drawn = self._head(self.body(inputs, skips, face, features.shape[2]))

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mien.ops.numba_compiler import compiled, in_threads
-from mien.ops.sampling_numba import locate
+from mien.ops.numba_compiler import compiled, in_threads, threads_for
+from mien.ops.sampling_numba import locate, place_row, row_buffers, sample_row
 from mien.ops.warp import unrepeated
 
 
@@ -30,8 +30,7 @@ def region_inputs(
     planes = features.contiguous().numpy().reshape(p, c, z, h * w)
     inputs = np.empty((b, h, w, r * (c + 1) * z), np.float32)
     factors = np.array((scale, smallest), np.float32)
-    workers = max(1, min(torch.get_num_threads(), b))
-    in_threads(_fill, workers, (planes, lines, factors, inputs))
+    in_threads(_fill, threads_for(b), (planes, lines, factors, inputs))
     return torch.from_numpy(inputs).permute(0, 3, 1, 2)
 
 
@@ -39,32 +38,20 @@ def region_inputs(
 def _fill(planes, lines, factors, inputs, worker, workers):
     b, regions, layers, h, doubled = lines.shape
     p, channels, _, _ = planes.shape
-    w, one = doubled // 2, np.float32(1)
-    places, first = np.empty(doubled, np.float32), np.empty(w, np.int32)
-    right, down = np.empty(w, np.float32), np.empty(w, np.float32)
-    aside, below = np.int32(w > 1), np.int32(w if h > 1 else 0)
+    w = doubled // 2
+    places, first, right, down = row_buffers(w)
     for k in range(b * worker // workers, b * (worker + 1) // workers):
         for row in range(h):
-            y = np.float32(2 * row + 1) / np.float32(h) - one
             into = inputs[k, row]
             for r in range(regions):
                 for z in range(layers):
                     line = lines[k, r, z, row]
-                    for i in range(w):
-                        x = np.float32(2 * i + 1) / np.float32(w) - one
-                        places[2 * i] = x + line[2 * i]
-                        places[2 * i + 1] = y + line[2 * i + 1]
+                    place_row(line, row, h, places)
                     locate(places, h, w, first, right, down)
                     length = (regions * channels + r) * layers + z
                     for i in range(w):
                         dx, dy = line[2 * i], line[2 * i + 1]
                         into[i, length] = np.sqrt(dx * dx + dy * dy + factors[1]) * factors[0]
                     for c in range(channels):
-                        plane, here = planes[k % p, c, z], (r * channels + c) * layers + z
-                        for i in range(w):
-                            a = first[i]
-                            e = a + below
-                            t = right[i]
-                            upper = plane[a] + t * (plane[a + aside] - plane[a])
-                            lower = plane[e] + t * (plane[e + aside] - plane[e])
-                            into[i, here] = upper + down[i] * (lower - upper)
+                        here = into[:, (r * channels + c) * layers + z]
+                        sample_row(planes[k % p, c, z], w, h, first, right, down, here)

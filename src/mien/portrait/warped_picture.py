@@ -36,8 +36,7 @@ class WarpedPicture(nn.Module):
             masks = guide.person, guide.disoccluded, guide.found
             return composed(picture, flow, *masks, guide.background, guide.interior)
         if guide is not None:
-            person = cut(warp_person_mask(guide, flow), window)
-            guide = cut_guide(guide, window)
+            guide, person = guided_window(guide, flow, window)
         return warp_picture(picture, flow, guide, person, window)[0]
 
 
@@ -50,6 +49,13 @@ def _is_compiled(picture: Tensor, flow: Tensor, guide: Guide) -> bool:
 def picture_flow(field: MotionField) -> Float[Tensor, "b h w 2"]:
     """The displacement of the picture: that of all depth layers together."""
     return mean_flow(field.displacement, field.mask) if field.fine is None else field.fine
+
+
+def guided_window(
+    guide: Guide, flow: Float[Tensor, "b h w 2"], window: Window | None
+) -> tuple[Guide, Float[Tensor, "b h2 w2"]]:
+    """The window of a guide, and of its person mask warped by `flow`."""
+    return cut_guide(guide, window), cut(warp_person_mask(guide, flow), window)
 
 
 def warp_picture(
