@@ -54,7 +54,7 @@ def test_as_many_frames_as_there_is_sound(make_speech, blend, frames, windows):
     assert all(window.isfinite().all() and not window.requires_grad for window in made)
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "euler"])
+@pytest.mark.parametrize("sampler", ["multistep", "ddim", "euler"])
 def test_a_seed_decides_everything(make_speech, sampler):
     speech = make_speech()
     audio, sampling = voice(speech, 11), SamplingConfig(steps=3, sampler=sampler)

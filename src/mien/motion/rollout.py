@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mien.diffusion.samplers import Denoise, ddim, euler, guided
+from mien.diffusion.samplers import Denoise, ddim, euler, guided, multistep
 from mien.diffusion.schedule import sampling_levels
 from mien.mesh.motion import POSE_DIM
 from mien.motion.conditioning import (
@@ -39,9 +39,9 @@ class SamplingConfig:
     (0: none), since the net learns the jitter of the face tracker from its training data.
     """
 
-    steps: int = 10
+    steps: int = 6
     guidance: float = 1.25
-    sampler: Literal["ddim", "euler"] = "ddim"
+    sampler: Literal["multistep", "ddim", "euler"] = "multistep"
     crossfade: int = 12
     pose_smoothing: float = 1.0
 
@@ -158,7 +158,7 @@ def sample_window(
         denoise = denoiser(conditional)
     else:
         denoise = guided(denoiser(conditional, without_audio(conditioning)), sampling.guidance)
-    sample = ddim if sampling.sampler == "ddim" else euler
+    sample = {"multistep": multistep, "ddim": ddim, "euler": euler}[sampling.sampler]
     clean = sample(denoise, noise, sampling_levels(speech.config.schedule, sampling.steps, noise))
     motion = speech.space.decode(clean, conditioning.source_motion)
     if not (speech.config.mesh and sampling.pose_smoothing):
