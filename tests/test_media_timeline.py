@@ -31,7 +31,7 @@ RATES = {
 
 @pytest.mark.parametrize(
     ("rate", "seconds"),
-    [("29.97", 600), ("50", 600), ("variable", 600), ("23.976", 150), ("25", 150), ("30", 150)],
+    [("29.97", 300), ("50", 300), ("variable", 300), ("23.976", 150), ("25", 150), ("30", 150)],
 )
 def test_flash_and_click_stay_together_to_the_end(rate: str, seconds: int, tmp_path: Path):
     times = irregular(seconds) if rate == "variable" else regular(RATES[rate], seconds)

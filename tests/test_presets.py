@@ -64,12 +64,12 @@ def narrowed(stage: str, preset: str, folder: Path, narrow: bool = True) -> Path
     given = config.model.init_args
     if stage == "stage1":
         if narrow:
-            side = 16 * 2 ** max(2, given.loss.perceptual_scales - 1)  # the least scale: 16 pixels
-            given.animator.merge_with(ANIMATOR | {"image_size": side * given.animator.upscale})
+            given.loss.perceptual_scales = min(2, given.loss.perceptual_scales)
+            given.animator.merge_with(ANIMATOR | {"image_size": 64 * given.animator.upscale})
             given.discriminator.merge_with({"channels": [8, 16]})
         given.loss.perceptual_trunk = "hed"  # VGG-19 would have to be fetched
         given.loss.adversarial_start = given.loss.threshold_start = 1
-        config.data.init_args.batch_size = 2
+        config.data.init_args.batch_size = 2 // given.animator.upscale
     else:
         given.speech.merge_with(SPEECH if narrow else {"window": SPEECH["window"]})
         config.data.init_args.batch_size = 4
