@@ -49,7 +49,7 @@ class TestStreaming:
             whole = animator.render(appearance, still, motion)
             parts = list(render_stream(animator, appearance, still, iter(motion.split(5, 1))))
         # Convolutions of other batch sizes round differently.
-        torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=0)
+        torch.testing.assert_close(torch.cat(parts), whole[0], atol=1e-5, rtol=0)
 
     def test_the_source_s_part_is_computed_once_for_all_chunks(self):
         animator, _ = tiny_pair()
@@ -80,7 +80,7 @@ class TestStreaming:
             parts = render_stream(
                 animator, *own, windows, no_guides, render, at_once, torch.no_grad
             )
-            return torch.cat(list(parts), dim=1)
+            return torch.cat(list(parts))
 
         one, three = drawn(1), drawn(3)
         assert threading.get_ident() in threads and len(threads) > 2
@@ -115,7 +115,7 @@ class TestStreaming:
         given = []
         with pytest.raises(RuntimeError, match="out of memory"):
             for part in render_stream(animator, *own, windows(), chunks_at_once=2):
-                given.append(part.shape[1])
+                given.append(len(part))
         assert sum(given) >= 2 * FRAMES_AT_ONCE
 
     def test_the_first_frames_wait_for_no_more_chunks_than_threads(self):

@@ -23,6 +23,7 @@ from mien.audio.features import FPS
 from mien.command_line import Progress
 from mien.config import refuse_seed
 from mien.devices import AUTO as CHOSEN
+from mien.devices import worker_threads
 from mien.face import Box
 from mien.media import AUTO, WRITERS, Frames
 from mien.motion.controls import Controls
@@ -88,8 +89,12 @@ def animate(
         )
     watch = Stopwatch(dict.fromkeys(SPOKEN_PARTS, 0.0), session.device)
 
+    preparing = None
+    if not isinstance(portrait, Portrait):
+        preparing = worker_threads(1, each=1).submit(session.prepare, portrait, box)
     sound = session.encode(audio, channel, watch, start=start, end=end)
-    prepared = portrait if isinstance(portrait, Portrait) else session.prepare(portrait, box, watch)
+    with watch.measure("portrait"):
+        prepared = portrait if preparing is None else preparing.result()
     stream = session.speak(
         prepared,
         sound,

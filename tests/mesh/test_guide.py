@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mien.face import Scene
-from mien.mesh.guide import guide_between, join_guides, no_guide, with_scene
+from mien.mesh.guide import guide_between, guides_between, join_guides, no_guide
 from mien.mesh.mean import mean_at_rest
 from mien.mesh.topology import mean_face
 from mien.ops.warp import identity_grid
@@ -80,12 +80,11 @@ def test_where_a_head_has_gone_and_where_it_arrives():
     )
 
 
-def test_the_scene_of_several_frames_is_that_of_each():
+def test_the_guides_of_several_frames_are_those_of_each():
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
     known, source = scene((rows - 120) ** 2 + (columns - 128) ** 2 < 80**2), in_picture(person(0))
     moved = np.stack([in_picture(person(0), (0.0, turn, 0.1)) for turn in (-0.2, 0.0, 0.1, 0.3)])
-    joined = join_guides([guide_between(source, there, SIZE) for there in moved])
-    found = with_scene(joined, known, moved)
+    found = guides_between(source, moved, SIZE, scene=known)
     each = join_guides([guide_between(source, there, SIZE, scene=known) for there in moved])
     for field in fields(Guide):
         one, other = getattr(found, field.name), getattr(each, field.name)

@@ -1,4 +1,4 @@
-"""Without a home, numba keeps what it compiles in a folder of the process."""
+"""What the use of numba does to a process: where it keeps compiled code, and what it imports."""
 
 import os
 import subprocess
@@ -43,3 +43,31 @@ def test_without_a_home_there_is_a_folder_that_goes_with_the_process(tmp_path: P
 
 def test_with_a_home_numba_is_left_alone(tmp_path: Path):
     assert run(tmp_path, wanted=False) == ""
+
+
+LINEAR_ALGEBRA = """
+import sys
+import numba
+import numpy as np
+from mien.ops.numba_compiler import compiled
+
+assert compiled(lambda x: x + 1)(1) == 2
+print("scipy.linalg" in sys.modules)
+
+
+@numba.njit
+def spread(x):
+    return x @ np.cov(x)
+
+
+x = np.arange(4.0).reshape(2, 2)
+np.testing.assert_allclose(spread(x), x @ np.cov(x))
+print("scipy.linalg" in sys.modules)
+"""
+
+
+def test_scipy_is_imported_only_where_compiled_code_multiplies_matrices(tmp_path):
+    script = tmp_path / "linear_algebra.py"
+    script.write_text(LINEAR_ALGEBRA)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

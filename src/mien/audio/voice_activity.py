@@ -25,6 +25,8 @@ FADE_FRAMES = 4  # half the length of the smooth attack and release
 # Hysteresis: speech begins above the first and ends below the second.
 ONSET_THRESHOLD, OFFSET_THRESHOLD = 0.5, 0.35
 _CHUNK = 512  # samples per step of the detector
+# Samples from which on it pays that torch compiles the detector, which takes a tenth of a second.
+_WORTH_COMPILING = 30 * SAMPLE_RATE
 _PEAK = 0.3  # quieter recordings are amplified to it: the detector was trained on usual levels
 
 _busy = threading.Lock()  # the detector is stateful
@@ -44,7 +46,7 @@ def speech_probability(waveform: Float[Tensor, " s"], frames: int) -> Float[Tens
     peak = float(max(-waveform.min(), waveform.max())) if len(waveform) else 0.0
     if peak == 0:
         return torch.zeros(frames)
-    with _busy:
+    with _busy, torch.jit.optimized_execution(len(waveform) > _WORTH_COMPILING):
         detector = _detector()
         detector.reset_states()
         found = []

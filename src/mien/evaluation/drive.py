@@ -43,4 +43,4 @@ def drive(
     transfer = "same_person" if rest is None else "relative"
     motion, guide_of = driven_motion(animator, prepared, driver, transfer)
     for drawn in render_stream(animator, prepared.appearance, prepared.motion, motion, guide_of):
-        yield drawn[0].float()
+        yield drawn.float()

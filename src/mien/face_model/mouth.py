@@ -72,14 +72,19 @@ class MouthInterior:
 
     def draw(self, points: Points, size: int) -> Float[Array, "4 h w"]:
         """RGB in [-1, 1] and alpha in [0, 1] of a frame; alpha is 0 outside the inner lips."""
-        pose = head_pose(points)
-        outline = Outline.of(points, pose)
         drawn = np.zeros((4, size, size), np.float32)
+        self.draw_into(points, drawn)
+        return drawn
+
+    def draw_into(self, points: Points, picture: Float[Array, "4 h w"]) -> None:
+        """The same on a picture of zeros."""
+        pose, size = head_pose(points), picture.shape[1]
+        outline = Outline.of(points, pose)
         strength = self._strength(outline.gap, eye_distance(points))
         left, top = np.maximum(0, np.floor(outline.ring.min(axis=0))).astype(int).tolist()
         right, bottom = np.minimum(size, np.ceil(outline.ring.max(axis=0))).astype(int).tolist()
         if strength == 0 or left >= right or top >= bottom:
-            return drawn
+            return
         columns, rows = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
         pixels = np.stack([columns.ravel(), rows.ravel()], axis=1)
         upper, lower, inside = outline.distances(pixels)
@@ -87,9 +92,8 @@ class MouthInterior:
         color = self._rendered(points, pose, (left, top), (right - left, bottom - top))
         color = self._shaded(color.reshape(-1, 3), outline, pixels, upper, lower)
         shape = (bottom - top, right - left)
-        drawn[:3, top:bottom, left:right] = (np.clip(color, 0, 1).T * 2 - 1).reshape(3, *shape)
-        drawn[3, top:bottom, left:right] = alpha.reshape(shape)
-        return drawn
+        picture[:3, top:bottom, left:right] = (np.clip(color, 0, 1).T * 2 - 1).reshape(3, *shape)
+        picture[3, top:bottom, left:right] = alpha.reshape(shape)
 
     def _strength(self, gap: float, unit: float) -> float:
         """0 for closed lips and where the portrait's own mouth serves better, else up to 1."""

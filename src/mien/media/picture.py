@@ -85,8 +85,9 @@ def picture_of(image: Image.Image) -> UInt8[Array, "h w 3"]:
 
 def to_bytes(frames: Float[Tensor, "t 3 h w"]) -> UInt8[Array, "t h w 3"]:
     """Frames in [-1, 1] to uint8; rounded once, also from half precision."""
-    pixels = ((frames.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return rearrange(pixels, "t c h w -> t h w c").cpu().numpy()
+    levels = frames.float().clamp(-1, 1).add_(1).mul_(127.5).round_()
+    levels = rearrange(levels, "t c h w -> t h w c")
+    return levels.to(torch.uint8, memory_format=torch.contiguous_format).cpu().numpy()
 
 
 def save_strip(path: Path, frames: Float[Tensor, "*t 3 h w"]) -> None:

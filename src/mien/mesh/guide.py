@@ -49,14 +49,52 @@ def guide_between(
     interior: Float[Array, "4 h w"] | None = None,
     scene: Scene | None = None,
 ) -> Guide:
-    """The guide (batch of one) for a frame in which the mesh `source` has become `moved`.
+    """The guide (batch of one) for a frame in which the mesh `source` has become `moved`."""
+    inside = None if interior is None else interior[None]
+    return guides_between(source, moved[None], size, inside, scene)
 
-    `interior` is a picture of the mouth's interior there (as in `Guide`), `scene` the separated
+
+def guides_between(
+    source: Points,
+    moved: Float[Array, "t 468 3"],
+    size: int,
+    interior: Float[Array, "t 4 h w"] | None = None,
+    scene: Scene | None = None,
+) -> Guide:
+    """The guides of frames in which the mesh `source` has become `moved`.
+
+    `interior` are pictures of the mouth's interior there (as in `Guide`), `scene` the separated
     person and background of the source, if they are known.
     """
-    shape = topology()
-    kept = _surrounded(source.astype(np.float64, copy=False).tobytes(), size)
-    own, there = kept.vertices, kept.moved(moved)
+    kept, t = _surrounded(source.astype(np.float64, copy=False).tobytes(), size), len(moved)
+    displacement = np.zeros((t, size, size, 2), np.float32)
+    skin, mouth = np.empty((2, t, size, size), np.float32)
+    for points, *maps in zip(moved, displacement, skin, mouth, strict=True):
+        _draw(kept, points, *maps)
+    own = head_pose(source)
+    head = np.stack([_head_affine(own, head_pose(points), size) for points in moved])
+    guide = replace(
+        join_guides([no_guide(size)] * t),
+        displacement=torch.from_numpy(displacement),
+        skin=torch.from_numpy(skin),
+        mouth=torch.from_numpy(mouth),
+        head=torch.from_numpy(head).float(),
+        found=torch.ones(t),
+    )
+    if interior is not None:
+        guide = replace(guide, interior=torch.from_numpy(interior))
+    return guide if scene is None else _with_scene(guide, scene, moved)
+
+
+def _draw(
+    kept: "_Surrounded",
+    moved: Points,
+    displacement: Float[Array, "h w 2"],
+    skin: Float[Array, "h w"],
+    mouth: Float[Array, "h w"],
+) -> None:
+    """Fill the maps of one frame; the displacement is 0 before."""
+    shape, size, own, there = topology(), len(skin), kept.vertices, kept.moved(moved)
     # The strip inside the mouth has vertices of its own, a little behind the lips it hangs on.
     deeper = there.copy()
     deeper[:, 2] += _BEHIND_LIPS * np.ptp(moved[:, 1])
@@ -64,28 +102,21 @@ def guide_between(
     triangles[shape.inside :] += len(there)
     difference = (own - there)[:, :2] * (2 / size)
     drawn = rasterize(
-        np.concatenate([there, deeper]), triangles, np.concatenate([difference, difference]), size
+        np.concatenate([there, deeper]),
+        triangles,
+        np.concatenate([difference, difference]),
+        size,
+        displacement,
     )
     kinds = np.zeros((2, len(triangles) + 1), np.float32)  # the last is what no triangle covers
     kinds[0, :-1], kinds[1, shape.inside : -1] = shape.skin, 1
-    skin, mouth = torch.from_numpy(np.take(kinds, drawn.triangles, axis=1, mode="wrap"))
-    head = _head_affine(head_pose(source), head_pose(moved), size)
-    guide = replace(
-        no_guide(size),
-        displacement=torch.from_numpy(drawn.values)[None],
-        skin=skin[None],
-        mouth=mouth[None],
-        head=torch.from_numpy(head).float()[None],
-        found=torch.ones(1),
-    )
-    if interior is not None:
-        guide = replace(guide, interior=torch.from_numpy(interior)[None])
-    return guide if scene is None else with_scene(guide, scene, moved[None])
+    for kind, plane in zip(kinds, (skin, mouth), strict=True):
+        np.take(kind, drawn.triangles, out=plane, mode="wrap")
 
 
-def with_scene(guide: Guide, scene: Scene, moved: Float[Array, "t 468 3"]) -> Guide:
+def _with_scene(guide: Guide, scene: Scene, moved: Float[Array, "t 468 3"]) -> Guide:
     """The guide of some frames in which the mesh has become `moved`, with the separated person and
-    background of their source: faster for all frames at once.
+    background of their source.
     """
     from mien.mesh.person_numba import moved_person  # imported late: numba takes long to load
 

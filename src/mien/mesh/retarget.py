@@ -6,6 +6,7 @@ that closed lips stay closed on any face.
 Axes: t video frames. Points are the 468 of FaceMesh.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -15,14 +16,16 @@ from jaxtyping import Float
 from mien.face import Scene
 from mien.face.geometry import Array
 from mien.mesh.alignment import HeadPose, head_pose
-from mien.mesh.guide import guide_between, join_guides, with_scene
+from mien.mesh.guide import guides_between
 from mien.mesh.motion import NECK, MeshMotion, rotation_of
 from mien.mesh.neutral import lip_gaps, mouth_ratio, neutral, proportion
 from mien.mesh.topology import LIDS, LIP_RINGS, Points
 from mien.types import Guide
 
-# How much of a missing lip gap each ring of points opens, outermost first.
-_OPENS = dict(zip(LIP_RINGS, (0.5, 0.8, 1.0, 1.0), strict=True))
+# How much of a missing lip gap each ring of points opens, outermost first, and the points of upper
+# and lower lip that face each other.
+_OPENS = np.array((0.5, 0.8, 1.0, 1.0))[:, None]
+_UPPER_LIP, _LOWER_LIP = np.array(LIP_RINGS)[:, 1:10], np.array(LIP_RINGS)[:, :10:-1]
 _UPPER = 0.35  # the upper lip's part of it; the lower one does the rest
 
 _WIDE = 0.4  # eye distances: the gap that a contrast of lips leaves as it is
@@ -45,20 +48,24 @@ class PortraitMesh:
         head = pose.to_head(points)
         return cls(points, pose, head, neutral(head))
 
+    @functools.cached_property
+    def _to_mean_face(self) -> tuple[Float[Array, "n 1"], float]:
+        """By what a motion of the mean face and a gap of its lips are multiplied."""
+        return proportion(self.neutral)[:, None], mouth_ratio(self.neutral)
+
     def target(self, offsets: Points, blink: float = 0.0, contrast: float = 1.0) -> Points:
         """The face with a driver's difference from neutral, in head coordinates.
 
         Lips are moved in proportion to the two mouths' widths, their gaps exactly so. `blink` shuts
         the lids on top, 1 wholly. `contrast` above 1 brings lips that nearly touch nearer still.
         """
-        face = self.neutral + offsets * proportion(self.neutral)[:, None]
+        shares, ratio = self._to_mean_face
+        face = self.neutral + offsets * shares
         wanted = _WIDE * (np.maximum(0.0, lip_gaps(offsets[None])[0]) / _WIDE) ** contrast
-        wanted = wanted * mouth_ratio(self.neutral)
+        wanted = wanted * ratio
         missing = wanted - lip_gaps(face[None])[0]
-        for ring, share in _OPENS.items():
-            for i, gap in zip(range(1, 10), missing, strict=True):
-                face[ring[i], 1] -= share * _UPPER * gap
-                face[ring[20 - i], 1] += share * (1 - _UPPER) * gap
+        face[_UPPER_LIP, 1] -= _OPENS * _UPPER * missing
+        face[_LOWER_LIP, 1] += _OPENS * (1 - _UPPER) * missing
         for upper, lower in (map(list, lids) for lids in LIDS):
             gap = face[lower] - face[upper]
             face[upper] += blink * _UPPER_LID * gap
@@ -93,8 +100,10 @@ def retarget(
 class Interior(Protocol):
     """What draws the inside of a portrait's mouth (`mien.face_model.mouth.MouthInterior`)."""
 
-    def draw(self, points: Points, size: int) -> Float[Array, "4 h w"]:
-        """RGB in [-1, 1] and alpha in [0, 1] of a frame with these points (pixels)."""
+    def draw_into(self, points: Points, picture: Float[Array, "4 h w"]) -> None:
+        """Draw RGB in [-1, 1] and alpha in [0, 1] of a frame with these points (pixels) on a
+        picture of zeros.
+        """
         ...
 
 
@@ -111,9 +120,9 @@ def retargeted_guides(
 
     `scene` is the separated person and background of the portrait, if known.
     """
-    guides, moved = [], retarget(portrait, motion, blinks, contrast)
-    for there in moved:
-        drawn = None if interior is None else interior.draw(there, size)
-        guides.append(guide_between(portrait.points, there, size, drawn))
-    joined = join_guides(guides)
-    return joined if scene is None else with_scene(joined, scene, moved)
+    moved, inside = retarget(portrait, motion, blinks, contrast), None
+    if interior is not None:
+        inside = np.zeros((len(moved), 4, size, size), np.float32)
+        for points, picture in zip(moved, inside, strict=True):
+            interior.draw_into(points, picture)
+    return guides_between(portrait.points, moved, size, inside, scene)

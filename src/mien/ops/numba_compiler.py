@@ -2,14 +2,18 @@
 
 import atexit
 import functools
+import importlib
 import inspect
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import Any
+from unittest import mock
 
 import numba
 import torch
@@ -34,6 +38,20 @@ def ensure_cache_folder() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[_FOLDER] = folder
     config.reload_config()
+
+
+def _load_overloads() -> None:
+    """Import numba's functions of arrays, as it would for the first function that is compiled, but
+    without SciPy's linear algebra. It imports that here only to see whether it is there, which is
+    half a second of a command's start, and again where a function multiplies matrices.
+    """
+    if find_spec("scipy") is None or "scipy.linalg" in sys.modules:
+        return
+    with mock.patch("numba.np.linalg.ensure_blas", lambda: None):
+        importlib.import_module("numba.np.arraymath")
+
+
+_load_overloads()
 
 
 def compiled(function: Callable, fastmath: frozenset[str] = frozenset()) -> Any:

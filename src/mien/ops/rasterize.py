@@ -35,15 +35,17 @@ def rasterize(
     triangles: Int[Array, "k 3"],
     values: Float[Array, "n c"],
     size: int,
+    into: Float32[Array, "size size c"] | None = None,
 ) -> Raster:
     """Draw the mesh on size x size pixels by z-buffer; a smaller z is nearer.
 
     `vertices` are x y z in pixels of that picture, a pixel's centre standing at half numbers.
-    Back faces are drawn too. Values that are equal at all vertices come out unchanged.
+    Back faces are drawn too. Values that are equal at all vertices come out unchanged. They are
+    written over `into`, if it is given: zeros, contiguous.
     """
     from mien.ops.rasterize_numba import draw  # imported late: numba takes a second to load
 
-    picture = np.zeros((size, size, values.shape[1]), np.float32)
+    picture = np.zeros((size, size, values.shape[1]), np.float32) if into is None else into
     numbers = np.full((size, size), -1, np.int32)
     draw(
         np.ascontiguousarray(vertices, np.float64),

@@ -24,6 +24,8 @@ def _narrowed(first, last, slope, start, ax):
 def draw(vertices, triangles, values, depth, picture, numbers):
     """Fill `depth`, `picture` and `numbers` in place (see `mien.ops.rasterize`)."""
     height, width = depth.shape
+    count = values.shape[1]
+    start, to_b, to_c = np.empty(count), np.empty(count), np.empty(count)
     for k in range(triangles.shape[0]):
         a, b, c = triangles[k]
         ax, ay, az = vertices[a]
@@ -39,27 +41,27 @@ def draw(vertices, triangles, values, depth, picture, numbers):
         # v and w, the weights of the corners b and c, grow evenly along a row.
         v_along, w_along = (cy - ay) / area, (ay - by) / area
         depth_b, depth_c = bz - az, cz - az
+        for i in range(count):  # relative to one vertex, so that equal values stay bit-identical
+            start[i] = values[a, i]
+            to_b[i], to_c[i] = values[b, i] - start[i], values[c, i] - start[i]
         for row in range(top, bottom + 1):
             down = row + 0.5 - ay
             v_start, w_start = down * (ax - cx) / area, down * (bx - ax) / area
             first, last = _narrowed(left, right, v_along, v_start, ax)
             first, last = _narrowed(first, last, w_along, w_start, ax)
             first, last = _narrowed(first, last, -v_along - w_along, 1 - v_start - w_start, ax)
+            depths, nearest, pixels = depth[row], numbers[row], picture[row]
             for column in range(first, last + 1):
                 aside = column + 0.5 - ax
                 v, w = v_along * aside + v_start, w_along * aside + w_start
                 if v < 0 or w < 0 or v + w > 1:
                     continue
                 z = az + v * depth_b + w * depth_c
-                if z < depth[row, column]:
-                    depth[row, column] = z
-                    numbers[row, column] = k
-                    for i in range(values.shape[1]):
-                        # Relative to one vertex, so that equal values stay bit-identical.
-                        start = values[a, i]
-                        picture[row, column, i] = (
-                            start + v * (values[b, i] - start) + w * (values[c, i] - start)
-                        )
+                if z < depths[column]:
+                    depths[column] = z
+                    nearest[column] = k
+                    for i in range(count):
+                        pixels[column, i] = start[i] + v * to_b[i] + w * to_c[i]
 
 
 @compiled

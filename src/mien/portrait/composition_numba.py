@@ -98,14 +98,28 @@ def _enlarge_row(upper, lower, down, columns, into):
 
 
 @compiled
-def _mask_row(person, found, flow, row, h, buffers, into):
-    """A row of the person mask (h * w) moved by the displacement; 1 where no mesh is found."""
+def _span(values):
+    """Where the values above 0 begin and end in a row."""
+    begin, end = 0, values.shape[0]
+    while begin < end and not values[begin] > 0:
+        begin += 1
+    while begin < end and not values[end - 1] > 0:
+        end -= 1
+    return begin, end
+
+
+@compiled
+def _mask_row(person, found, flow, row, h, buffers, begin, end, into):
+    """From `begin` to `end` a row of the person mask (h * w) moved by the displacement; 1 where no
+    mesh is found.
+    """
     places, first, right, down = buffers
     w, one = into.shape[0], np.float32(1)
     place_row(flow, row, h, places)
-    locate(places, h, w, first, right, down)
+    first, right, down, into = first[begin:end], right[begin:end], down[begin:end], into[begin:end]
+    locate(places[2 * begin : 2 * end], h, w, first, right, down)
     sample_row(person, w, h, first, right, down, into)
-    for i in range(w):
+    for i in range(into.shape[0]):
         into[i] = one - (one - into[i]) * found
 
 
@@ -119,15 +133,20 @@ def _mix_row(x, y, mesh_share, head_share, mesh, head, into):
 
 
 @compiled
-def _cover_row(covered, mask, head, into):
-    """The head's displacement where the moved head is but the field still samples background."""
-    zero = np.float32(0)
+def _missing_row(covered, mask, into):
+    """Where the moved head is but the field still samples background."""
     for i in range(mask.shape[0]):
         missing = covered[i] - mask[i]
-        share = missing if missing > zero else zero
+        into[i] = missing if missing > np.float32(0) else np.float32(0)
+
+
+@compiled
+def _cover_row(share, head, begin, end, into):
+    """The head's displacement to its share, from `begin` to `end`."""
+    for i in range(begin, end):
         x, y = into[2 * i], into[2 * i + 1]
-        into[2 * i] = x + share * (head[2 * i] - x)
-        into[2 * i + 1] = y + share * (head[2 * i + 1] - y)
+        into[2 * i] = x + share[i] * (head[2 * i] - x)
+        into[2 * i + 1] = y + share[i] * (head[2 * i + 1] - y)
 
 
 @compiled
@@ -148,7 +167,12 @@ def _guided_flow(
     b, h, doubled = fine.shape
     w, n = doubled // 2, coarse.shape[2]
     low, columns, rows = np.empty((4, w), np.float32), _columns(n, w), _columns(n, h)
-    mask, heads, buffers = np.empty(w, np.float32), np.empty(doubled, np.float32), row_buffers(w)
+    mask, share, heads = (
+        np.empty(w, np.float32),
+        np.empty(w, np.float32),
+        np.empty(doubled, np.float32),
+    )
+    buffers = row_buffers(w)
     for k in range(b * worker // workers, b * (worker + 1) // workers):
         known, plane = found[k % len(found)], person[k % len(person)]
         for row in range(h):
@@ -159,9 +183,12 @@ def _guided_flow(
             flow = fine[k, row]
             move_row(head[k % len(head)], row, h, heads)
             _mix_row(low[0], low[1], low[2], low[3], moves[k % len(moves), row], heads, flow)
-            _mask_row(plane, known, flow, row, h, buffers, mask)
-            _cover_row(covered[k % len(covered), row], mask, heads, flow)
-            _mask_row(plane, known, flow, row, h, buffers, mask)
+            _mask_row(plane, known, flow, row, h, buffers, 0, w, mask)
+            _missing_row(covered[k % len(covered), row], mask, share)
+            begin, end = _span(share)
+            if begin < end:
+                _cover_row(share, heads, begin, end, flow)
+                _mask_row(plane, known, flow, row, h, buffers, begin, end, mask)
             _keep_row(mask, disoccluded[k % len(disoccluded), row], shown[k, row], flow)
 
 
@@ -184,18 +211,20 @@ def _composed(
         inside, behind = interior[k % len(interior)], background[k % len(background)]
         for row in range(h):
             flow, gone = fine[k % len(fine), row], disoccluded[k % len(disoccluded), row]
-            _mask_row(plane, known, flow, row, h, buffers, mask)
+            _mask_row(plane, known, flow, row, h, buffers, 0, w, mask)
             _gone_row(plane[row * w : (row + 1) * w], mask, gone, mask)
+            alpha = inside[channels, row]
+            uncovered, mouth = _span(mask), _span(alpha)
             for c in range(channels):
                 into = frames[k, c, row]
                 sample_row(
                     picture[k % len(picture), c], w, h, buffers[1], buffers[2], buffers[3], into
                 )
-                _lerp(into, behind[c, row], mask)
-                _lerp(into, inside[c, row], inside[channels, row])
+                _lerp(into, behind[c, row], mask, uncovered)
+                _lerp(into, inside[c, row], alpha, mouth)
 
 
 @compiled
-def _lerp(into, there, share):
-    for i in range(into.shape[0]):
+def _lerp(into, there, share, span):
+    for i in range(span[0], span[1]):
         into[i] += share[i] * (there[i] - into[i])

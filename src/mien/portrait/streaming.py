@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -20,10 +21,16 @@ from mien.types import Appearance, Guide, PreparedSource
 
 GuideOf = Callable[[Float[Tensor, "1 t k"]], Guide | None]  # the frames' guides, batch axis t
 Render = Callable[[PreparedSource, Tensor, Guide | None, slice], Tensor]  # as render_prepared
+Finished = TypeVar("Finished")
 
 
 def no_guides(motion: Float[Tensor, "1 t k"]) -> None:
     """No frame is guided."""
+
+
+def unchanged(frames: Float[Tensor, "t 3 h w"]) -> Float[Tensor, "t 3 h w"]:
+    """The frames as they are rendered."""
+    return frames
 
 
 FRAMES_AT_ONCE = 8  # rendered together; more is no faster on a CPU and takes more memory
@@ -38,31 +45,34 @@ def render_stream(
     render: Render | None = None,
     chunks_at_once: int = 1,
     context: Callable[[], AbstractContextManager] = nullcontext,
-) -> Iterator[Float[Tensor, "1 _ 3 h w"]]:
+    finish: Callable[[Tensor], Finished] = unchanged,  # pyright: ignore[reportArgumentType]
+) -> Iterator[Finished]:
     """Render motion a few frames at a time, equal to rendering all at once: no seam between chunks.
 
     Each chunk is rendered with the neighbours that the animator's convolution over frames covers.
     The animator takes the first m of k dimensions, `guide_of` all of them. `render` is that of
     another engine (default: the animator's own). Of `chunks_at_once` chunks each is rendered in a
-    thread of its own, inside a `context`, which torch keeps for each thread.
+    thread of its own, inside a `context`, which torch keeps for each thread; there `finish` makes
+    of its frames (t 3 h w) what is yielded.
     """
     own, source = source_motion.shape[1], animator.prepare_source(appearance, source_motion)
     render = render or animator.render_prepared
 
-    def render_chunk(motion: Tensor, before: int, count: int) -> Tensor:
+    def render_chunk(motion: Tensor, before: int, count: int) -> Finished:
         drawn = slice(before, before + count)
         with context():
-            return render(source, motion[..., :own], guide_of(motion[:, drawn]), drawn)
+            frames = render(source, motion[..., :own], guide_of(motion[:, drawn]), drawn)
+            return finish(frames[0])
 
     chunks = with_neighbours(windows, FRAMES_AT_ONCE, animator.config.temporal_context)
     yield from _in_threads(render_chunk, chunks, chunks_at_once)
 
 
 def _in_threads(
-    work: Callable[[Tensor, int, int], Tensor],
+    work: Callable[[Tensor, int, int], Finished],
     chunks: Iterator[tuple[Tensor, int, int]],
     threads: int,
-) -> Iterator[Tensor]:
+) -> Iterator[Finished]:
     """The results in order; with one thread, the caller does the work. At first as many are in work
     as there are threads, so that the first is given early; later twice as many are in work or wait.
 
@@ -71,7 +81,7 @@ def _in_threads(
     if threads == 1:
         yield from (work(*chunk) for chunk in chunks)
         return
-    running: deque[Future[Tensor]] = deque()
+    running: deque[Future[Finished]] = deque()
     pool = worker_threads(threads)
     given, failure = 0, None
     try:
@@ -105,14 +115,15 @@ def render_still_head(
     guide_of: GuideOf,
     chunks_at_once: int = 1,
     context: Callable[[], AbstractContextManager] = nullcontext,
-) -> Iterator[Float[Tensor, "1 _ 3 h w"]]:
+    finish: Callable[[Tensor], Finished] = unchanged,  # pyright: ignore[reportArgumentType]
+) -> Iterator[Finished]:
     """The same where the head stays: of the motion only the guides are drawn."""
 
-    def render_chunk(motion: Tensor, before: int, count: int) -> Tensor:
+    def render_chunk(motion: Tensor, before: int, count: int) -> Finished:
         with context():
             guide = guide_of(motion[:, before : before + count])
             assert guide is not None
-            return head.render(guide)
+            return finish(head.render(guide)[0])
 
     chunks = with_neighbours(windows, FRAMES_AT_ONCE, 0)
     yield from _in_threads(render_chunk, chunks, chunks_at_once)

@@ -177,7 +177,8 @@ class LokiSession:
         drawn = sample_frames(
             self.net, portrait.reference, len(faces), condition, self.sampling, generator
         )
-        return timed_frames(drawn, self._inference, watch or Stopwatch())
+        pictures = (to_bytes(chunk[0]) for chunk in drawn)
+        return timed_frames(pictures, self._inference, watch or Stopwatch())
 
     def _maps(
         self, faces: FaceCoefficients

@@ -31,7 +31,7 @@ from mien.devices import CPU, autocast, choose_device, inference, prepare_cpu
 from mien.engines import choose_engine
 from mien.errors import UserError
 from mien.face import Box
-from mien.media import AUTO, Frames, sound_of_video
+from mien.media import AUTO, Frames, sound_of_video, to_bytes
 from mien.motion.controls import Controls
 from mien.motion.finishing import Windows, finish
 from mien.motion.rollout import SamplingConfig, rollout
@@ -279,11 +279,9 @@ class Session:
         watch: Stopwatch | None = None,
     ) -> Iterator[TimedFrames]:
         """Render motion, a few frames at a time, each with its time stamp."""
-        own = portrait.appearance, portrait.motion
-        engine, context = self.engine, self._inference
-        drawn = render_stream(
-            self.animator, *own, motion, guide_of, engine.render, engine.chunks_at_once, context
-        )
+        own, context = (portrait.appearance, portrait.motion), self._inference
+        how = self.engine.render, self.engine.chunks_at_once, context, to_bytes
+        drawn = render_stream(self.animator, *own, motion, guide_of, *how)
         return timed_frames(drawn, context, watch or Stopwatch())
 
     def _draw_still(
@@ -292,7 +290,7 @@ class Session:
         with watch.measure("render"), self._inference():
             head = head_at_rest(self.animator, portrait, guide_of)
         at_once, context = self.engine.chunks_at_once, self._inference
-        drawn = render_still_head(head, motion, guide_of, at_once, context)
+        drawn = render_still_head(head, motion, guide_of, at_once, context, to_bytes)
         return timed_frames(drawn, context, watch)
 
     def _inference(self) -> AbstractContextManager:

@@ -12,10 +12,9 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from mien.devices import CPU, worker_threads
-from mien.media import Sound, to_bytes
+from mien.media import Sound
 from mien.report import Stopwatch
 from mien.types import FPS
 
@@ -53,14 +52,13 @@ class FrameStream:
 
 
 def timed_frames(
-    chunks: Iterator[Float[Tensor, "1 _ 3 h w"]],
+    chunks: Iterator[UInt8[np.ndarray, "_ h w 3"]],
     context: Callable[[], AbstractContextManager],
     watch: Stopwatch,
 ) -> Iterator[TimedFrames]:
-    """Chunks of frames in [-1, 1], each made inside a context, as bytes with their time stamps."""
+    """Chunks of frames, each made inside a context, with their time stamps."""
     done = 0
-    for chunk in watch.measure_items("render", iterate_in_context(context, chunks)):
-        pictures = to_bytes(chunk[0].float())
+    for pictures in watch.measure_items("render", iterate_in_context(context, chunks)):
         yield TimedFrames(pictures, np.arange(done, done + len(pictures)) / FPS)
         done += len(pictures)
 
