@@ -89,12 +89,13 @@ def animate(
         )
     watch = Stopwatch(dict.fromkeys(SPOKEN_PARTS, 0.0), session.device)
 
-    preparing = None
-    if not isinstance(portrait, Portrait):
-        preparing = worker_threads(1, each=1).submit(session.prepare, portrait, box)
+    def prepare() -> Portrait:
+        return portrait if isinstance(portrait, Portrait) else session.prepare(portrait, box)
+
+    preparing = worker_threads(1, each=1).submit(prepare)  # while the sound is encoded
     sound = session.encode(audio, channel, watch, start=start, end=end)
     with watch.measure("portrait"):
-        prepared = portrait if preparing is None else preparing.result()
+        prepared = preparing.result()
     stream = session.speak(
         prepared,
         sound,

@@ -46,7 +46,8 @@ def speech_probability(waveform: Float[Tensor, " s"], frames: int) -> Float[Tens
     peak = float(max(-waveform.min(), waveform.max())) if len(waveform) else 0.0
     if peak == 0:
         return torch.zeros(frames)
-    with _busy, torch.jit.optimized_execution(len(waveform) > _WORTH_COMPILING):
+    compiled = len(waveform) > _WORTH_COMPILING
+    with _busy, torch.jit.optimized_execution(compiled):  # pyright: ignore[reportPrivateImportUsage]
         detector = _detector()
         detector.reset_states()
         found = []

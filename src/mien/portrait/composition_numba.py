@@ -33,9 +33,8 @@ def guided_flow(
     """
     coarse = torch.cat((flow.permute(0, 3, 1, 2), shares), dim=1)
     fine, shown = moves.new_empty(moves.shape), moves.new_empty(moves.shape[:3])
-    maps = coarse, moves, head, person, covered, disoccluded, found
-    coarse, moves, head, person, covered, disoccluded, found = map(_shared, maps)
-    given = coarse, _lines(moves), head, _pixels(person), covered, disoccluded, found
+    maps = _shared(coarse), _lines(_shared(moves)), _shared(head), _pixels(_shared(person))
+    given = *maps, *map(_shared, (covered, disoccluded, found))
     into = _lines(fine.numpy()), shown.numpy()
     in_threads(_guided_flow, threads_for(len(fine)), (*given, *into))
     return fine, shown

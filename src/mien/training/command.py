@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from mien.errors import UserError, first_line
 from mien.training.predictions import PredictionWriter
