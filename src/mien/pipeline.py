@@ -23,7 +23,6 @@ from mien.audio.features import FPS
 from mien.command_line import Progress
 from mien.config import refuse_seed
 from mien.devices import AUTO as CHOSEN
-from mien.devices import worker_threads
 from mien.face import Box
 from mien.media import AUTO, WRITERS, Frames
 from mien.motion.controls import Controls
@@ -89,13 +88,8 @@ def animate(
         )
     watch = Stopwatch(dict.fromkeys(SPOKEN_PARTS, 0.0), session.device)
 
-    def prepare() -> Portrait:
-        return portrait if isinstance(portrait, Portrait) else session.prepare(portrait, box)
-
-    preparing = worker_threads(1, each=1).submit(prepare)  # while the sound is encoded
     sound = session.encode(audio, channel, watch, start=start, end=end)
-    with watch.measure("portrait"):
-        prepared = preparing.result()
+    prepared = portrait if isinstance(portrait, Portrait) else session.prepare(portrait, box, watch)
     stream = session.speak(
         prepared,
         sound,
