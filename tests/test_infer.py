@@ -426,3 +426,12 @@ class TestJobs:
     def test_inputs_beside_the_list_are_refused(self, folder, weights, capsys):
         assert main(["voice.wav", "portrait.png", "--jobs", "jobs.csv", *weights]) == 1
         assert "--jobs" in capsys.readouterr().err
+
+
+def test_the_command_offers_the_samplers_that_there_are():
+    from typing import get_args, get_type_hints
+
+    from mien.infer import SAMPLERS
+    from mien.motion.rollout import SamplingConfig
+
+    assert get_args(get_type_hints(SamplingConfig)["sampler"]) == SAMPLERS

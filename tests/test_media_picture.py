@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageCms
 
 from mien.errors import UserError
-from mien.media import load_picture, picture_size, save_strip
+from mien.media import load_picture, picture_size, save_strip, to_bytes
 
 RED, GREEN = (200, 40, 30), (20, 150, 60)
 
@@ -260,3 +260,14 @@ def test_the_size_of_a_file_is_that_of_the_upright_picture(suffix: str, tmp_path
     Image.new("RGB", (100, 60)).save(path, exif=exif)
     assert load_picture(path).shape == (100, 60, 3)
     assert picture_size(path) == (60, 100)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_frames_become_bytes_by_rounding_once(dtype):
+    frames = (torch.rand(3, 3, 4, 6) * 2.4 - 1.2).to(dtype).requires_grad_()
+    before = frames.detach().clone()
+    found = to_bytes(frames.detach())
+    wanted = np.floor((before.float().clamp(-1, 1).numpy() + 1) * 127.5 + 0.5).transpose(0, 2, 3, 1)
+    assert found.dtype == np.uint8 and found.flags.c_contiguous
+    np.testing.assert_allclose(found, wanted, atol=1)  # halves go to even levels
+    assert (found == wanted).mean() > 0.9 and torch.equal(frames.detach(), before)

@@ -67,9 +67,12 @@ def narrowed(stage: str, preset: str, folder: Path, narrow: bool = True) -> Path
             given.loss.perceptual_scales = min(2, given.loss.perceptual_scales)
             given.animator.merge_with(ANIMATOR | {"image_size": 64 * given.animator.upscale})
             given.discriminator.merge_with({"channels": [8, 16]})
+            # Where a CPU emulates bfloat16, the perceptual net takes minutes for larger pictures.
+            config.data.init_args.batch_size = max(1, 2 // given.animator.upscale)
+        else:
+            config.data.init_args.batch_size = 2
         given.loss.perceptual_trunk = "hed"  # VGG-19 would have to be fetched
         given.loss.adversarial_start = given.loss.threshold_start = 1
-        config.data.init_args.batch_size = 2 // given.animator.upscale
     else:
         given.speech.merge_with(SPEECH if narrow else {"window": SPEECH["window"]})
         config.data.init_args.batch_size = 4

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from mien.report import Report
     from mien.session import Portrait, Session
 
+SAMPLERS = (
+    "multistep",
+    "ddim",
+    "euler",
+)  # those of SamplingConfig, whose module takes long to import
+
 
 def parser() -> Parser:
     """The arguments of `mien infer`."""
@@ -49,6 +55,8 @@ def parser() -> Parser:
     p.add_argument("--steps", type=positive(int), help="denoising steps per window of motion")
     p.add_argument("--guidance", type=positive(float),
                    help="scale of classifier-free guidance by the audio (1: none)")  # fmt: skip
+    p.add_argument("--sampler", choices=SAMPLERS,
+                   help="of the motion (multistep); ddim needs 10 steps to be as good")  # fmt: skip
     p.add_argument("--blink", type=positive(float, or_zero=True), metavar="RATE",
                    help="blinks per minute (14; 0: none)")  # fmt: skip
     p.add_argument("--still-head", action="store_true",

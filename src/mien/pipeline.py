@@ -5,7 +5,7 @@
     both     - Session.speak   -> rollout: motion (b t m), a window at a time
                                   finish: head sway, rest where nobody speaks, blinks
                                   guides_for: the mesh motion on this portrait -> Guide, if guided
-                                  render_stream -> frames (b t 3 h w), a few at a time
+                                  render_stream -> frames (t h w 3, bytes), a few at a time
     driver   - Session.drive   -> load_driver: its face tracked in every frame, its sound
                                   driven_motion: motion (b t m); then as above
     frames   - write           -> VideoWriter -> mp4, as they come

@@ -12,7 +12,7 @@ from mien.diffusion.discrete import (
     zero_terminal_snr,
 )
 from mien.diffusion.objective import add_noise, to_clean, training_target
-from mien.diffusion.samplers import ddim, euler
+from mien.diffusion.samplers import ddim, euler, multistep
 from mien.diffusion.schedule import expand_to
 
 MEAN, STD = 3.0, 0.5
@@ -81,7 +81,8 @@ def test_the_way_down_begins_at_the_last_timestep_and_ends_clean(rescaled):
     assert len(set(rescaled.sampling_levels(1000, LIKE).level.tolist())) == 1001
 
 
-def test_ddim_carries_noise_to_its_own_place_in_the_gaussian(rescaled):
+@pytest.mark.parametrize("sampler", [ddim, multistep])
+def test_noise_is_carried_to_its_own_place_in_the_gaussian(sampler, rescaled):
     noise = torch.randn(2, 3, 1, 4, generator=torch.Generator().manual_seed(0)).double()
 
     def denoise(x, timestep):
@@ -94,7 +95,10 @@ def test_ddim_carries_noise_to_its_own_place_in_the_gaussian(rescaled):
 
     expected = MEAN + STD * noise
     errors = [
-        (ddim(denoise, noise, rescaled.sampling_levels(steps, noise)) - expected).abs().max().item()
+        (sampler(denoise, noise, rescaled.sampling_levels(steps, noise)) - expected)
+        .abs()
+        .max()
+        .item()
         for steps in (100, 1000)
     ]
     assert errors[1] < 0.02 and errors[1] < 0.3 * errors[0]

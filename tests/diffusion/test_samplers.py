@@ -56,7 +56,8 @@ def test_on_the_straight_line_euler_is_ddim(noise):
     torch.testing.assert_close(euler(denoise, noise, levels), ddim(denoise, noise, levels))
 
 
-def test_samplers_ask_only_at_the_levels_they_were_given(noise):
+@pytest.mark.parametrize("sampler", [ddim, euler, multistep])
+def test_samplers_ask_only_at_the_levels_they_were_given(sampler, noise):
     asked = []
 
     def denoise(x, level):
@@ -64,7 +65,7 @@ def test_samplers_ask_only_at_the_levels_they_were_given(noise):
         return x
 
     levels = sampling_levels("cosine", 4, noise)
-    multistep(denoise, noise, levels)
+    sampler(denoise, noise, levels)
     torch.testing.assert_close(torch.stack(asked)[:, 0], levels.level[:-1])
     assert all(level.shape == (2,) for level in asked)
 
@@ -102,7 +103,7 @@ def test_no_steps_are_refused(noise):
 
 
 @pytest.mark.parametrize("sampler", [ddim, euler])
-def test_stage_2_draws_the_very_numbers_it_always_did(sampler):
+def test_levels_shared_by_all_samples_give_the_formulas_to_the_bit(sampler):
     """Levels shared by all samples, one axis behind the frames: equal to the last bit."""
     noise = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(0))
     levels, denoise = sampling_levels("cosine", 10, noise), exact_denoiser("cosine")
@@ -135,6 +136,7 @@ def test_pictures_and_levels_of_single_frames(sampler):
     shared = sampler(denoise, noise, sampling_levels("cosine", 20, noise))
     late = torch.linspace(1, 0, 21, dtype=torch.float64)[:, None, None].expand(21, 2, 3).clone()
     late[:, :, 2] = late[:, :, 2] ** 2
+    late[3:5, :, 2] = late[3, :, 2]  # a level may repeat
     each = sampler(asked, noise, at_levels("cosine", late))
     torch.testing.assert_close(each[:, :2], shared[:, :2])
     alone = sampler(denoise, noise[:, 2:], at_levels("cosine", late[:, 0, 2]))

@@ -84,8 +84,10 @@ def test_the_guides_of_several_frames_are_those_of_each():
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
     known, source = scene((rows - 120) ** 2 + (columns - 128) ** 2 < 80**2), in_picture(person(0))
     moved = np.stack([in_picture(person(0), (0.0, turn, 0.1)) for turn in (-0.2, 0.0, 0.1, 0.3)])
-    found = guides_between(source, moved, SIZE, scene=known)
-    each = join_guides([guide_between(source, there, SIZE, scene=known) for there in moved])
+    inside = np.random.default_rng(0).random((4, 4, SIZE, SIZE), np.float32)
+    found = guides_between(source, moved, SIZE, inside, known)
+    given = zip(moved, inside, strict=True)
+    each = join_guides([guide_between(source, there, SIZE, own, known) for there, own in given])
     for field in fields(Guide):
         one, other = getattr(found, field.name), getattr(each, field.name)
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)

@@ -24,6 +24,12 @@ def hed():
     return PerceptualLoss("hed", scales=2)
 
 
+def test_more_scales_add_to_the_loss(hed, portrait):
+    """As many as the preset `paper` has: 128 pixels down to 16."""
+    darker, four = portrait * 0.8, PerceptualLoss("hed", scales=4)
+    assert 0 < hed(darker, portrait) < four(darker, portrait)
+
+
 def test_the_trunk_orders_damage_as_people_do(hed, portrait):
     torch.manual_seed(0)
     little = hed(portrait + 0.02 * torch.randn_like(portrait), portrait)

@@ -31,7 +31,7 @@ def multistep(
     denoise: Denoise, noise: Float[Tensor, " b *dims"], levels: Levels
 ) -> Float[Tensor, " b *dims"]:
     """DDIM of second order: each step takes the x0 of its middle, extrapolated from the predictions
-    at this level and the last one (Adams-Bashforth in t, as in DEIS, arXiv 2204.13902).
+    at this level and the one before (Adams-Bashforth in t, as in DEIS, arXiv 2204.13902).
     """
     x, before = noise * expand_to(levels.sigma[0], noise), None
     for here in range(len(levels.level) - 1):
@@ -39,7 +39,8 @@ def multistep(
         further = torch.zeros_like(clean)
         if before is not None:
             steps = levels.level[here - 1 : here + 2].diff(dim=0)
-            further = expand_to(steps[1] / steps[0] / 2, x) * (clean - before)
+            share = torch.where(steps[0] == 0, 0.0, steps[1] / steps[0] / 2)  # a level may repeat
+            further = expand_to(share, x) * (clean - before)
         ratio = expand_to(levels.alpha[here] / levels.sigma[here], x)
         alpha, sigma = expand_to(levels.alpha[here + 1], x), expand_to(levels.sigma[here + 1], x)
         x = alpha * (clean + further) + sigma * (implied - ratio * further)

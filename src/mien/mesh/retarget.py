@@ -26,7 +26,7 @@ from mien.types import Guide
 # and lower lip that face each other.
 _OPENS = np.array((0.5, 0.8, 1.0, 1.0))[:, None]
 _UPPER_LIP, _LOWER_LIP = np.array(LIP_RINGS)[:, 1:10], np.array(LIP_RINGS)[:, :10:-1]
-_UPPER = 0.35  # the upper lip's part of it; the lower one does the rest
+_UPPER = 0.35  # the upper lip's part of a missing gap; the lower one does the rest
 
 _WIDE = 0.4  # eye distances: the gap that a contrast of lips leaves as it is
 _UPPER_LID = 0.9  # the upper lid's part of a blink

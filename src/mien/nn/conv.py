@@ -113,16 +113,15 @@ def _convolved(x: Tensor, conv: nn.Conv2d | nn.Conv3d, first: int, bias: Tensor 
     return F.conv2d(channels_last(x), channels_last(weight), bias, padding=1)
 
 
-# By position in a coarse pixel (before, after) and tap of two: which of the three taps meet there.
-_MEET = (((1, 0, 0), (0, 1, 1)), ((1, 1, 0), (0, 0, 1)))
-
-
 def _position_weights(weight: Float[Tensor, "c3 c1 3 3"]) -> Float[Tensor, "c4 c1 2 2"]:
     """Weights of 2x2 convolutions for the positions (0, 0), (0, 1), (1, 0), (1, 1), in turn."""
-    meet = weight.new_tensor(_MEET)
-    both = torch.einsum("p a k, q b l -> k l p q a b", meet, meet).reshape(9, 16)
-    found = (weight.reshape(-1, 9) @ both).view(*weight.shape[:2], 4, 2, 2)
-    return found.permute(2, 0, 1, 3, 4).reshape(-1, *found.shape[1:2], 2, 2)
+    a, b, c = weight.unbind(dim=2)
+    rows = [torch.stack(pair, dim=2) for pair in ((a, b + c), (a + b, c))]
+    pairs = []
+    for row in rows:
+        a, b, c = row.unbind(dim=3)
+        pairs += [torch.stack(pair, dim=3) for pair in ((a, b + c), (a + b, c))]
+    return torch.cat(pairs)
 
 
 class ResidualBlock2d(nn.Module):

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
-from unittest import mock
 
 import numba
 import torch
@@ -40,18 +39,22 @@ def ensure_cache_folder() -> None:
     config.reload_config()
 
 
+@functools.cache
 def _load_overloads() -> None:
     """Import numba's functions of arrays, as it would for the first function that is compiled, but
-    without SciPy's linear algebra. It imports that here only to see whether it is there, which is
-    half a second of a command's start, and again where a function multiplies matrices.
+    without SciPy's linear algebra, which is half a second of a command's start. There it only
+    checks that SciPy is usable, and does so again for a function that multiplies matrices.
     """
-    if find_spec("scipy") is None or "scipy.linalg" in sys.modules:
+    from numba.np import linalg
+
+    check = getattr(linalg, "ensure_blas", None)
+    if check is None or find_spec("scipy") is None or "scipy.linalg" in sys.modules:
         return
-    with mock.patch("numba.np.linalg.ensure_blas", lambda: None):
+    linalg.ensure_blas = lambda: None
+    try:
         importlib.import_module("numba.np.arraymath")
-
-
-_load_overloads()
+    finally:
+        linalg.ensure_blas = check
 
 
 def compiled(function: Callable, fastmath: frozenset[str] = frozenset()) -> Any:
@@ -62,6 +65,7 @@ def compiled(function: Callable, fastmath: frozenset[str] = frozenset()) -> Any:
     being vectorised.
     """
     ensure_cache_folder()
+    _load_overloads()
     compile_ = functools.partial(
         numba.njit, nogil=True, fastmath=set(fastmath), error_model="numpy"
     )

@@ -41,7 +41,8 @@ def rasterize(
 
     `vertices` are x y z in pixels of that picture, a pixel's centre standing at half numbers.
     Back faces are drawn too. Values that are equal at all vertices come out unchanged. They are
-    written over `into`, if it is given: zeros, contiguous.
+    drawn on `into`, if it is given, which is contiguous and holds zeros; `Raster.values` is then
+    that array.
     """
     from mien.ops.rasterize_numba import draw  # imported late: numba takes a second to load
 
