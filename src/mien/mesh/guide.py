@@ -49,7 +49,9 @@ def guide_between(
     interior: Float[Array, "4 h w"] | None = None,
     scene: Scene | None = None,
 ) -> Guide:
-    """The guide (batch of one) for a frame in which the mesh `source` has become `moved`."""
+    """The guide (batch of one) for a frame in which the mesh `source` has become `moved`; arguments
+    as in `guides_between`, of one frame.
+    """
     inside = None if interior is None else interior[None]
     return guides_between(source, moved[None], size, inside, scene)
 
