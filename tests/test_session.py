@@ -109,6 +109,11 @@ def test_samples_that_cannot_be_used_are_refused(session: Session, sound, senten
         session.encode(sound)
 
 
+def test_a_part_that_is_too_short_is_not_called_the_sound(session: Session):
+    with pytest.raises(UserError, match="the part of the sound from start to end lasts 20 ms"):
+        session.encode((np.zeros(SAMPLE_RATE), SAMPLE_RATE), end=0.02)
+
+
 def test_unsigned_samples_are_centred_and_half_floats_widened(session: Session):
     wave = np.sin(np.arange(SAMPLE_RATE) / 20) * 0.5
     eight = (128 + 128 * wave).round().astype(np.uint8)

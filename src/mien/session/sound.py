@@ -52,8 +52,9 @@ def load_sound(
     waveform = to_waveform(mono, sound.rate)
     if waveform.shape[0] < SAMPLES_PER_FRAME:
         milliseconds = 1000 * waveform.shape[0] / SAMPLE_RATE
+        part = name if start == 0 and end is None else f"the part of {name} from start to end"
         raise UserError(
-            f"{name} lasts {milliseconds:.0f} ms, less than a video frame (40 ms): "
+            f"{part} lasts {milliseconds:.0f} ms, less than a video frame (40 ms): "
             "give a longer sound"
         )
     return sound, waveform, () if note is None else (note,)
