@@ -15,7 +15,7 @@ from mien.metrics import psnr
 from mien.recipe import SMALL, _run_to_its_end
 from tests.tools import load_tool
 
-STEPS = 250
+STEPS = 120
 
 
 @pytest.fixture(scope="module")
