@@ -26,11 +26,7 @@ if TYPE_CHECKING:
     from mien.report import Report
     from mien.session import Portrait, Session
 
-SAMPLERS = (
-    "multistep",
-    "ddim",
-    "euler",
-)  # those of SamplingConfig, whose module takes long to import
+SAMPLERS = "multistep", "ddim", "euler"  # those of SamplingConfig, without torch
 
 
 def parser() -> Parser:

@@ -35,16 +35,14 @@ def multistep(
     """
     x, before = noise * expand_to(levels.sigma[0], noise), None
     for here in range(len(levels.level) - 1):
-        clean, implied = _split(denoise, x, levels, here)
-        further = torch.zeros_like(clean)
+        middle = clean = _clean(denoise, x, levels, here)
         if before is not None:
             steps = levels.level[here - 1 : here + 2].diff(dim=0)
             share = torch.where(steps[0] == 0, 0.0, steps[1] / steps[0] / 2)  # a level may repeat
-            further = expand_to(share, x) * (clean - before)
-        ratio = expand_to(levels.alpha[here] / levels.sigma[here], x)
+            middle = clean + expand_to(share, x) * (clean - before)
+        implied = _implied(x, middle, levels, here)
         alpha, sigma = expand_to(levels.alpha[here + 1], x), expand_to(levels.sigma[here + 1], x)
-        x = alpha * (clean + further) + sigma * (implied - ratio * further)
-        before = clean
+        x, before = alpha * middle + sigma * implied, clean
     return x
 
 
@@ -86,7 +84,19 @@ def _split(
     denoise: Denoise, x: Float[Tensor, " b *dims"], levels: Levels, here: int
 ) -> tuple[Float[Tensor, " b *dims"], Float[Tensor, " b *dims"]]:
     """The predicted clean sample of `x`, and the noise that it implies."""
+    clean = _clean(denoise, x, levels, here)
+    return clean, _implied(x, clean, levels, here)
+
+
+def _clean(
+    denoise: Denoise, x: Float[Tensor, " b *dims"], levels: Levels, here: int
+) -> Float[Tensor, " b *dims"]:
     level = levels.level[here]
-    clean = denoise(x, level.expand(x.shape[0]) if level.ndim == 0 else level)
+    return denoise(x, level.expand(x.shape[0]) if level.ndim == 0 else level)
+
+
+def _implied(
+    x: Float[Tensor, " b *dims"], clean: Float[Tensor, " b *dims"], levels: Levels, here: int
+) -> Float[Tensor, " b *dims"]:
     alpha, sigma = expand_to(levels.alpha[here], x), expand_to(levels.sigma[here], x)
-    return clean, (x - alpha * clean) / sigma
+    return (x - alpha * clean) / sigma

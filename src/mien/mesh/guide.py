@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mien.face import Scene
@@ -21,6 +21,7 @@ from mien.mesh.topology import (
     OVAL,
     POINTS,
     STABLE,
+    VERTICES,
     Points,
     Vertices,
     border_of,
@@ -96,12 +97,11 @@ def _draw(
     mouth: Float[Array, "h w"],
 ) -> None:
     """Fill the maps of one frame; the displacement is 0 before."""
-    shape, size, own, there = topology(), len(skin), kept.vertices, kept.moved(moved)
+    (triangles, *kinds), size = _drawn_triangles(), len(skin)
+    own, there = kept.vertices, kept.moved(moved)
     # The strip inside the mouth has vertices of its own, a little behind the lips it hangs on.
     deeper = there.copy()
     deeper[:, 2] += _BEHIND_LIPS * np.ptp(moved[:, 1])
-    triangles = shape.triangles.copy()
-    triangles[shape.inside :] += len(there)
     difference = (own - there)[:, :2] * (2 / size)
     drawn = rasterize(
         np.concatenate([there, deeper]),
@@ -110,10 +110,21 @@ def _draw(
         size,
         displacement,
     )
-    kinds = np.zeros((2, len(triangles) + 1), np.float32)  # the last is what no triangle covers
-    kinds[0, :-1], kinds[1, shape.inside : -1] = shape.skin, 1
     for kind, plane in zip(kinds, (skin, mouth), strict=True):
         np.take(kind, drawn.triangles, out=plane, mode="wrap")
+
+
+@functools.cache
+def _drawn_triangles() -> tuple[Int[Array, "k 3"], Float[Array, " kinds"], Float[Array, " kinds"]]:
+    """The triangles, of which those inside the mouth have the second set of vertices; and by
+    triangle, and at the end for none, whether it is skin, and whether inside the mouth.
+    """
+    shape = topology()
+    triangles = shape.triangles.copy()
+    triangles[shape.inside :] += VERTICES
+    skin, mouth = np.zeros((2, len(triangles) + 1), np.float32)
+    skin[:-1], mouth[shape.inside : -1] = shape.skin, 1
+    return triangles, skin, mouth
 
 
 def _with_scene(guide: Guide, scene: Scene, moved: Float[Array, "t 468 3"]) -> Guide:

@@ -108,12 +108,12 @@ def _span(values):
 
 
 @compiled
-def _mask_row(person, found, flow, row, h, buffers, begin, end, into):
-    """From `begin` to `end` a row of the person mask (h * w) moved by the displacement; 1 where no
-    mesh is found.
+def _mask_row(person, found, flow, row, h, buffers, span, into):
+    """The span of a row of the person mask (h * w) moved by the displacement; 1 where no mesh is
+    found.
     """
     places, first, right, down = buffers
-    w, one = into.shape[0], np.float32(1)
+    (begin, end), w, one = span, into.shape[0], np.float32(1)
     place_row(flow, row, h, places)
     first, right, down, into = first[begin:end], right[begin:end], down[begin:end], into[begin:end]
     locate(places[2 * begin : 2 * end], h, w, first, right, down)
@@ -140,9 +140,9 @@ def _missing_row(covered, mask, into):
 
 
 @compiled
-def _cover_row(share, head, begin, end, into):
-    """The head's displacement to its share, from `begin` to `end`."""
-    for i in range(begin, end):
+def _cover_row(share, head, span, into):
+    """The head's displacement to its share, within the span."""
+    for i in range(span[0], span[1]):
         x, y = into[2 * i], into[2 * i + 1]
         into[2 * i] = x + share[i] * (head[2 * i] - x)
         into[2 * i + 1] = y + share[i] * (head[2 * i + 1] - y)
@@ -166,12 +166,8 @@ def _guided_flow(
     b, h, doubled = fine.shape
     w, n = doubled // 2, coarse.shape[2]
     low, columns, rows = np.empty((4, w), np.float32), _columns(n, w), _columns(n, h)
-    mask, share, heads = (
-        np.empty(w, np.float32),
-        np.empty(w, np.float32),
-        np.empty(doubled, np.float32),
-    )
-    buffers = row_buffers(w)
+    mask, share = np.empty(w, np.float32), np.empty(w, np.float32)
+    heads, buffers = np.empty(doubled, np.float32), row_buffers(w)
     for k in range(b * worker // workers, b * (worker + 1) // workers):
         known, plane = found[k % len(found)], person[k % len(person)]
         for row in range(h):
@@ -182,12 +178,12 @@ def _guided_flow(
             flow = fine[k, row]
             move_row(head[k % len(head)], row, h, heads)
             _mix_row(low[0], low[1], low[2], low[3], moves[k % len(moves), row], heads, flow)
-            _mask_row(plane, known, flow, row, h, buffers, 0, w, mask)
+            _mask_row(plane, known, flow, row, h, buffers, (0, w), mask)
             _missing_row(covered[k % len(covered), row], mask, share)
-            begin, end = _span(share)
-            if begin < end:
-                _cover_row(share, heads, begin, end, flow)
-                _mask_row(plane, known, flow, row, h, buffers, begin, end, mask)
+            changed = _span(share)
+            if changed[0] < changed[1]:
+                _cover_row(share, heads, changed, flow)
+                _mask_row(plane, known, flow, row, h, buffers, changed, mask)
             _keep_row(mask, disoccluded[k % len(disoccluded), row], shown[k, row], flow)
 
 
@@ -210,7 +206,7 @@ def _composed(
         inside, behind = interior[k % len(interior)], background[k % len(background)]
         for row in range(h):
             flow, gone = fine[k % len(fine), row], disoccluded[k % len(disoccluded), row]
-            _mask_row(plane, known, flow, row, h, buffers, 0, w, mask)
+            _mask_row(plane, known, flow, row, h, buffers, (0, w), mask)
             _gone_row(plane[row * w : (row + 1) * w], mask, gone, mask)
             alpha = inside[channels, row]
             uncovered, mouth = _span(mask), _span(alpha)

@@ -28,7 +28,7 @@ def no_guides(motion: Float[Tensor, "1 t k"]) -> None:
     """No frame is guided."""
 
 
-def unchanged(frames: Float[Tensor, "t 3 h w"]) -> Float[Tensor, "t 3 h w"]:
+def _unchanged(frames: Float[Tensor, "t 3 h w"]) -> Float[Tensor, "t 3 h w"]:
     """The frames as they are rendered."""
     return frames
 
@@ -45,7 +45,7 @@ def render_stream(
     render: Render | None = None,
     chunks_at_once: int = 1,
     context: Callable[[], AbstractContextManager] = nullcontext,
-    finish: Callable[[Tensor], Finished] = unchanged,  # pyright: ignore[reportArgumentType]
+    finish: Callable[[Tensor], Finished] = _unchanged,  # pyright: ignore[reportArgumentType]
 ) -> Iterator[Finished]:
     """Render motion a few frames at a time, equal to rendering all at once: no seam between chunks.
 
@@ -113,9 +113,9 @@ def render_still_head(
     head: StillHead,
     windows: Iterator[Float[Tensor, "1 _ k"]],
     guide_of: GuideOf,
-    chunks_at_once: int = 1,
-    context: Callable[[], AbstractContextManager] = nullcontext,
-    finish: Callable[[Tensor], Finished] = unchanged,  # pyright: ignore[reportArgumentType]
+    chunks_at_once: int,
+    context: Callable[[], AbstractContextManager],
+    finish: Callable[[Tensor], Finished],
 ) -> Iterator[Finished]:
     """The same where the head stays: of the motion only the guides are drawn."""
 
