@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -49,12 +50,18 @@ def still(x: float = 60, y: float = 10, side: float = 200) -> Callable[[float], 
     return lambda time: (x + 2 * np.sin(3 * time), y + np.sin(2 * time), side)
 
 
+@cache
+def _face() -> Array:
+    """The portrait; read once, since reading it takes longer than drawing a picture of it."""
+    return skimage.data.astronaut()[0:256, 96:352]
+
+
 def picture_of(places: Sequence[Place], size: tuple[int, int], shade: int = 90) -> Array:
     """Faces at their places before a plain wall."""
     import cv2
 
     canvas = np.full((size[1], size[0], 3), shade, np.uint8)
-    face = skimage.data.astronaut()[0:256, 96:352]
+    face = _face()
     for left, top, side in places:
         scale = side / 256
         move = np.array([[scale, 0, left], [0, scale, top]], np.float32)
