@@ -46,13 +46,18 @@ Fit = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def fit(clips: Path, tmp_path_factory) -> Fit:
+def motion(tmp_path_factory) -> Path:
+    """Where all runs keep the motion of the clips: reading it takes longer than a short run."""
+    return tmp_path_factory.mktemp("motion")
+
+
+@pytest.fixture(scope="module")
+def fit(clips: Path, motion: Path) -> Fit:
     """Train into a folder and return what its last.ckpt holds."""
-    cache = tmp_path_factory.mktemp("motion")
 
     def run(folder: Path, config: list[str], *more: str) -> dict[str, Any]:
         if "stage2.yaml" in config:
-            more = (*more, "--data.cache", str(cache))
+            more = (*more, "--data.cache", str(motion))
         common = ["--data.root", str(clips), "--trainer.default_root_dir", str(folder)]
         quiet = ["--trainer.enable_progress_bar", "false"]
         assert main(["fit", *config, *common, *quiet, *more]) == 0
@@ -171,7 +176,7 @@ def test_the_best_checkpoint_is_kept_and_loads(stage: str, request):
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 @pytest.mark.real_world("commands")
 def test_checkpoints_are_judged_by_the_same_config(
-    command: str, stage: str, request, clips: Path, stage1: SimpleNamespace, tmp_path, capsys
+    command: str, stage: str, request, clips: Path, motion: Path, stage1, tmp_path, capsys
 ):
     run = request.getfixturevalue(stage)
     arguments = [
@@ -181,7 +186,7 @@ def test_checkpoints_are_judged_by_the_same_config(
         *("--ckpt_path", str(run.path), "--trainer.enable_progress_bar", "false"),
     ]
     if stage == "stage2":
-        arguments += ["--data.animator", str(stage1.path), "--data.cache", str(tmp_path)]
+        arguments += ["--data.animator", str(stage1.path), "--data.cache", str(motion)]
     assert main(arguments) == 0
     wanted = {"validate": "val/", "test": "test/", "predict": ""}[command]
     score = "psnr_copy" if stage == "stage1" else "loss_other_speech"
@@ -194,8 +199,8 @@ def test_checkpoints_are_judged_by_the_same_config(
         with Image.open(written[0]) as picture:
             assert picture.width == 3 * 64 and picture.height % 64 == 0
         return
-    motion = load_file(written[0])["motion"]
-    assert motion.ndim == 3 and motion.shape[-1] == 768 + MESH_DIM and bool(motion.isfinite().all())
+    drawn = load_file(written[0])["motion"]
+    assert drawn.ndim == 3 and drawn.shape[-1] == 768 + MESH_DIM and bool(drawn.isfinite().all())
 
 
 def test_larger_pictures_start_from_smaller(fit: Fit, stage1: SimpleNamespace, tmp_path: Path):

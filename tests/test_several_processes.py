@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mien.cli import main
 from mien.command_line import TERMINATED
 from mien.data.drawn import write_clips
 from mien.data.loading import SampleNumbers
@@ -35,7 +36,7 @@ def command(clips: Path, folder: Path, devices: int, config: list[str], *more: s
         *(sys.executable, "-m", "mien", "fit", *config, *probe),
         *("--data.root", str(clips), "--trainer.default_root_dir", str(folder)),
         *("--trainer.devices", str(devices), "--trainer.enable_progress_bar", "false"),
-        *("--trainer.max_steps", "4", "--trainer.val_check_interval", "4", *more),
+        *("--trainer.max_steps", "4", "--trainer.val_check_interval", "2", *more),
     ]
 
 
@@ -59,7 +60,7 @@ def run(clips: Path, folder: Path, devices: int, config: list[str], *more: str) 
 
 def read(folder: Path, devices: int) -> SimpleNamespace:
     probes = [torch.load(folder / "probes" / f"{i}.pt") for i in range(devices)]
-    return SimpleNamespace(probes=probes, saved=torch.load(folder / "last.ckpt"))
+    return SimpleNamespace(probes=probes, saved=torch.load(folder / "last.ckpt"), folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,9 @@ def two(clips: Path, tmp_path_factory) -> SimpleNamespace:
 
 
 def test_processes_share_the_samples_of_one(clips: Path, two: SimpleNamespace, tmp_path: Path):
-    one = run(clips, tmp_path, 1, STAGE1, "--data.batch_size", "4")
+    arguments = command(clips, tmp_path, 1, STAGE1, "--data.batch_size", "4")
+    assert main(arguments[arguments.index("fit") :]) == 0
+    one = read(tmp_path, 1)
     first, second = (set(probe["samples"]) for probe in two.probes)
     assert len(first) == len(second) == 8 and not first & second
     assert first | second == set(one.probes[0]["samples"])
@@ -86,9 +89,8 @@ def test_weights_are_equal_on_both(two: SimpleNamespace):
 
 
 def test_two_and_two_steps_equal_four(clips: Path, two: SimpleNamespace, tmp_path: Path):
-    config = STAGE1 + CRITIC
-    run(clips, tmp_path, 2, config, "--trainer.max_steps", "2")
-    again = run(clips, tmp_path, 2, config, "--ckpt_path", str(tmp_path / "last.ckpt"))
+    after_two = two.folder / "checkpoints" / "step-0000002.ckpt"
+    again = run(clips, tmp_path, 2, STAGE1 + CRITIC, "--ckpt_path", str(after_two))
     # Not to the bit: where gradients lie in the buckets that are sent decides how norms are summed.
     for part in ("state_dict", "current_model_state"):
         straight, resumed = two.saved[part], again.saved[part]

@@ -18,11 +18,12 @@ CODE = """
     from mien.data.augment import AugmentConfig
     from mien.data.clips import ClipCache
     from mien.data.datasets import FramePairs, collate_pairs
-    from mien.data.loading import endless
     from mien.data.records import read_records
     from mien.media import read_video
 
     def main():
+        from mien.data.loading import endless  # here: workers that are spawned need no lightning
+
         root = Path({root!r})
         records = read_records(root, Path("train.jsonl"))
         # Threads in the parent: of OpenCV, of torch, and of FFmpeg's decoder.

@@ -125,6 +125,8 @@ class Graph:
                 strict=False,
             )
             forms = {name: form for name, form in PLAIN_FORMS.items() if name not in kept}
+            if forms.keys().isdisjoint(node.target for node in program.graph.nodes):
+                return program  # rewriting the scan's hundreds of nodes takes half a minute
             return program.run_decompositions(forms)
 
 
