@@ -118,11 +118,12 @@ def test_stop_between_saves_loses_nothing(fit: Fit, stage1: SimpleNamespace, tmp
 
 
 def test_a_new_run_does_not_write_over_an_earlier_one(
-    stage1: SimpleNamespace, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stage1: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
+    """It is refused before anything is done with its data, which are not there."""
     earlier = tmp_path / "last.ckpt"
     shutil.copy(stage1.path, earlier)
-    where = ["--data.root", str(clips), "--trainer.default_root_dir", str(tmp_path)]
+    where = ["--data.root", str(tmp_path / "nowhere"), "--trainer.default_root_dir", str(tmp_path)]
     for begun in ([], ["--ckpt_path", str(stage1.path), "--trainer.max_steps", "30"]):
         assert main(["fit", *STAGE1, *where, *begun]) == 1
         assert f"{earlier} is there from an earlier run" in capsys.readouterr().err
@@ -280,6 +281,7 @@ def test_other_animator_is_refused(
     arguments += ["--data.cache", str(tmp_path / "motion"), "--ckpt_path", str(stage2.path)]
     assert main([*arguments, "--trainer.default_root_dir", str(tmp_path)]) == 1
     assert foreign in capsys.readouterr().err
+    assert not (tmp_path / "motion").exists(), "refused before the motion of all clips is read"
 
 
 def test_trained_pair_makes_a_film(

@@ -71,7 +71,8 @@ def test_a_voice_and_a_portrait_become_a_video_named_after_the_voice(folder, wei
     assert seconds == pytest.approx(1.0)
     assert sounding == pytest.approx(1.0, abs=0.1)  # AAC pads to whole blocks of 1024
     printed = capsys.readouterr().out
-    for part in ("voice.mp4", "1.00 s, 25 frames", "per second of video", "torch", "seed"):
+    sampled = "multistep, 2 steps, guidance 1.25, seed 0"
+    for part in ("voice.mp4", "1.00 s, 25 frames", "per second of video", "torch", sampled):
         assert part in printed
 
 

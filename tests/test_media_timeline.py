@@ -34,7 +34,7 @@ RATES = {
     [("29.97", 120), ("50", 120), ("variable", 120), ("23.976", 60), ("25", 60), ("30", 60)],
 )
 def test_flash_and_click_stay_together_to_the_end(rate: str, seconds: int, tmp_path: Path):
-    """In a minute, NTSC rates that are taken for round ones drift by three times what is allowed."""
+    """In a minute NTSC's rates, taken for round ones, drift by three times what is allowed."""
     times = irregular(seconds) if rate == "variable" else regular(RATES[rate], seconds)
     path = flash_and_click(tmp_path / "marks.mp4", times)
 

@@ -296,7 +296,8 @@ class TestReport:
 
     def test_report_tells_what_was_promised(self):
         work = {"audio": 0.5, "render": 1.5}
-        report = Report(Path("out.mp4"), 4.0, 100, work, 3, "a machine", "torch", ("two faces",))
+        named = "a machine", "torch", ("two faces",), "ddim, 10 steps"
+        report = Report(Path("out.mp4"), 4.0, 100, work, 3, *named)
         printed = str(report)
         assert report.work_per_second == 0.5
         for part in (
@@ -307,5 +308,6 @@ class TestReport:
             "a machine",
             "torch",
             "render 1.5",
+            "ddim, 10 steps, seed 3",
         ):
             assert part in printed

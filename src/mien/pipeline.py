@@ -186,7 +186,8 @@ def write(
     if isinstance(session, Session):
         used += f", rendering: {stream.engine or session.engine.what}"
     named = machine(session.device), used
-    return Report(output, done / FPS, done, watch.seconds, seed, *named, stream.notes)
+    kept = stream.notes, stream.sampling
+    return Report(output, done / FPS, done, watch.seconds, seed, *named, *kept)
 
 
 @contextmanager

@@ -115,7 +115,9 @@ def back_ends(device: torch.device | None = None) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """One finished video: `seconds` of video, `work` seconds by part, and `notes` to the user."""
+    """One finished video: `seconds` of video, `work` seconds by part, `notes` to the user, and how
+    it was sampled, where it was.
+    """
 
     path: Path
     seconds: float
@@ -125,6 +127,7 @@ class Report:
     machine: str
     back_ends: str
     notes: tuple[str, ...] = ()
+    sampling: str | None = None
 
     @property
     def work_per_second(self) -> float:
@@ -142,5 +145,5 @@ class Report:
             f"back ends {self.back_ends}",
         ]
         if self.seed is not None:
-            lines.append(f"seed      {self.seed}")
+            lines.append(f"sampling  {self.sampling}, seed {self.seed}")
         return "\n".join(lines)

@@ -331,7 +331,7 @@ def test_the_same_inputs_give_the_same_bytes(back_end):
     need(back_end)
 
     def run():
-        inputs = draw(width=8, length=50, dtype=torch.float32, device=device_of(back_end))
+        inputs = draw(width=4, length=50, dtype=torch.float32, device=device_of(back_end))
         y = selective_scan(**inputs, delta_softplus=True, back_end=back_end)
         y.square().sum().backward()
         return [y.detach(), *(tensor.grad for tensor in inputs.values())]
@@ -368,15 +368,15 @@ class TestStreaming:
         torch.testing.assert_close(state, last)
 
     @torch.no_grad()
-    def test_ten_thousand_steps_equal_one_pass_in_flat_memory(self):
-        inputs = draw(1, 8, 16, 10_000, dtype=torch.float32, without=("initial_state",))
+    def test_three_thousand_steps_equal_one_pass_in_flat_memory(self):
+        inputs = draw(1, 8, 16, 3_000, dtype=torch.float32, without=("initial_state",))
         whole = selective_scan(**inputs, delta_softplus=True)
         state = torch.zeros(1, 8, 16)
         ys, alive = torch.empty_like(whole), []
-        for t in range(10_000):
+        for t in range(3_000):
             now = {n: x[..., t] if x.ndim > 2 else x for n, x in inputs.items()}
             ys[..., t], state = selective_scan_step(state, **now, delta_softplus=True)
-            if t in (1_000, 9_999):
+            if t in (1_000, 2_999):
                 alive.append(sum(type(o) is torch.Tensor for o in gc.get_objects()))
         assert_near(ys, whole.double(), 1e-5, "y")
         assert alive[0] == alive[1]

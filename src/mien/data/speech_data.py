@@ -109,8 +109,6 @@ class SpeechData(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Build the datasets; the motion latents exist by now."""
-        animator = read_weights(self.animator_path, ANIMATOR)
-        self.animator_fingerprint = motion_fingerprint(animator.state)
         folder, config = self.cache.below(self.animator_fingerprint), self._config
         window = WindowSpec(config.window, config.history, config.front_end, config.mesh)
         if stage == "fit":
@@ -123,6 +121,11 @@ class SpeechData(LightningDataModule):
 
     def _valid_records(self) -> list[ClipRecord]:
         return spread(self._records(self.valid_manifest), self.valid_clips)
+
+    @functools.cached_property
+    def animator_fingerprint(self) -> str:
+        """Of the animator whose motion is learned."""
+        return motion_fingerprint(read_weights(self.animator_path, ANIMATOR).state)
 
     @functools.cached_property
     def _contents(self) -> Contents:

@@ -43,6 +43,9 @@ class LokiSamplingConfig:
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature {self.temperature} must be finite and at least 0")
 
+    def __str__(self) -> str:
+        return f"{self.steps} steps, guidance {self.guidance:g}, temperature {self.temperature:g}"
+
 
 ConditionOf = Callable[[int, int], Tensor]  # first and last + 1 frame -> condition (b t d h w)
 

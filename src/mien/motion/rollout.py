@@ -53,6 +53,9 @@ class SamplingConfig:
         if not 0 <= self.pose_smoothing < float("inf"):
             raise ValueError(f"pose_smoothing must be at least 0, not {self.pose_smoothing}")
 
+    def __str__(self) -> str:
+        return f"{self.sampler}, {self.steps} steps, guidance {self.guidance:g}"
+
     @classmethod
     def preset(cls, name: str) -> "SamplingConfig":
         """The sampling of a preset (`mien.presets`)."""

@@ -11,7 +11,6 @@ returns. Long work resets the watchdog with `progress`.
 import faulthandler
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,20 +23,14 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import parent_process, set_forkserver_preload
+from multiprocessing import parent_process
 from threading import Thread
 from typing import Any, TypeVar, cast
 
 from mien.command_line import positive
 from mien.errors import UserError
+from mien.prepare.worker_context import WorkerContext
 from mien.report import usable_cores
-
-if sys.platform == "linux":
-    from multiprocessing.context import ForkServerContext as _Starting
-    from multiprocessing.context import ForkServerProcess as _Process
-else:
-    from multiprocessing.context import SpawnContext as _Starting
-    from multiprocessing.context import SpawnProcess as _Process
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,7 +40,6 @@ HUNG = "nothing was decoded for {patience:.0f} s: the decoder hangs on this file
 KILLED = "the worker process was killed: is there enough memory?"
 ENGINES = ("processes", "ray")
 ALL_CORES = 0
-PRELOADED = ("cv2", "mien.ops.selective_scan_numba")  # what work imports late
 _work: Callable[[Any], Any] | None = None
 _patience = PATIENCE
 _dev_null = 2  # file descriptor faulthandler writes to; it must stay open
@@ -104,7 +96,7 @@ def run_in_processes(
     while True:
         unfinished: dict[Future[Result], Item] = {}
         suspects: list[Item] = []
-        context = _Context(make_work)
+        context = WorkerContext(make_work)
         pool = _pool(make_work, workers, patience, context)
         try:
             for item in waiting:
@@ -137,38 +129,10 @@ def _finished(unfinished: dict[Future[Result], Item]) -> Iterator[tuple[Item, Re
         yield unfinished.pop(future), result
 
 
-class _Context(_Starting):
-    """A context that keeps the processes it started.
-
-    On Linux they are forked from a server that has imported the work's module and run nothing: no
-    start takes seconds of imports, and all share that memory. Elsewhere they are spawned: libraries
-    of macOS do not survive a fork. A fork of this process would copy threads and locks of the nets'
-    libraries.
-    """
-
-    def __init__(self, make_work: Callable[[], Any]) -> None:
-        super().__init__()
-        self._started: list[_Process] = []
-        if sys.platform == "linux":  # heeded by the first that starts the server
-            made_by = make_work.func if isinstance(make_work, partial) else make_work
-            set_forkserver_preload([made_by.__module__, *PRELOADED])
-
-    def Process(self, *args: Any, **kwargs: Any) -> _Process:  # noqa: N802 (overrides)
-        """Create a process; called by ProcessPoolExecutor."""
-        self._started.append(_Process(*args, **kwargs))
-        return self._started[-1]
-
-    def terminate(self) -> None:
-        """Terminate all processes that are still running."""
-        for process in self._started:
-            if process.is_alive():
-                process.terminate()
-
-
 def _alone(
     make_work: Callable[[], Callable[[Item], Result]], patience: float, item: Item
 ) -> Result | Killed:
-    with _pool(make_work, 1, patience, _Context(make_work)) as pool:
+    with _pool(make_work, 1, patience, WorkerContext(make_work)) as pool:
         try:
             pool.submit(_ready).result()
         except BrokenProcessPool as error:
@@ -185,7 +149,7 @@ def _pool(
     make_work: Callable[[], Callable[[Item], Result]],
     workers: int,
     patience: float,
-    context: _Context,
+    context: WorkerContext,
 ) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, context, _prepare_worker, (make_work, patience))
 

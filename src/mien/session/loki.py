@@ -158,7 +158,8 @@ class LokiSession:
             seen = fit_frames(pictures, "the driving video", face_tracker(), face_model())
             driven = drive_faces(face_model(), portrait.faces, seen, transfer, controls)
         frames = self.draw(portrait, fill_frames(driven, len(driver)), seed, watch)
-        return FrameStream(frames, len(driver), sound, portrait.notes + driver.notes, watch)
+        notes, sampled = portrait.notes + driver.notes, str(self.sampling)
+        return FrameStream(frames, len(driver), sound, notes, watch, sampling=sampled)
 
     def draw(
         self,

@@ -199,7 +199,8 @@ class Session:
         draw = self._draw_still if still_head else self.draw
         frames = draw(portrait, motion, guide_of, watch)
         notes, engine = sound.notes + portrait.notes, "torch" if still_head else None
-        return FrameStream(frames, len(sound.gate), sound.sound, notes, watch, engine)
+        sampled = str(sampling or SamplingConfig())
+        return FrameStream(frames, len(sound.gate), sound.sound, notes, watch, engine, sampled)
 
     def generate(
         self,

@@ -37,7 +37,8 @@ class FrameStream:
     `count` is the total number of frames; `sound` is the audio track, None where there is none;
     `notes` are for the user; `watch` has the seconds spent so far, by part (motion that is made
     while frames are rendered counts only where rendering waits for it); `engine` names what
-    renders, where that is not the session's engine.
+    renders, where that is not the session's engine; `sampling` says how frames or their motion are
+    sampled, where they are.
     """
 
     frames: Iterator[TimedFrames]
@@ -46,6 +47,7 @@ class FrameStream:
     notes: tuple[str, ...]
     watch: Stopwatch
     engine: str | None = None
+    sampling: str | None = None
 
     def __iter__(self) -> Iterator[TimedFrames]:
         return self.frames

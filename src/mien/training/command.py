@@ -3,6 +3,7 @@
 import re
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -13,6 +14,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from mien.errors import UserError, first_line
 from mien.training.predictions import PredictionWriter
+from mien.training.resume import ResumePoint
+from mien.training.steps import SteppedModule
 
 # How the parser says which type or choice a value should have had, and what these types are.
 _EXPECTED = re.compile(
@@ -59,9 +62,38 @@ class Command(LightningCLI):
         except ValueError as error:
             raise UserError(_first_cause(error)) from error
 
+    def before_fit(self) -> None:
+        """Refuse a run that would be refused later, before its data are prepared, which may take
+        hours.
+
+        Raises:
+            UserError: it is refused by its net, by its data, or by those of an earlier run.
+        """
+        self._refuse_checkpoint()
+        if isinstance(self.model, SteppedModule):
+            self.model.refuse_trainer(self.trainer)
+        for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+            if isinstance(callback, ResumePoint):
+                callback.refuse_earlier_run(self.trainer, self._checkpoint)
+
     def before_predict(self) -> None:
         """Predictions are written as they are made, so they are not kept in memory."""
+        self._refuse_checkpoint()
         self.config_init["predict"]["return_predictions"] = False
+
+    def _refuse_checkpoint(self) -> None:
+        path = self._checkpoint
+        if path is None or not Path(path).is_file() or not isinstance(self.model, SteppedModule):
+            return
+        saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        self.model.refuse_checkpoint(saved, self.datamodule)
+
+    before_validate = before_test = _refuse_checkpoint
+
+    @property
+    def _checkpoint(self) -> str | None:
+        assert self.subcommand is not None
+        return self.config_init[self.subcommand]["ckpt_path"]
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         try:

@@ -261,10 +261,18 @@ class LokiStage(SteppedModule):
         checkpoint["sampling"] = asdict(self.sampling)
         checkpoint["skipped_steps"] = self.skipped_steps
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume with another config or face model than that of the run."""
+    def refuse_checkpoint(self, checkpoint: dict[str, Any], data: Any) -> None:
+        """Check that the checkpoint is of this net, config and face model.
+
+        Raises:
+            UserError: it is not.
+        """
         refuse_other_run(checkpoint, LOKI, self.loki.config)
         refuse_other_face_model(checkpoint.get("face_model"), "the checkpoint")
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume another run."""
+        self.refuse_checkpoint(checkpoint, None)
         use_current_names(checkpoint, LOKI)
         self.skipped_steps = checkpoint["skipped_steps"]
 

@@ -34,9 +34,17 @@ class ResumePoint(Checkpoint):
         """A new run does not overwrite an earlier one.
 
         Raises:
+            UserError: as `refuse_earlier_run`.
+        """
+        self.refuse_earlier_run(trainer, trainer.ckpt_path)
+
+    def refuse_earlier_run(self, trainer: Trainer, begun: str | Path | None) -> None:
+        """Check that the run, resumed from the checkpoint `begun`, overwrites no other.
+
+        Raises:
             UserError: the run folder has a `last.ckpt` that this run does not resume from.
         """
-        path, begun = self.path(trainer), trainer.ckpt_path
+        path = self.path(trainer)
         if path.exists() and not (begun and path.samefile(begun)):
             raise UserError(
                 f"{path} is there from an earlier run: go on with --ckpt_path {path}, or begin in "

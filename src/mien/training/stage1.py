@@ -280,8 +280,16 @@ class ReconstructionStage(SteppedModule):
         describe(checkpoint, ANIMATOR, self.animator.config)
         checkpoint["skipped_steps"] = self.skipped_steps
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume with another config than that of the run."""
+    def refuse_checkpoint(self, checkpoint: dict[str, Any], data: Any) -> None:
+        """Check that the checkpoint is of this net and config.
+
+        Raises:
+            UserError: it is not.
+        """
         refuse_other_run(checkpoint, ANIMATOR, self.animator.config)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume another run."""
+        self.refuse_checkpoint(checkpoint, None)
         use_current_names(checkpoint, ANIMATOR)
         self.skipped_steps = checkpoint["skipped_steps"]

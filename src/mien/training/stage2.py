@@ -48,7 +48,6 @@ class DiffusionStage(SteppedModule):
         self.objective_config = objective
         self.sampling = sampling
         self.speech = SpeechToMotion(speech)
-        self.animator_fingerprint: str | None = None
 
     @property
     def data_spec(self) -> SpeechSpec:
@@ -65,12 +64,10 @@ class DiffusionStage(SteppedModule):
         )
 
     def setup(self, stage: str) -> None:
-        """Take over the animator's fingerprint and, for `fit`, fit the motion space."""
-        data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        self.animator_fingerprint = data.animator_fingerprint
+        """For `fit`, fit the motion space."""
         if stage == "fit":
             statistics = MotionStatistics(sum(self.speech.config.motion_blocks))
-            for differences, source in data.motion_examples():
+            for differences, source in self._data.motion_examples():
                 statistics.add(differences, source)
             kept = self.speech.space.fit_to(statistics)
             dims = self.speech.config.space_dims
@@ -131,20 +128,32 @@ class DiffusionStage(SteppedModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store kind, config and fingerprints; by now the weights are the averaged ones."""
         describe(checkpoint, SPEECH_TO_MOTION, self.speech.config)
-        checkpoint["animator_fingerprint"] = self.animator_fingerprint
+        checkpoint["animator_fingerprint"] = self._data.animator_fingerprint
         checkpoint["skipped_steps"] = self.skipped_steps
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume with another config or another animator than those of the run."""
+    def refuse_checkpoint(self, checkpoint: dict[str, Any], data: Any) -> None:
+        """Check that the checkpoint is of this net and config, and of the animator of the data.
+
+        Raises:
+            UserError: it is not.
+        """
         refuse_other_run(checkpoint, SPEECH_TO_MOTION, self.speech.config)
-        use_current_names(checkpoint, SPEECH_TO_MOTION)
         saved = checkpoint["animator_fingerprint"]
-        if saved != self.animator_fingerprint:
+        if saved != data.animator_fingerprint:
             raise UserError(
                 f"the checkpoint was trained on the motion of animator {saved}, but data.animator "
-                f"is {self.animator_fingerprint}: give the animator of that run"
+                f"is {data.animator_fingerprint}: give the animator of that run"
             )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume another run."""
+        self.refuse_checkpoint(checkpoint, self._data)
+        use_current_names(checkpoint, SPEECH_TO_MOTION)
         self.skipped_steps = checkpoint["skipped_steps"]
+
+    @property
+    def _data(self) -> Any:
+        return self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def without_training_draws(config: SpeechObjectiveConfig) -> SpeechObjectiveConfig:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
 from mien.errors import UserError
@@ -35,15 +35,31 @@ class SteppedModule(LightningModule):
         """Check that the trainer's settings fit these steps.
 
         Raises:
+            UserError: as `refuse_trainer`.
+        """
+        self.refuse_trainer(self.trainer)
+
+    def refuse_trainer(self, trainer: Trainer) -> None:
+        """Check that the settings of a trainer fit these steps.
+
+        Raises:
             UserError: the precision is float16, or a validation would fall inside a step.
         """
-        refuse_float16(str(self.trainer.precision))
-        batches, a_step = self.trainer.val_check_interval, self.optimizer_config.accumulate
+        refuse_float16(str(trainer.precision))
+        batches, a_step = trainer.val_check_interval, self.optimizer_config.accumulate
         if isinstance(batches, int) and batches % a_step:
             raise UserError(
                 f"trainer.val_check_interval {batches} counts batches and must be a multiple of "
                 f"the {a_step} batches of a step (optimizer.accumulate)"
             )
+
+    def refuse_checkpoint(self, checkpoint: dict[str, Any], data: Any) -> None:
+        """Check that a run with these data can go on from a training checkpoint.
+
+        Raises:
+            UserError: it cannot.
+        """
+        raise NotImplementedError
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed torch's global generator (dropout) by the batch, so that resuming is exact."""
