@@ -56,6 +56,21 @@ def test_a_killed_worker_costs_its_item_and_nothing_else():
     assert all(result == i * i for i, result in done.items() if i not in (3, 17))
 
 
+class Environment:
+    """Reads a variable of the environment."""
+
+    def __call__(self) -> Callable[[str], str | None]:
+        return os.environ.get
+
+
+def test_workers_see_the_environment_of_their_start(monkeypatch: pytest.MonkeyPatch):
+    for value in ("one", "two"):
+        monkeypatch.setenv("MIEN_TEST", value)
+        assert list(run_in_processes(Environment(), ["MIEN_TEST"], 1)) == [("MIEN_TEST", value)]
+    monkeypatch.delenv("MIEN_TEST")
+    assert list(run_in_processes(Environment(), ["MIEN_TEST"], 1)) == [("MIEN_TEST", None)]
+
+
 class Sleeps:
     """Passes numbers on; some never come back, asleep in C with Python's lock held, as a decoder
     may; others take long and say that they go on.

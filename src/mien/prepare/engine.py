@@ -151,7 +151,19 @@ def _pool(
     patience: float,
     context: WorkerContext,
 ) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, context, _prepare_worker, (make_work, patience))
+    given = make_work, patience, dict(os.environ)
+    return ProcessPoolExecutor(workers, context, _prepare_process, given)
+
+
+def _prepare_process(
+    make_work: Callable[[], Callable[[Any], Any]], patience: float, environment: dict[str, str]
+) -> None:
+    """As `_prepare_worker`, in the environment as it is now: that of the server which forked this
+    process is older.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    _prepare_worker(make_work, patience)
 
 
 def _prepare_worker(make_work: Callable[[], Callable[[Any], Any]], patience: float) -> None:
