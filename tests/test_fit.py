@@ -124,7 +124,7 @@ def test_a_new_run_does_not_write_over_an_earlier_one(
     earlier = tmp_path / "last.ckpt"
     shutil.copy(stage1.path, earlier)
     where = ["--data.root", str(tmp_path / "nowhere"), "--trainer.default_root_dir", str(tmp_path)]
-    for begun in ([], ["--ckpt_path", str(stage1.path), "--trainer.max_steps", "30"]):
+    for begun in ([], ["--ckpt_path", "last"], ["--ckpt_path", str(stage1.path)]):
         assert main(["fit", *STAGE1, *where, *begun]) == 1
         assert f"{earlier} is there from an earlier run" in capsys.readouterr().err
         assert earlier.read_bytes() == stage1.path.read_bytes()
@@ -255,10 +255,9 @@ def test_a_pretrained_ear_hears_the_clips_once(
         kept = times
 
 
-def test_other_numbers_cannot_continue_a_run(
-    stage1: SimpleNamespace, clips: Path, tmp_path, capsys
-):
-    arguments = ["fit", *STAGE1, "--data.root", str(clips), "--ckpt_path", str(stage1.path)]
+def test_other_numbers_cannot_continue_a_run(stage1: SimpleNamespace, tmp_path: Path, capsys):
+    where = ["--data.root", str(tmp_path / "nowhere"), "--ckpt_path", str(stage1.path)]
+    arguments = ["fit", *STAGE1, *where]
     arguments += ["--trainer.default_root_dir", str(tmp_path), "--trainer.max_steps", "30"]
     assert main([*arguments, "--model.animator.max_displacement", "0.4"]) == 1
     printed = "error: the checkpoint has max_displacement 0.5, the config says 0.4"

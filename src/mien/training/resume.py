@@ -45,7 +45,8 @@ class ResumePoint(Checkpoint):
             UserError: the run folder has a `last.ckpt` that this run does not resume from.
         """
         path = self.path(trainer)
-        if path.exists() and not (begun and path.samefile(begun)):
+        resumed = begun and Path(begun).is_file() and path.samefile(begun)
+        if path.exists() and not resumed:
             raise UserError(
                 f"{path} is there from an earlier run: go on with --ckpt_path {path}, or begin in "
                 "another folder with --trainer.default_root_dir"

@@ -13,7 +13,7 @@ from torch.optim import Adam, Optimizer
 from mien.checkpoint import ANIMATOR
 from mien.data.specs import PortraitSpec
 from mien.errors import UserError
-from mien.kinds import current_state, describe, read_weights, refuse_other_run, use_current_names
+from mien.kinds import current_state, describe, read_weights, refuse_other_run
 from mien.metrics import mouth_l1, psnr
 from mien.portrait.animator import Animator, AnimatorConfig, Rendering
 from mien.portrait.frame_decoder import decoder_state, with_larger_head
@@ -53,6 +53,8 @@ class ReconstructionStage(SteppedModule):
         frozen: parts of the animator that are not trained, like motion_encoder: a frozen motion
             encoder and appearance vector keep the motion that a stage 2 has learned.
     """
+
+    kind = ANIMATOR
 
     def __init__(
         self,
@@ -287,9 +289,3 @@ class ReconstructionStage(SteppedModule):
             UserError: it is not.
         """
         refuse_other_run(checkpoint, ANIMATOR, self.animator.config)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume another run."""
-        self.refuse_checkpoint(checkpoint, None)
-        use_current_names(checkpoint, ANIMATOR)
-        self.skipped_steps = checkpoint["skipped_steps"]

@@ -11,7 +11,7 @@ from mien.audio.features import STEPS_PER_FRAME
 from mien.checkpoint import SPEECH_TO_MOTION
 from mien.data.specs import SpeechSpec
 from mien.errors import UserError
-from mien.kinds import describe, refuse_other_run, use_current_names
+from mien.kinds import describe, refuse_other_run
 from mien.motion.conditioning import ConditionDropout
 from mien.motion.objective import SpeechObjectiveConfig, speech_objective
 from mien.motion.rollout import SamplingConfig, rollout
@@ -31,6 +31,8 @@ class DiffusionStage(SteppedModule):
         optimizer: optimiser and learning rate.
         sampling: how `predict` samples motion.
     """
+
+    kind = SPEECH_TO_MOTION
 
     def __init__(
         self,
@@ -144,12 +146,6 @@ class DiffusionStage(SteppedModule):
                 f"the checkpoint was trained on the motion of animator {saved}, but data.animator "
                 f"is {data.animator_fingerprint}: give the animator of that run"
             )
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume another run."""
-        self.refuse_checkpoint(checkpoint, self._data)
-        use_current_names(checkpoint, SPEECH_TO_MOTION)
-        self.skipped_steps = checkpoint["skipped_steps"]
 
     @property
     def _data(self) -> Any:

@@ -9,6 +9,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
 from mien.errors import UserError
+from mien.kinds import Kind, use_current_names
 from mien.training.optimization import (
     OptimizerConfig,
     clip_gradients,
@@ -22,8 +23,10 @@ class SteppedModule(LightningModule):
     """A module with manual optimisation; a step accumulates `optimizer.accumulate` batches.
 
     A step counts even when its gradients were not finite. Between two steps `part`, the number of
-    the batch within its step, is 0.
+    the batch within its step, is 0. `kind` is that of the net which is trained, if mien has one.
     """
+
+    kind: Kind[Any] | None = None
 
     def __init__(self, optimizer: OptimizerConfig) -> None:
         super().__init__()
@@ -59,7 +62,13 @@ class SteppedModule(LightningModule):
         Raises:
             UserError: it cannot.
         """
-        raise NotImplementedError
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another run's; take over names of weights and the count of skipped steps."""
+        self.refuse_checkpoint(checkpoint, getattr(self.trainer, "datamodule", None))
+        if self.kind is not None:
+            use_current_names(checkpoint, self.kind)
+        self.skipped_steps = checkpoint.get("skipped_steps", 0)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed torch's global generator (dropout) by the batch, so that resuming is exact."""
