@@ -29,15 +29,19 @@ def clips(tmp_path_factory) -> Path:
     return folder
 
 
-def command(clips: Path, folder: Path, devices: int, config: list[str], *more: str) -> list[str]:
+def options(clips: Path, folder: Path, devices: int, config: list[str], *more: str) -> list[str]:
     probe = ["--trainer.callbacks+=tests.training.probe.Probe"]
     probe += [f"--trainer.callbacks.folder={folder / 'probes'}"]
     return [
-        *(sys.executable, "-m", "mien", "fit", *config, *probe),
+        *("fit", *config, *probe),
         *("--data.root", str(clips), "--trainer.default_root_dir", str(folder)),
         *("--trainer.devices", str(devices), "--trainer.enable_progress_bar", "false"),
         *("--trainer.max_steps", "4", "--trainer.val_check_interval", "4", *more),
     ]
+
+
+def command(*asked) -> list[str]:
+    return [sys.executable, "-m", "mien", *options(*asked)]
 
 
 def environment() -> dict[str, str]:
@@ -69,8 +73,7 @@ def two(clips: Path, tmp_path_factory) -> SimpleNamespace:
 
 
 def test_processes_share_the_samples_of_one(clips: Path, two: SimpleNamespace, tmp_path: Path):
-    arguments = command(clips, tmp_path, 1, STAGE1, "--data.batch_size", "4")
-    assert main(arguments[arguments.index("fit") :]) == 0
+    assert main(options(clips, tmp_path, 1, STAGE1, "--data.batch_size", "4")) == 0
     one = read(tmp_path, 1)
     first, second = (set(probe["samples"]) for probe in two.probes)
     assert len(first) == len(second) == 8 and not first & second

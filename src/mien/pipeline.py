@@ -185,9 +185,17 @@ def write(
     used = back_ends(session.device)
     if isinstance(session, Session):
         used += f", rendering: {stream.engine or session.engine.what}"
-    named = machine(session.device), used
-    kept = stream.notes, stream.sampling
-    return Report(output, done / FPS, done, watch.seconds, seed, *named, *kept)
+    return Report(
+        output,
+        done / FPS,
+        done,
+        watch.seconds,
+        seed,
+        machine(session.device),
+        used,
+        stream.notes,
+        stream.sampling,
+    )
 
 
 @contextmanager

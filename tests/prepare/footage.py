@@ -51,7 +51,7 @@ def still(x: float = 60, y: float = 10, side: float = 200) -> Callable[[float], 
 
 
 @cache
-def _face() -> Array:
+def portrait() -> Array:
     """The portrait; read once, since reading it takes longer than drawing a picture of it."""
     return skimage.data.astronaut()[0:256, 96:352]
 
@@ -61,7 +61,7 @@ def picture_of(places: Sequence[Place], size: tuple[int, int], shade: int = 90) 
     import cv2
 
     canvas = np.full((size[1], size[0], 3), shade, np.uint8)
-    face = _face()
+    face = portrait()
     for left, top, side in places:
         scale = side / 256
         move = np.array([[scale, 0, left], [0, scale, top]], np.float32)

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import skimage.data
 
 from mien.data.manifest import read_manifest
 from mien.errors import UserError
@@ -17,7 +16,7 @@ from mien.face.identity import SAME_PERSON
 from mien.media import read_frames
 from mien.prepare.command import main
 from mien.prepare.dataset import NO_EMBEDDING
-from tests.prepare.footage import film, hum, still
+from tests.prepare.footage import film, hum, portrait, still
 
 
 def test_vectors_of_three_people_are_told_apart():
@@ -36,7 +35,7 @@ def test_vectors_of_three_people_are_told_apart():
 def test_one_face_looks_like_itself_in_another_light_and_size():
     pytest.importorskip("dlib")
     mesh, identity = FaceMesh(), FaceIdentity()
-    face = skimage.data.astronaut()[0:256, 96:352]
+    face = portrait()
     looks = []
     for picture in (face, cv2.resize(face, (180, 180)), (face * 0.6).astype(np.uint8)):
         looks.append(identity(picture, mesh.landmarks(picture, mesh.faces(picture)[0])[0]))

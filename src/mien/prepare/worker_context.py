@@ -94,7 +94,8 @@ def _server_environment() -> Iterator[None]:
     os.environ.update(PYTHONSAFEPATH="1", PYTHONPATH=paths)
     try:
         yield
-        _of_server.update(os.environ if not _of_server else {})
+        if not _of_server:
+            _of_server.update(os.environ)
     finally:
         for name in ("PYTHONSAFEPATH", "PYTHONPATH"):
             if name in before:

@@ -260,7 +260,7 @@ class LokiStage(SteppedModule):
         describe(checkpoint, LOKI, self.loki.config)
         checkpoint["face_model"] = face_model_record()
         checkpoint["sampling"] = asdict(self.sampling)
-        checkpoint["skipped_steps"] = self.skipped_steps
+        super().on_save_checkpoint(checkpoint)
 
     def refuse_checkpoint(self, checkpoint: dict[str, Any], data: Any) -> None:
         """Check that the checkpoint is of this net, config and face model.

@@ -280,7 +280,7 @@ class ReconstructionStage(SteppedModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store kind, config and fingerprint; by now the weights are the averaged ones."""
         describe(checkpoint, ANIMATOR, self.animator.config)
-        checkpoint["skipped_steps"] = self.skipped_steps
+        super().on_save_checkpoint(checkpoint)
 
     def refuse_checkpoint(self, checkpoint: dict[str, Any], data: Any) -> None:
         """Check that the checkpoint is of this net and config.

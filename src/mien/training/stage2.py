@@ -69,7 +69,7 @@ class DiffusionStage(SteppedModule):
         """For `fit`, fit the motion space."""
         if stage == "fit":
             statistics = MotionStatistics(sum(self.speech.config.motion_blocks))
-            for differences, source in self._data.motion_examples():
+            for differences, source in self.data.motion_examples():
                 statistics.add(differences, source)
             kept = self.speech.space.fit_to(statistics)
             dims = self.speech.config.space_dims
@@ -130,8 +130,8 @@ class DiffusionStage(SteppedModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store kind, config and fingerprints; by now the weights are the averaged ones."""
         describe(checkpoint, SPEECH_TO_MOTION, self.speech.config)
-        checkpoint["animator_fingerprint"] = self._data.animator_fingerprint
-        checkpoint["skipped_steps"] = self.skipped_steps
+        checkpoint["animator_fingerprint"] = self.data.animator_fingerprint
+        super().on_save_checkpoint(checkpoint)
 
     def refuse_checkpoint(self, checkpoint: dict[str, Any], data: Any) -> None:
         """Check that the checkpoint is of this net and config, and of the animator of the data.
@@ -146,10 +146,6 @@ class DiffusionStage(SteppedModule):
                 f"the checkpoint was trained on the motion of animator {saved}, but data.animator "
                 f"is {data.animator_fingerprint}: give the animator of that run"
             )
-
-    @property
-    def _data(self) -> Any:
-        return self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def without_training_draws(config: SpeechObjectiveConfig) -> SpeechObjectiveConfig:

@@ -63,12 +63,21 @@ class SteppedModule(LightningModule):
             UserError: it cannot.
         """
 
+    @property
+    def data(self) -> Any:
+        """The trainer's data module; None without one."""
+        return getattr(self.trainer, "datamodule", None)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the count of skipped steps."""
+        checkpoint["skipped_steps"] = self.skipped_steps
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another run's; take over names of weights and the count of skipped steps."""
-        self.refuse_checkpoint(checkpoint, getattr(self.trainer, "datamodule", None))
+        self.refuse_checkpoint(checkpoint, self.data)
         if self.kind is not None:
             use_current_names(checkpoint, self.kind)
-        self.skipped_steps = checkpoint.get("skipped_steps", 0)
+        self.skipped_steps = checkpoint["skipped_steps"]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed torch's global generator (dropout) by the batch, so that resuming is exact."""
