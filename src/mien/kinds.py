@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mien.config import restore
 from mien.errors import UserError
 from mien.media.files import written_whole
+from mien.nn.initialization import NoInitialization
 
 # The modules that register kinds; imported when a kind is looked up by its name.
 SYSTEMS = ("mien.checkpoint", "mien.loki.weights")
@@ -126,7 +127,6 @@ def save_weights(path: Path, weights: Weights) -> None:
         metadata["face_model"] = json.dumps(weights.face_model)
     if weights.sampling is not None:
         metadata["sampling"] = json.dumps(weights.sampling)
-
     state = {name: value.contiguous() for name, value in weights.state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as unfinished:
@@ -158,7 +158,8 @@ def build(weights: Weights, kind: Kind[Net], path: Path) -> Net:
     Raises:
         UserError: they do not fit this version.
     """
-    net = kind.net(config_of(kind, weights.config))
+    with NoInitialization():
+        net = kind.net(config_of(kind, weights.config))
     load_state(net, weights, path)
     return net.eval()
 
@@ -231,7 +232,6 @@ def read_weights(path: Path, kind: Kind[Any] | None = None) -> Weights:
         raise UserError(
             f"{path} is not a checkpoint of mien, or it is damaged: give a .safetensors or .ckpt"
         ) from error
-
     if kind is not None and weights.kind != kind.name:
         raise UserError(
             f"{path} has weights of the kind {weights.kind}, but {kind.name} is expected"

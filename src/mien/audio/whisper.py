@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mien.audio.features import HOP, MEL_BINS, SAMPLES_PER_FRAME, frame_count, mel_filters
+from mien.nn.initialization import NoInitialization
 from mien.ops.precision import full_precision
 
 WHISPER_WEIGHTS = (
@@ -125,7 +126,8 @@ class _Attention(nn.Module):
 
 def load_whisper() -> WhisperEncoder:
     """The encoder with the shipped weights: frozen, in evaluation mode, float32, on the CPU."""
-    encoder = WhisperEncoder()
+    with NoInitialization():
+        encoder = WhisperEncoder()
     encoder.load_state_dict(load_file(WHISPER_WEIGHTS))
     return encoder.eval().requires_grad_(False)
 
