@@ -98,22 +98,19 @@ class MotionSpace(nn.Module):
             )
         unit = self._units(statistics.covariance.diagonal())
         mean, covariance = statistics.mean / unit, statistics.covariance / unit.outer(unit)
-        variances, directions = torch.linalg.eigh(covariance)
-        variances, directions = variances.flip(0).clamp(min=0), directions.flip(1)
+        variances, basis = _leading_components(covariance, dims)
         if not bool(variances[0] > 0):
             raise UserError("the training motion never changes, so no motion space can be fitted")
-
-        basis = directions[:, :dims]
         # The sign of an eigenvector is arbitrary: fix it, so that every machine fits the same.
         sign = basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
-        spread = variances[:dims].sqrt()
+        spread = variances.sqrt()
         self.mean.copy_(mean)
         self.basis.copy_(basis * sign)
         self.scale.copy_(spread.clamp(min=_SMALLEST_SCALE * float(spread[0])))
         self.rest.copy_(statistics.source)
         self.unit.copy_(unit)
         self.fitted.fill_(True)
-        return float(variances[:dims].sum() / variances.sum())
+        return float(variances.sum() / covariance.trace())
 
     def _units(self, variances: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """Total standard deviation of each block relative to the first's, for each dimension."""
@@ -162,3 +159,15 @@ class MotionSpace(nn.Module):
                 "this speech-to-motion net has no motion space yet: fit it on training motion "
                 "(space.fit) or load a trained checkpoint"
             )
+
+
+def _leading_components(
+    covariance: Float[Tensor, "m m"], count: int
+) -> tuple[Float[Tensor, " k"], Float[Tensor, "m k"]]:
+    """The largest eigenvalues, in descending order, and their eigenvectors."""
+    from scipy.linalg import eigh  # torch computes all of them, which takes longer
+
+    m = len(covariance)
+    values, vectors = eigh(covariance.numpy(), subset_by_index=(m - count, m - 1))
+    largest_first = torch.from_numpy(values).flip(0), torch.from_numpy(vectors).flip(1)
+    return largest_first[0].clamp(min=0), largest_first[1]
