@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.fx import GraphModule
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from mien.engines.example import example
 from mien.ops.sampling import sample_maps_torch
@@ -119,29 +120,40 @@ class Graph:
         `dynamic` for the examples' sizes.
         """
         with exporting():
-            program = torch.export.export(
-                _Positional(self.net).eval(),
+            return torch.export.export(
+                _Positional(self.net, kept).eval(),
                 tuple(tensor.contiguous() for tensor in self.inputs.values()),
                 dynamic_shapes={"tensors": self.axes} if dynamic else None,
                 strict=False,
             )
-            forms = {name: form for name, form in PLAIN_FORMS.items() if name not in kept}
-            parts = (m for m in program.graph_module.modules() if isinstance(m, GraphModule))
-            if forms.keys().isdisjoint(node.target for part in parts for node in part.graph.nodes):
-                return program  # rewriting the scan's hundreds of nodes takes half a minute
-            return program.run_decompositions(forms)
 
 
 class _Positional(nn.Module):
-    """A net whose inputs are named by their numbers alone."""
+    """A net in plain forms whose inputs are named by their numbers alone."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, kept: Collection[Callable]) -> None:
         super().__init__()
-        self.net = net
+        self.net, self._kept = net, kept
 
     def forward(self, *tensors: Tensor) -> Any:
         """As the net."""
-        return self.net(*tensors)
+        with _PlainForms(self._kept):
+            return self.net(*tensors)
+
+
+class _PlainForms(TorchFunctionMode):
+    """A context in which functions are computed in the forms of PLAIN_FORMS, but for those `kept`:
+    rewriting the traced graph instead would double the time of an export.
+    """
+
+    def __init__(self, kept: Collection[Callable]) -> None:
+        super().__init__()
+        self._forms = {name: form for name, form in PLAIN_FORMS.items() if name not in kept}
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return self._forms.get(func, func)(*args, **(kwargs or {}))
 
 
 def render_graph(animator: Animator, frames: int, guided: bool) -> Graph:
@@ -183,14 +195,11 @@ def exporting() -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _bilinear(
-    x: Tensor, size: list[int] | None, align_corners: bool, scale_factors: list[float] | None
-) -> Tensor:
+def _interpolated(x: Tensor, size: Any = None, mode: str = "nearest", **options: Any) -> Tensor:
     """Bilinear interpolation as products with two matrices, which engines compute much faster."""
-    if align_corners:
-        raise NotImplementedError("mien never aligns corners")
-    if size is None:
-        size = [int(n * f) for n, f in zip(x.shape[2:], scale_factors or (), strict=True)]
+    if mode != "bilinear" or size is None or any(options.values()):
+        return F.interpolate(x, size, mode=mode, **options)
+    size = (size, size) if isinstance(size, int) else size
     rows, columns = (_interpolation(n, m, x) for n, m in zip(x.shape[2:], size, strict=True))
     return rows @ (x @ columns.mT)
 
@@ -203,8 +212,9 @@ def _interpolation(before: int, after: int, like: Tensor) -> Float[Tensor, "m n"
     return (1 - (places[:, None] - cells).abs()).clamp(min=0)
 
 
-def _pooled(x: Tensor, size: list[int]) -> Tensor:
+def _pooled(x: Tensor, size: int | tuple[int, ...]) -> Tensor:
     """Means over whole cells, which adaptive pooling means wherever mien uses it."""
+    size = (size,) * (x.dim() - 2) if isinstance(size, int) else size
     cell = [n // m for n, m in zip(x.shape[2:], size, strict=True)]
     if [n * m for n, m in zip(cell, size, strict=True)] != list(x.shape[2:]):
         raise NotImplementedError("a map that is not a whole number of cells")
@@ -213,12 +223,13 @@ def _pooled(x: Tensor, size: list[int]) -> Tensor:
     return x
 
 
-# Operations in a form that engines have, or compute faster.
-PLAIN_FORMS: dict[Any, Callable[..., Tensor]] = {
-    torch.ops.aten.upsample_bilinear2d.vec: _bilinear,
-    torch.ops.aten.adaptive_avg_pool2d.default: _pooled,
-    torch.ops.aten.adaptive_avg_pool3d.default: _pooled,
-    torch.ops.aten.lerp.Tensor: lambda a, b, weight: a + weight * (b - a),
-    torch.ops.mien.sample_maps.default: sample_maps_torch,
+# Functions that nets call, in a form that engines have, or compute faster.
+PLAIN_FORMS: dict[Callable, Callable[..., Tensor]] = {
+    F.interpolate: _interpolated,
+    F.adaptive_avg_pool2d: _pooled,
+    F.adaptive_avg_pool3d: _pooled,
+    torch.lerp: lambda a, b, weight: a + weight * (b - a),
+    Tensor.lerp: lambda a, b, weight: a + weight * (b - a),
+    torch.ops.mien.sample_maps: sample_maps_torch,
 }
-KERNELS = (torch.ops.mien.sample_maps.default,)  # for engines that call mien's own
+KERNELS = (torch.ops.mien.sample_maps,)  # for engines that call mien's own

@@ -170,7 +170,7 @@ def _kept_parts(animator: Animator, guided: bool) -> list[Part]:
             return kept
         _log.warning(f"openvino: {folder} is damaged and made anew")
         shutil.rmtree(folder, ignore_errors=True)
-    _log.warning("openvino: the net is converted, once for these weights (about 15 s) ...")
+    _log.warning("openvino: the net is converted, once for these weights (about 10 s) ...")
     try:
         parts = cut(convert(animator, guided))
     except Exception as error:  # of torch's exporter or of OpenVINO, which have many
