@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,7 @@ from mien.kinds import (
     to_float16,
     use_current_names,
 )
+from mien.motion.sampling import SamplingConfig
 from tests.portrait.tiny import TINY, pictures, tiny_animator
 from tests.tiny_nets import TINY_SPEECH, save_net, save_tiny_pair, tiny_pair
 
@@ -59,6 +60,19 @@ def test_speech_to_motion_comes_back_the_same(pair):
     assert all(
         torch.equal(a, b) for a, b in zip(loaded.parameters(), saved.parameters(), strict=True)
     )
+
+
+def test_sampling_settings_are_those_of_the_training_run(pair, tmp_path):
+    path, weights = tmp_path / "speech.safetensors", read_weights(pair[1])
+    save_weights(path, replace(weights, sampling=None))
+    assert load_speech_to_motion(path).sampling == SamplingConfig()
+    for settings in (SamplingConfig.preset("paper"), SamplingConfig(steps=3, crossfade=0)):
+        save_weights(path, to_float16(replace(weights, sampling=asdict(settings))))
+        assert load_speech_to_motion(path).sampling == settings != SamplingConfig()
+    for wrong in ({"steps": 0}, {"sampler": "dpm"}, {"strides": 3}):
+        save_weights(path, replace(weights, sampling=wrong))
+        with pytest.raises(UserError, match="speech.safetensors has sampling settings that"):
+            load_speech_to_motion(path)
 
 
 def test_half_the_size_keeps_the_fingerprint(pair, tmp_path):

@@ -27,7 +27,7 @@ from mien.kinds import read_weights
 from mien.loki.config import LokiConfig
 from mien.loki.sampling import LokiSamplingConfig
 from mien.motion.objective import SpeechObjectiveConfig
-from mien.motion.rollout import SamplingConfig
+from mien.motion.sampling import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotionConfig
 from mien.overlays import FOLDER, find_config, join_configs
 from mien.portrait.animator import Animator, AnimatorConfig

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import av
@@ -18,7 +19,9 @@ from mien.command_line import INTERRUPTED, TERMINATED
 from mien.errors import UserError
 from mien.infer import main
 from mien.jobs import Job, run_jobs
+from mien.kinds import read_weights, save_weights
 from mien.media import Sound, read_video, section
+from mien.motion.sampling import SamplingConfig
 from tests.audio.test_voice_activity import NO_SPEECH
 from tests.conftest import ROOT
 from tests.tiny_nets import BOX, save_net, save_tiny_pair, voice, write_portrait, write_wav
@@ -74,6 +77,15 @@ def test_a_voice_and_a_portrait_become_a_video_named_after_the_voice(folder, wei
     sampled = "multistep, 2 steps, guidance 1.25, seed 0"
     for part in ("voice.mp4", "1.00 s, 25 frames", "per second of video", "torch", sampled):
         assert part in printed
+
+
+def test_motion_is_sampled_as_in_training_but_for_what_is_asked(folder, weights, capsys):
+    speech = Path(weights[3])
+    trained = SamplingConfig(steps=9, sampler="ddim", guidance=2.0)
+    save_weights(folder / "ddim", replace(read_weights(speech), sampling=asdict(trained)))
+    asked = ["voice.wav", "portrait.png", "--box", FACE, *weights, "--speech", "ddim"]
+    assert main(asked) == 0
+    assert "ddim, 2 steps, guidance 2, seed 0" in capsys.readouterr().out
 
 
 @pytest.mark.real_world("outputs")
@@ -433,6 +445,5 @@ def test_the_command_offers_the_samplers_that_there_are():
     from typing import get_args, get_type_hints
 
     from mien.infer import SAMPLERS
-    from mien.motion.rollout import SamplingConfig
 
     assert get_args(get_type_hints(SamplingConfig)["sampler"]) == SAMPLERS

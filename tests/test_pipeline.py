@@ -14,7 +14,7 @@ from mien import pipeline
 from mien.audio.features import FPS, SAMPLE_RATE
 from mien.media.files import Unwritable
 from mien.motion import rollout
-from mien.motion.rollout import SamplingConfig
+from mien.motion.sampling import SamplingConfig
 from mien.pipeline import animate
 from mien.portrait.streaming import FRAMES_AT_ONCE, no_guides, render_stream, with_neighbours
 from mien.report import Report, Stopwatch

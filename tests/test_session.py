@@ -22,7 +22,7 @@ from mien.mesh.alignment import head_pose
 from mien.mesh.motion import read_motion
 from mien.mesh.retarget import PortraitMesh, retarget
 from mien.motion.controls import Controls
-from mien.motion.rollout import SamplingConfig
+from mien.motion.sampling import SamplingConfig
 from mien.reenactment import main as reenact
 from mien.session import Session
 from mien.session.driving import load_driver
@@ -172,6 +172,18 @@ def test_a_session_without_stage_2_only_drives():
 
 
 @pytest.mark.real_world("threads")
+def test_motion_is_sampled_as_the_net_was_trained(session: Session, monkeypatch):
+    portrait, sound = session.prepare(ASTRONAUT, BOX), session.encode((voice(1.0), SAMPLE_RATE))
+
+    def motion(sampling: SamplingConfig | None = None) -> torch.Tensor:
+        return torch.cat(list(session.generate(portrait, sound, sampling=sampling)), dim=1)
+
+    few = SamplingConfig(steps=2, sampler="ddim")
+    expected, usual = motion(few), motion()
+    monkeypatch.setattr(session.speech, "sampling", few)
+    assert torch.equal(motion(), expected) and not torch.equal(expected, usual)
+
+
 def test_threads_that_share_a_session_draw_what_each_draws_alone(guided: Session):
     pictures = [ASTRONAUT, np.ascontiguousarray(ASTRONAUT[:, ::-1])]
     sounds = [(voice(0.6), SAMPLE_RATE), (voice(1.2)[9_600:], SAMPLE_RATE)]

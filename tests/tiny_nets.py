@@ -62,7 +62,9 @@ def save_net(path: Path, kind: Kind, net: Any, animator_fingerprint: str | None 
     """Weights as training exports them."""
     state = net.state_dict()
     config, own = asdict(net.config), fingerprint(state)
-    save_weights(path, Weights(kind.name, config, state, own, animator_fingerprint))
+    sampling = asdict(net.sampling) if isinstance(net, SpeechToMotion) else None
+    weights = Weights(kind.name, config, state, own, animator_fingerprint, sampling=sampling)
+    save_weights(path, weights)
 
 
 def voice(seconds: float, rate: int = 16_000) -> np.ndarray:

@@ -83,7 +83,7 @@ def nets_alone(animator, speech, precision: str) -> dict[str, float]:
     import torch
 
     from mien.audio.features import FPS, STEPS_PER_FRAME
-    from mien.motion.rollout import SamplingConfig, rollout
+    from mien.motion.rollout import rollout
     from mien.report import best_time, gflop
     from mien.session.guiding import with_mesh_at_rest
 
@@ -97,7 +97,7 @@ def nets_alone(animator, speech, precision: str) -> dict[str, float]:
 
     def move() -> None:
         generator = torch.Generator().manual_seed(0)
-        list(rollout(speech, context, appearance.vector, at_rest, SamplingConfig(), generator))
+        list(rollout(speech, context, appearance.vector, at_rest, speech.sampling, generator))
 
     def best(work: Callable[[], object]) -> float:
         work()  # warms up

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mien.loki.weights import load_loki
     from mien.media import Sound, VideoWriter
     from mien.motion.controls import Controls
-    from mien.motion.rollout import SamplingConfig
+    from mien.motion.sampling import SamplingConfig
     from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
     from mien.pipeline import animate, reenact, reenact_by_loki
     from mien.portrait.animator import Animator, AnimatorConfig
@@ -35,7 +35,7 @@ _HOMES = {
     "LokiSession": "mien.session.loki",
     "Portrait": "mien.session",
     "Report": "mien.report",
-    "SamplingConfig": "mien.motion.rollout",
+    "SamplingConfig": "mien.motion.sampling",
     "Session": "mien.session",
     "Sound": "mien.media",
     "SpeechToMotion": "mien.motion.speech_to_motion",

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mien.config import restore_sampling
 from mien.errors import UserError
 from mien.kinds import Kind, build, fingerprint, load, read_weights, register
+from mien.motion.sampling import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.portrait.animator import Animator
 from mien.portrait.config import AnimatorConfig
@@ -76,11 +78,12 @@ def load_animator(path: Path) -> Animator:
 
 
 def load_speech_to_motion(path: Path, animator_fingerprint: str | None = None) -> SpeechToMotion:
-    """Rebuild the net that turns speech into the motion of this animator, ready for use; with None
-    the animator is not checked.
+    """Rebuild the net that turns speech into the motion of this animator, ready for use, with the
+    sampling settings of its training run; with None the animator is not checked.
 
     Raises:
-        UserError: as load_animator, or it was trained on the motion of another animator.
+        UserError: as load_animator, it was trained on the motion of another animator, or its
+            sampling settings are not of this version.
     """
     weights = read_weights(path, SPEECH_TO_MOTION)
     if animator_fingerprint not in (None, weights.animator_fingerprint):
@@ -89,7 +92,9 @@ def load_speech_to_motion(path: Path, animator_fingerprint: str | None = None) -
             f"animator given is {animator_fingerprint}: add --speech FILE, the stage 2 that "
             "was trained with it"
         )
-    return build(weights, SPEECH_TO_MOTION, path)
+    net = build(weights, SPEECH_TO_MOTION, path)
+    net.sampling = restore_sampling(SamplingConfig, weights.sampling, path)
+    return net
 
 
 def default_weights() -> tuple[Path, Path]:

@@ -1,12 +1,15 @@
 """Saved dictionary -> frozen dataclass, and the checks that configs share."""
 
+from collections.abc import Mapping
 from numbers import Integral
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mien.errors import UserError
+from mien.errors import UserError, first_line
 
 Config = TypeVar("Config")
 
@@ -22,6 +25,27 @@ def restore(cls: type[Config], saved: dict[str, Any]) -> Config:
         return OmegaConf.to_object(merged)  # pyright: ignore[reportReturnType]
     except OmegaConfBaseException as error:
         raise UserError(f"the saved {cls.__name__} does not fit this version: {error}") from error
+
+
+def restore_sampling(
+    cls: type[Config],
+    saved: dict[str, Any] | None,
+    path: Path,
+    before: Mapping[str, Any] = MappingProxyType({}),
+) -> Config:
+    """The sampling settings in a file of weights. Where it does not name them they are those of
+    files written `before` they could be named, else the defaults.
+
+    Raises:
+        UserError: this version does not have them.
+    """
+    try:
+        return restore(cls, {**before, **(saved or {})})
+    except (UserError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} has sampling settings that this version does not have ({first_line(error)}): "
+            "use the version that trained it"
+        ) from error
 
 
 def require_multiple(name: str, value: int, of_name: str, of: int) -> None:

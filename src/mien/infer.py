@@ -48,11 +48,14 @@ def parser() -> Parser:
     p.add_argument("--end", type=seconds, metavar="S",
                    help="second of the audio at which it ends (its end)")  # fmt: skip
     p.add_argument("--seed", type=seed, default=0, help="random seed of the motion (default 0)")
-    p.add_argument("--steps", type=positive(int), help="denoising steps per window of motion")
+    p.add_argument("--steps", type=positive(int),
+                   help="denoising steps per window of motion (as in training)")  # fmt: skip
     p.add_argument("--guidance", type=positive(float),
-                   help="scale of classifier-free guidance by the audio (1: none)")  # fmt: skip
+                   help="scale of classifier-free guidance by the audio (as in training; "
+                   "1: none)")  # fmt: skip
     p.add_argument("--sampler", choices=SAMPLERS,
-                   help="of the motion (multistep); ddim needs 10 steps to be as good")  # fmt: skip
+                   help="of the motion (as in training: of the weights that ship multistep; "
+                   "ddim needs 10 steps to be as good)")  # fmt: skip
     p.add_argument("--blink", type=positive(float, or_zero=True), metavar="RATE",
                    help="blinks per minute (14; 0: none)")  # fmt: skip
     p.add_argument("--still-head", action="store_true",
@@ -147,7 +150,6 @@ def _made(
 ) -> "Report":
     """One video; the portrait may be prepared by another function than the session's."""
     from mien.motion.controls import Controls
-    from mien.motion.rollout import SamplingConfig
     from mien.pipeline import animate
 
     with progress_bar() as progress:
@@ -156,7 +158,7 @@ def _made(
             prepare(given.portrait, given.box) if prepare else given.portrait,
             output,
             session=session,
-            sampling=settings_from(SamplingConfig(), given),
+            sampling=settings_from(session.speech.sampling, given),
             controls=settings_from(Controls(), given),
             seed=given.seed,
             box=given.box,

@@ -26,7 +26,7 @@ from mien.devices import AUTO as CHOSEN
 from mien.face import Box
 from mien.media import AUTO, WRITERS, Frames
 from mien.motion.controls import Controls
-from mien.motion.rollout import SamplingConfig
+from mien.motion.sampling import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.paths import refuse_file
 from mien.portrait.animator import Animator
@@ -69,10 +69,11 @@ def animate(
     from `start` to `end` (seconds) is spoken; `portrait` is a file, RGB bytes, a PIL image, or what
     the session prepared; `box` is the face in pixels of the upright picture (x0, y0, x1, y1),
     without it the largest face is found. The nets are those of `session`, or the two given, else
-    those that ship. `channel` is the one of the sound that speaks (`speaking_channel`). `controls`
-    scale expression and pose and set how often eyes blink; with `still_head` only the mouth moves,
-    which takes a part of the time. `progress` is called with (frames done,
-    frames in all). Same seed and threads on one machine, same frames.
+    those that ship. `sampling` is by default that of the speech net's training run, of which
+    `dataclasses.replace(speech.sampling, steps=3)` changes a part. `channel` is the one of the
+    sound that speaks (`speaking_channel`). `controls` scale expression and pose and set how often
+    eyes blink; with `still_head` only the mouth moves, which takes a part of the time. `progress`
+    is called with (frames done, frames in all). Same seed and threads on one machine, same frames.
 
     Raises:
         UserError: an input cannot be used, or the output exists and `overwrite` is off.

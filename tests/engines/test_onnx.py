@@ -126,6 +126,8 @@ def test_each_graph_says_of_which_weights_it_is(nets, exported):
     assert told["mien.fingerprint"] == fingerprint(nets[0].state_dict())
     assert told["mien.graph"] == "motion_encoder" and told["mien.kind"] == "animator"
     assert json.loads(told["mien.config"])["image_size"] == nets[0].config.image_size
+    told = {prop.key: prop.value for prop in onnx.load(exported / "denoiser.onnx").metadata_props}
+    assert json.loads(told["mien.sampling"])["steps"] == nets[1].sampling.steps
 
 
 def test_a_folder_with_graphs_is_not_overwritten_unless_asked(tmp_path, capsys):

@@ -117,4 +117,6 @@ def describe(model: "onnx.ModelProto", name: str, net: Animator | SpeechToMotion
         "mien.fingerprint": fingerprint(net.state_dict()),
         "mien.config": json.dumps(asdict(net.config)),
     }
+    if isinstance(net, SpeechToMotion):
+        metadata["mien.sampling"] = json.dumps(asdict(net.sampling))
     onnx.helper.set_model_props(model, metadata)

@@ -26,7 +26,7 @@ from mien.evaluation.clips import load_clip_sound, track_clip, track_frames
 from mien.evaluation.comparison import Comparison, Task, TrackedClip
 from mien.evaluation.phonemes import Phonemes
 from mien.media import Frames
-from mien.motion.rollout import SamplingConfig, crossfade_frames
+from mien.motion.rollout import crossfade_frames
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
 from mien.session import Session
@@ -82,7 +82,7 @@ def say(
     motion = torch.cat(list(session.generate(prepared, encoded, seed=seed)), dim=1)
     drawn = session.draw(prepared, iter([motion]), session.guides_of_speech(prepared))
     frames = np.concatenate([part.pictures for part in drawn])
-    seams = tuple(crossfade_frames(motion.shape[1], speech.config, SamplingConfig()))
+    seams = tuple(crossfade_frames(motion.shape[1], speech.config, speech.sampling))
     return Said(frames, encoded.gate.cpu().numpy(), motion[..., :-1], seams)
 
 

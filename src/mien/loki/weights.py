@@ -7,8 +7,8 @@ from typing import Any
 from einops import rearrange
 from torch import Tensor
 
-from mien.config import restore
-from mien.errors import UserError, first_line
+from mien.config import restore_sampling
+from mien.errors import UserError
 from mien.face_model.parametric import OFFSET_DEVIATION, face_model_fingerprint
 from mien.kinds import Kind, build, read_weights, register
 from mien.loki.config import LokiConfig
@@ -104,11 +104,5 @@ def load_loki_and_sampling(path: Path) -> tuple[Loki, LokiSamplingConfig]:
     """
     weights = read_weights(path, LOKI)
     refuse_other_face_model(weights.face_model, path)
-    try:
-        sampling = restore(LokiSamplingConfig, _SAMPLING_BEFORE | (weights.sampling or {}))
-    except (UserError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path} has sampling settings that this version does not have ({first_line(error)}): "
-            "use the version that trained it"
-        ) from error
+    sampling = restore_sampling(LokiSamplingConfig, weights.sampling, path, _SAMPLING_BEFORE)
     return build(weights, LOKI, path), sampling

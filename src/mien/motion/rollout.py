@@ -7,8 +7,6 @@ Axes: b batch, t frames, n history frames, m motion, a appearance.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -24,48 +22,9 @@ from mien.motion.conditioning import (
     join_embedded,
     without_audio,
 )
+from mien.motion.sampling import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
-from mien.presets import read_preset
 from mien.types import AudioContext, Conditioning
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """How motion is sampled.
-
-    `steps`: denoising steps. `guidance`: scale of classifier-free guidance by audio (1: none).
-    `crossfade`: frames over which windows are cross-faded (0: the paper's hard joins).
-    `pose_smoothing`: standard deviation in frames of the Gaussian that smooths a mesh's head pose
-    (0: none), since the net learns the jitter of the face tracker from its training data.
-    """
-
-    steps: int = 6
-    guidance: float = 1.25
-    sampler: Literal["multistep", "ddim", "euler"] = "multistep"
-    crossfade: int = 12
-    pose_smoothing: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, not {self.steps}")
-        if self.crossfade < 0:
-            raise ValueError(f"crossfade must be at least 0, not {self.crossfade}")
-        if not 0 <= self.pose_smoothing < float("inf"):
-            raise ValueError(f"pose_smoothing must be at least 0, not {self.pose_smoothing}")
-
-    def __str__(self) -> str:
-        return f"{self.sampler}, {self.steps} steps, guidance {self.guidance:g}"
-
-    @classmethod
-    def preset(cls, name: str) -> "SamplingConfig":
-        """The sampling of a preset (`mien.presets`)."""
-        return read_preset(cls, name, "stage2", "model.init_args.sampling")
-
-    def crossfade_within(self, config: SpeechToMotionConfig) -> int:
-        """Frames over which windows are cross-faded: at most a quarter of a window, and few enough
-        that the history fits before them.
-        """
-        return min(self.crossfade, config.window // 4, config.window - config.history)
 
 
 def window_starts(frames: int, config: SpeechToMotionConfig, crossfade: int) -> list[int]:
@@ -82,7 +41,7 @@ def crossfade_frames(
     frames: int, config: SpeechToMotionConfig, sampling: SamplingConfig
 ) -> list[int]:
     """The frames of the cross-fades between windows, each followed by the first frame after it."""
-    blend = sampling.crossfade_within(config)
+    blend = sampling.crossfade_within(config.window, config.history)
     ends = [start + config.window for start in window_starts(frames, config, blend)[:-1]]
     return [frame for end in ends for frame in range(end - blend, end + 1)]
 
@@ -101,7 +60,7 @@ def rollout(
     """
     config = speech.config
     b, frames, _ = audio.local.shape
-    blend = sampling.crossfade_within(config)
+    blend = sampling.crossfade_within(config.window, config.history)
     starts = window_starts(frames, config, blend)
     made, first, given = source_motion[:, None, :][:, :0], 0, 0  # frames from `first` on
     for start, after in zip(starts, [*starts[1:], None], strict=True):

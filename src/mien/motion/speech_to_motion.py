@@ -26,6 +26,7 @@ from mien.diffusion.schedule import Schedule, at_levels
 from mien.mesh.motion import MESH_DIM, POSE_DIM
 from mien.motion.conditioning import ConditionEmbedding, ConditionMask, Embedded
 from mien.motion.denoiser import MotionDenoiser
+from mien.motion.sampling import SamplingConfig
 from mien.motion.space import MotionSpace
 from mien.presets import read_preset
 from mien.types import AudioContext, Conditioning
@@ -87,11 +88,17 @@ class SpeechToMotionConfig:
 
 
 class SpeechToMotion(nn.Module):
-    """Audio-conditioned motion diffusion: audio encoders, motion space, denoiser."""
+    """Audio-conditioned motion diffusion: audio encoders, motion space, denoiser. `sampling` is how
+    motion is sampled where nothing else is said.
+    """
 
-    def __init__(self, config: SpeechToMotionConfig):
+    def __init__(
+        self,
+        config: SpeechToMotionConfig,
+        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
+    ):
         super().__init__()
-        self.config = config
+        self.config, self.sampling = config, sampling
         features, width = config.front_end.dims, config.audio_width
         self.global_encoder = (
             None

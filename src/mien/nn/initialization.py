@@ -1,4 +1,4 @@
-"""Nets whose weights are loaded at once are built without initial values."""
+"""Nets whose weights are loaded right after are built without initial values."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,8 @@ from torch.overrides import TorchFunctionMode
 
 
 class NoInitialization(TorchFunctionMode):
-    """A context in which the random and constant fills of torch.nn.init leave memory as it is.
+    """A context in which functions of torch.nn.init that torch lets others override (uniform_,
+    normal_, constant_ and kaiming_uniform_, which its layers call) leave memory as it is.
 
     It is for nets all of whose values are loaded next: drawing them takes most of the time to build
     one. torch's own way, to build on the meta device, imports its compiler for some operations,

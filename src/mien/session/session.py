@@ -34,7 +34,8 @@ from mien.face import Box
 from mien.media import AUTO, Frames, sound_of_video, to_bytes
 from mien.motion.controls import Controls
 from mien.motion.finishing import Windows, finish
-from mien.motion.rollout import SamplingConfig, rollout
+from mien.motion.rollout import rollout
+from mien.motion.sampling import SamplingConfig
 from mien.motion.speech_to_motion import SpeechToMotion
 from mien.portrait.animator import Animator
 from mien.portrait.streaming import GuideOf, no_guides, render_still_head, render_stream
@@ -178,10 +179,9 @@ class Session:
         still_head: bool = False,
         watch: Stopwatch | None = None,
     ) -> FrameStream:
-        """The portrait says the sound. Same seed and threads on one machine, same frames.
-
-        With `still_head` only the mouth moves, which takes less time: the head's pose and the eyes
-        stay as they are, whatever `controls` say. torch renders it, whatever the engine is.
+        """The portrait says the sound; `sampling`: by default as in the speech net's training. With
+        `still_head` only the mouth moves, which takes less time: head pose and eyes stay as they
+        are, whatever `controls` say, and torch renders. Same seed, threads, machine: same frames.
 
         Raises:
             UserError: an input cannot be used, or there is no mesh for `still_head`.
@@ -193,14 +193,15 @@ class Session:
             controls = replace(controls or Controls(), pose_scale=0.0, blink=0.0)
         if not isinstance(sound, EncodedSound):
             sound = self.encode(sound, watch=watch)
+        sampling = sampling or self.speech.sampling
         motion = self.generate(portrait, sound, sampling=sampling, controls=controls, seed=seed)
         motion = watch.measure_items("motion", prefetch(motion, self.device))
         guide_of = self.guides_of_speech(portrait)
         draw = self._draw_still if still_head else self.draw
         frames = draw(portrait, motion, guide_of, watch)
         notes, engine = sound.notes + portrait.notes, "torch" if still_head else None
-        sampled = str(sampling or SamplingConfig())
-        return FrameStream(frames, len(sound.gate), sound.sound, notes, watch, engine, sampled)
+        count, sampled = len(sound.gate), str(sampling)
+        return FrameStream(frames, count, sound.sound, notes, watch, engine, sampled)
 
     def generate(
         self,
@@ -223,7 +224,7 @@ class Session:
         speech, own = self.speech, portrait.motion
         at_rest = with_mesh_at_rest(own) if speech.config.mesh else own
         vector, generator = portrait.appearance.vector, torch.Generator().manual_seed(int(seed))
-        sampling = sampling or SamplingConfig()
+        sampling = sampling or speech.sampling
         motion = rollout(speech, sound.context, vector, at_rest, sampling, generator)
         motion = finish(motion, sound.gate, at_rest, speech.config, controls or Controls(), seed)
         yield from (watch or Stopwatch()).measure_items(

@@ -1,6 +1,6 @@
 """Stage 2: motion diffusion from speech (the paper's latent motion appearance diffusion)."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from mien.errors import UserError
 from mien.kinds import describe, refuse_other_run
 from mien.motion.conditioning import ConditionDropout
 from mien.motion.objective import SpeechObjectiveConfig, speech_objective
-from mien.motion.rollout import SamplingConfig, rollout
+from mien.motion.rollout import rollout
+from mien.motion.sampling import SamplingConfig
 from mien.motion.space import MotionStatistics
 from mien.motion.speech_to_motion import SpeechToMotion, SpeechToMotionConfig
 from mien.training.optimization import STAGE2, OptimizerConfig, decay_groups
@@ -29,7 +30,7 @@ class DiffusionStage(SteppedModule):
         speech: hyperparameters of the net.
         objective: loss weights, condition dropout and augmentations.
         optimizer: optimiser and learning rate.
-        sampling: how `predict` samples motion.
+        sampling: how `predict` samples motion, and whoever uses the weights by default.
     """
 
     kind = SPEECH_TO_MOTION
@@ -48,8 +49,7 @@ class DiffusionStage(SteppedModule):
                 "set speech.mesh to true, or closed_lips to 1 and lips to 0"
             )
         self.objective_config = objective
-        self.sampling = sampling
-        self.speech = SpeechToMotion(speech)
+        self.speech = SpeechToMotion(speech, sampling)
 
     @property
     def data_spec(self) -> SpeechSpec:
@@ -117,7 +117,7 @@ class DiffusionStage(SteppedModule):
             audio,
             batch.appearance,
             batch.source_motion,
-            self.sampling,
+            self.speech.sampling,
             self._generator(batch_idx),
         )
         return torch.cat(list(windows), dim=1)
@@ -128,9 +128,10 @@ class DiffusionStage(SteppedModule):
         return AdamW(decay_groups(self.speech, c.weight_decay), c.learning_rate, c.betas)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store kind, config and fingerprints; by now the weights are the averaged ones."""
+        """Store kind, config, fingerprints and sampling; the weights are now the averaged ones."""
         describe(checkpoint, SPEECH_TO_MOTION, self.speech.config)
         checkpoint["animator_fingerprint"] = self.data.animator_fingerprint
+        checkpoint["sampling"] = asdict(self.speech.sampling)
         super().on_save_checkpoint(checkpoint)
 
     def refuse_checkpoint(self, checkpoint: dict[str, Any], data: Any) -> None:
