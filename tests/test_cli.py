@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mien.cli import main
-from mien.command_line import INTERRUPTED, TERMINATED
+from mien.command_line import INTERRUPTED
 from mien.data.drawn import write_clips
 
 ROOT = Path(__file__).parents[1]
@@ -35,12 +35,8 @@ def test_lightning_script_trains_from_any_folder(clips: Path, tmp_path: Path):
     assert torch.load(tmp_path / "runs/stage1/last.ckpt", weights_only=True)["global_step"] == 1
 
 
-@pytest.mark.parametrize(
-    "sent, status", [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)], ids=str
-)
-def test_a_stop_lets_the_step_finish_and_can_be_gone_on_from(
-    sent: signal.Signals, status: int, clips: Path, tmp_path: Path
-):
+def test_ctrl_c_lets_the_step_finish_and_can_be_gone_on_from(clips: Path, tmp_path: Path):
+    """Termination is sent to a training in several processes (test_several_processes.py)."""
     command = [sys.executable, "-m", "mien", *FIT, "--data.root", str(clips)]
     command += ["--trainer.max_steps", "100000", "--trainer.val_check_interval", "100000"]
     with subprocess.Popen(
@@ -57,9 +53,9 @@ def test_a_stop_lets_the_step_finish_and_can_be_gone_on_from(
             piece = os.read(running.stdout.fileno(), 4096)
             assert piece, said.decode()
             said += piece
-        os.kill(running.pid, sent)
+        os.kill(running.pid, signal.SIGINT)
         said = (said + running.communicate(timeout=60)[0]).decode()
-    assert running.returncode == status
+    assert running.returncode == INTERRUPTED
     assert "Traceback" not in said
     saved = torch.load(tmp_path / "runs/stage1/last.ckpt", weights_only=True)
     assert f"stopped after step {saved['global_step']}; go on with --ckpt_path" in said

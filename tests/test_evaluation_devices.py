@@ -51,6 +51,7 @@ def evaluated(folder: Path, what: str, device: str, *more: str) -> dict:
 @pytest.mark.parametrize("what", list(SHORT))
 def test_nothing_is_left_on_the_cpu_and_the_figures_are_the_same(folder, monkeypatch, what):
     on_cpu = evaluated(folder, what, "cpu")
+    monkeypatch.setenv("MIEN_SCAN", "reference")  # triton's kernels are interpreted, slowly
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)

@@ -50,7 +50,7 @@ SPEECH = {
     "heads": 2,
     "condition_width": 16,
 }
-SHORT = {"accelerator": "cpu", "logger": False}
+SHORT = {"accelerator": "cpu", "logger": False, "num_sanity_val_steps": 0}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The README keeps its word: commands exist, links lead somewhere, figures have their commands."""
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -52,15 +53,18 @@ def test_every_script_that_is_named_exists():
 
 
 @pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "tools").glob("*.py")))
-def test_every_tool_explains_itself(script):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / script), "--help"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "usage:" in done.stdout
+def test_every_tool_explains_itself(script, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [script, "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "tools" / script), run_name="__main__")
+    assert not end.value.code
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_a_tool_runs_in_an_interpreter_and_a_folder_of_its_own(tmp_path):
+    command = [sys.executable, str(ROOT / "tools" / "measure_offsets.py"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
 
 
 def test_every_option_that_is_named_exists(capsys):

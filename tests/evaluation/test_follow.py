@@ -23,7 +23,7 @@ from mien.session.portrait import load_face
 from tests.loki.tiny import TINY, awake
 from tests.tiny_nets import save_net, save_tiny_pair
 
-FRAMES = 6
+FRAMES = 4
 
 
 class Mirror:

@@ -53,17 +53,18 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("förder 'n")
     footage = folder / "footage"
     film(footage / "ann" / "good.mp4")
-    film(footage / "ann" / "two faces.mp4", faces=(still(60, 10, 200), still(192, 50, 100)))
-    film(footage / "ann" / "near the border.mp4", faces=(still(-40, -35, 260),))
-    film(footage / "bob" / "small.mp4", faces=(still(100, 60, 90),))
-    film(footage / "bob" / "silent.mp4", sounds=[0 * hum(3)])
-    film(footage / "bob" / "no sound.mp4", sounds=[])
-    film(footage / "bob" / "two sounds.mp4", sounds=[hum(3), 0 * hum(3)])
+    two = still(60, 10, 200), still(192, 50, 100)
+    film(footage / "ann" / "two faces.mp4", 1.5, faces=two)
+    film(footage / "ann" / "near the border.mp4", 1.5, faces=(still(-40, -35, 260),))
+    film(footage / "bob" / "small.mp4", 1.5, faces=(still(100, 60, 90),))
+    film(footage / "bob" / "silent.mp4", 1.5, sounds=[0 * hum(1.5)])
+    film(footage / "bob" / "no sound.mp4", 1.5, sounds=[])
+    film(footage / "bob" / "two sounds.mp4", 1.5, sounds=[hum(1.5), 0 * hum(1.5)])
     film(footage / "bob" / "short sound.mp4", sounds=[hum(1)])
-    film(footage / "bob" / "long sound.mp4", sounds=[hum(9)])
-    film(footage / "bob" / "dark.mp4", faces=(), shade=lambda time: 3)
-    film(footage / "bob" / "odd size.mp4", size=(321, 241), pixels="yuv444p")
-    film(footage / "bob" / "phone.mp4", lying=True)
+    film(footage / "bob" / "long sound.mp4", 1.5, sounds=[hum(5)])
+    film(footage / "bob" / "dark.mp4", 1.5, faces=(), shade=lambda time: 3)
+    film(footage / "bob" / "odd size.mp4", 1.5, size=(321, 241), pixels="yuv444p")
+    film(footage / "bob" / "phone.mp4", 1.5, lying=True)
     film(footage / "bob" / "four k.mp4", seconds=1.2, size=(3840, 2160),
          faces=(still(1500, 400, 1400),))  # fmt: skip
     film(footage / "cut" / "shots.mp4", seconds=4,
