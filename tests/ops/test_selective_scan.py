@@ -170,7 +170,7 @@ def test_triton_agrees_for_any_number_of_states(state):
     seed=st.integers(0, 2**31),
 )
 @settings(
-    max_examples=8,
+    max_examples=4,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
