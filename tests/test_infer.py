@@ -80,7 +80,7 @@ def test_a_voice_and_a_portrait_become_a_video_named_after_the_voice(folder, wei
 
 
 def test_motion_is_sampled_as_in_training_but_for_what_is_asked(folder, weights, capsys):
-    speech = Path(weights[3])
+    speech = Path(weights[weights.index("--speech") + 1])
     trained = SamplingConfig(steps=9, sampler="ddim", guidance=2.0)
     save_weights(folder / "ddim", replace(read_weights(speech), sampling=asdict(trained)))
     asked = ["voice.wav", "portrait.png", "--box", FACE, *weights, "--speech", "ddim"]

@@ -171,7 +171,6 @@ def test_a_session_without_stage_2_only_drives():
         Session(tiny_animator()).encode((voice(1.0), SAMPLE_RATE))
 
 
-@pytest.mark.real_world("threads")
 def test_motion_is_sampled_as_the_net_was_trained(session: Session, monkeypatch):
     portrait, sound = session.prepare(ASTRONAUT, BOX), session.encode((voice(1.0), SAMPLE_RATE))
 
@@ -184,6 +183,7 @@ def test_motion_is_sampled_as_the_net_was_trained(session: Session, monkeypatch)
     assert torch.equal(motion(), expected) and not torch.equal(expected, usual)
 
 
+@pytest.mark.real_world("threads")
 def test_threads_that_share_a_session_draw_what_each_draws_alone(guided: Session):
     pictures = [ASTRONAUT, np.ascontiguousarray(ASTRONAUT[:, ::-1])]
     sounds = [(voice(0.6), SAMPLE_RATE), (voice(1.2)[9_600:], SAMPLE_RATE)]

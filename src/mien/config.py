@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
@@ -31,7 +30,7 @@ def restore_sampling(
     cls: type[Config],
     saved: dict[str, Any] | None,
     path: Path,
-    before: Mapping[str, Any] = MappingProxyType({}),
+    before: Mapping[str, Any] | None = None,
 ) -> Config:
     """The sampling settings in a file of weights. Where it does not name them they are those of
     files written `before` they could be named, else the defaults.
@@ -40,7 +39,7 @@ def restore_sampling(
         UserError: this version does not have them.
     """
     try:
-        return restore(cls, {**before, **(saved or {})})
+        return restore(cls, {**(before or {}), **(saved or {})})
     except (UserError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} has sampling settings that this version does not have ({first_line(error)}): "

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch.fx import GraphModule
+from torch.nn import functional as F
 
-from mien.engines.graph import KERNELS, render_graph
+from mien.engines.graph import KERNELS, PLAIN_FORMS, render_graph
 from tests.portrait.tiny import awake, tiny_animator
 
 
@@ -22,12 +23,9 @@ def test_only_what_an_engine_computes_itself_is_left(kept: tuple, sampling: str)
 
 
 def test_bilinear_interpolation_is_that_of_torch():
-    from mien.engines.graph import PLAIN_FORMS
-
-    form, picture = PLAIN_FORMS[torch.nn.functional.interpolate], torch.rand(2, 3, 7, 10)
+    form, picture = PLAIN_FORMS[F.interpolate], torch.rand(2, 3, 7, 10)
     for size in (5, (14, 9)):
-        expected = torch.nn.functional.interpolate(picture, size, mode="bilinear")
+        expected = F.interpolate(picture, size, mode="bilinear")
         torch.testing.assert_close(form(picture, size, mode="bilinear"), expected)
-    torch.testing.assert_close(
-        form(picture, scale_factor=2), torch.nn.functional.interpolate(picture, scale_factor=2)
-    )
+    expected = F.interpolate(picture, scale_factor=2)
+    torch.testing.assert_close(form(picture, scale_factor=2), expected)

@@ -196,7 +196,9 @@ def exporting() -> Iterator[None]:
 
 
 def _interpolated(x: Tensor, size: Any = None, mode: str = "nearest", **options: Any) -> Tensor:
-    """Bilinear interpolation as products with two matrices, which engines compute much faster."""
+    """Bilinear interpolation to a size as products with two matrices, which engines compute much
+    faster; any other is torch's own.
+    """
     if mode != "bilinear" or size is None or any(options.values()):
         return F.interpolate(x, size, mode=mode, **options)
     size = (size, size) if isinstance(size, int) else size
@@ -223,13 +225,17 @@ def _pooled(x: Tensor, size: int | tuple[int, ...]) -> Tensor:
     return x
 
 
+def _lerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
+    return start + weight * (end - start)
+
+
 # Functions that nets call, in a form that engines have, or compute faster.
 PLAIN_FORMS: dict[Callable, Callable[..., Tensor]] = {
     F.interpolate: _interpolated,
     F.adaptive_avg_pool2d: _pooled,
     F.adaptive_avg_pool3d: _pooled,
-    torch.lerp: lambda a, b, weight: a + weight * (b - a),
-    Tensor.lerp: lambda a, b, weight: a + weight * (b - a),
+    torch.lerp: _lerp,
+    Tensor.lerp: _lerp,
     torch.ops.mien.sample_maps: sample_maps_torch,
 }
 KERNELS = (torch.ops.mien.sample_maps,)  # for engines that call mien's own
